@@ -1,0 +1,1 @@
+"""Files to policy and back: open, describe, compare, load, synthesise."""

@@ -1,0 +1,153 @@
+"""A `.pth` file, read without running anything in it and without reading its weights.
+
+torch.save writes a zip: `NAME/data.pkl` and one stored (uncompressed) record `NAME/data/KEY` for each storage. We read
+the pickle with our own restricted unpickler, the same on every torch version (torch >= 2.6 refuses argparse.Namespace,
+torch 2.3 cannot be told to allow it), and map the file: a tensor is a view of the map until somebody reads it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from simple_clip_lstm_ros.checkpoint.unpickler import RestrictedUnpickler, TensorRef
+from simple_clip_lstm_ros.errors import CheckpointError
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An open `.pth`. `content` is the unpickled object with a TensorRef in place of each tensor."""
+
+    path: Path
+    content: Any
+    _records: dict[str, tuple[int, int]]  # storage key -> (offset in the file, bytes)
+    _map: mmap.mmap
+
+    @classmethod
+    def open(cls, path: Path) -> Archive:
+        """Raises CheckpointError for anything but a complete torch.save zip that holds data only."""
+        _refuse_what_is_no_zip(path)
+        with path.open("rb") as file:
+            try:
+                records = _records(path, file)
+                # Private and writable, so that torch accepts the buffer; nothing is copied unless somebody writes.
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            except zipfile.BadZipFile:
+                raise CheckpointError(_why_incomplete(path, file)) from None
+        content = RestrictedUnpickler.load(mapped[slice(*_extent(records, "data.pkl", path))], str(path))
+        archive = cls(path, content, records, mapped)
+        archive._check_extents()
+        return archive
+
+    def tensor(self, ref: TensorRef) -> torch.Tensor:
+        """The tensor as a view of the mapped file: no byte of it is read yet."""
+        offset, _ = self._records[f"data/{ref.key}"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            storage = torch.frombuffer(self._map, dtype=ref.dtype, count=ref.storage_numel, offset=offset)
+        return torch.as_strided(storage, ref.shape, ref.stride, ref.offset)
+
+    def release(self, ref: TensorRef) -> None:
+        """Give the mapped pages of a tensor back to the system; they would be read again on the next access."""
+        offset, size = self._records[f"data/{ref.key}"]
+        start = offset - offset % mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_DONTNEED, start, offset + size - start)
+
+    def _check_extents(self) -> None:
+        for ref in tensor_refs(self.content):
+            _, size = self._records.get(f"data/{ref.key}", (0, -1))
+            reach = ref.offset + sum((n - 1) * s for n, s in zip(ref.shape, ref.stride, strict=True)) + 1
+            fits = min(ref.offset, *ref.shape, *ref.stride, 0) == 0 and (
+                not prod(ref.shape) or reach <= ref.storage_numel
+            )
+            if size < ref.storage_numel * ref.dtype.itemsize or not fits:
+                raise CheckpointError(f"{self.path} is damaged: a tensor of shape {list(ref.shape)} has no data")
+
+
+def tensor_refs(content: Any) -> Iterator[TensorRef]:
+    """Every TensorRef in nested dicts, lists and tuples."""
+    if isinstance(content, TensorRef):
+        yield content
+    elif isinstance(content, dict):
+        for value in content.values():
+            yield from tensor_refs(value)
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            yield from tensor_refs(value)
+
+
+def _refuse_what_is_no_zip(path: Path) -> None:
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; check the path, or mount the folder that holds it")
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; name the checkpoint file in it")
+    with path.open("rb") as file:
+        start = file.read(len(_LEGACY_MAGIC))
+    if not start:
+        raise CheckpointError(f"{path} is empty (0 bytes); copy it again")
+    if start.startswith(b"PK\x03\x04"):
+        return
+    if start == _LEGACY_MAGIC:
+        raise CheckpointError(
+            f"{path} is in the legacy format of torch < 1.6; if you trust it, load it with torch.load(weights_only="
+            "False) and torch.save it again"
+        )
+    if start.startswith(b"\x80"):
+        # A bare pickle: reading it tells whether it is a trap, and runs nothing.
+        RestrictedUnpickler.load(path.read_bytes(), str(path))
+        raise CheckpointError(f"{path} is a bare pickle and not a torch.save file; save it with torch.save")
+    raise CheckpointError(f"{path} is not a torch.save file (it begins with {start[:8]!r}); was the right file copied?")
+
+
+def _records(path: Path, file: IO[bytes]) -> dict[str, tuple[int, int]]:
+    """Record name without the archive's own folder -> (offset of its bytes, size)."""
+    records = {}
+    for info in zipfile.ZipFile(file).infolist():
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(f"{path} was compressed afterwards ({info.filename}); unpack the original file")
+        file.seek(info.header_offset)
+        header = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        start = info.header_offset + _LOCAL_HEADER.size + header[-2] + header[-1]
+        records[info.filename.partition("/")[2]] = (start, info.file_size)
+    return records
+
+
+def _extent(records: dict[str, tuple[int, int]], name: str, path: Path) -> tuple[int, int]:
+    if name not in records:
+        raise CheckpointError(f"{path} is a zip but not of torch.save: it has no {name}")
+    offset, size = records[name]
+    return offset, offset + size
+
+
+def _why_incomplete(path: Path, file: IO[bytes]) -> str:
+    """The central directory stands at the end and is lost; but data.pkl comes first and tells all sizes."""
+    size = path.stat().st_size
+    file.seek(0)
+    header = file.read(_LOCAL_HEADER.size)
+    advice = "copy it again"
+    if len(header) < _LOCAL_HEADER.size:
+        return f"{path} is incomplete: {size} bytes; {advice}"
+    name_size, extra_size = _LOCAL_HEADER.unpack(header)[-2:]
+    name = file.read(name_size)
+    file.seek(extra_size, 1)
+    if not name.endswith(b"/data.pkl"):
+        return f"{path} is a damaged zip and not of torch.save: it begins with {name[:40]!r}"
+    try:
+        content = RestrictedUnpickler(file, str(path)).load_checked()
+    except pickle.UnpicklingError:
+        return f"{path} is incomplete: {size} bytes, cut off within its first record; {advice}"
+    storages = {ref.key: ref.storage_numel * ref.dtype.itemsize for ref in tensor_refs(content)}
+    return f"{path} is incomplete: {size} bytes, expected at least {file.tell() + sum(storages.values())}; {advice}"

@@ -1,0 +1,180 @@
+"""Checkpoints with random weights in the exact format of a training run, for demonstration, tests and benchmarks.
+
+The encoders' weights are drawn with unit gain and stay so. Only the last layer of the head is scaled, on real
+photographs, so that actions differ from frame to frame: a constant output would hide every error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simple_clip_lstm_ros.checkpoint.load import build, fill, runtime_dtype
+from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
+from simple_clip_lstm_ros.checkpoint.writer import LazyTensor, write_archive
+from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+from simple_clip_lstm_ros.policy.inputs import Images
+from simple_clip_lstm_ros.policy.model import Instruction, SimpleCLIPLSTM, Tokens
+from simple_clip_lstm_ros.policy.photographs import crops
+
+CALIBRATION_FRAMES = 32
+_ACTION_STD = 0.3  # per axis; well above the 0.1 below which an error of the model could hide
+_HEAD = ("feature_fusion.", "rnn.", "actions.")
+
+Report = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+
+
+def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report | None = None) -> None:
+    """Write the checkpoint `path` of a profile, untrained and saying so; the tiny one with `path`.processors.
+
+    Needs the disk space of the file (refused beforehand otherwise) and memory for the encoders in bfloat16 while the
+    head is calibrated. Raises ConfigError for an unknown profile, CheckpointError for a path that cannot be written.
+    """
+    if profile not in PROFILES:
+        raise ConfigError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
+    config = PROFILES[profile]
+    path = Path(path)
+    weights = _weights(build(config), seed)
+    optimizer = _optimizer_state([tensor for name, tensor in weights.items() if name.startswith(_HEAD)])
+    content = {
+        "epoch": 0,
+        "model_state_dict": weights,
+        "optimizer_state_dict": optimizer,
+        "val_mae": float("nan"),
+        "args": argparse.Namespace(profile=profile, seed=seed),
+        "policy_config": config.to_dict(),
+    }
+    total = sum(tensor.nbytes for tensor in _lazy_tensors(content))
+    _refuse_unwritable(path, total)
+    report = report or (lambda what, done, of: None)
+    _calibrate(weights, config, seed, report)
+    _write(path, content, total, report)
+    if profile == "tiny":
+        write_tiny_processors(Path(f"{path}.processors"))
+
+
+def _write(path: Path, content: Any, total: int, report: Report) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    done = 0
+
+    def written(count: int) -> None:
+        nonlocal done
+        done += count
+        report("writing", done, total)
+
+    try:
+        write_archive(partial, content, written)
+        partial.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _refuse_unwritable(path: Path, size: int) -> None:
+    processors = Path(f"{path}.processors")
+    for existing in (path, processors):
+        if existing.exists():
+            raise CheckpointError(f"{existing} exists; remove it or choose another name")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path.parent} is not a folder; create it first")
+    free = shutil.disk_usage(path.parent).free
+    if free < size * 1.01:
+        raise CheckpointError(f"{path.parent} has {free / 1e9:.1f} GB free, the file needs {size / 1e9:.1f} GB")
+
+
+def _weights(model: SimpleCLIPLSTM, seed: int) -> OrderedDict[str, LazyTensor]:
+    """The state dict, each tensor drawn by its own generator so that the order of making does not matter."""
+    weights = OrderedDict()
+    for name, tensor in model.state_dict().items():
+        shape = tuple(tensor.shape)
+        generator_seed = zlib.crc32(f"{seed}:{name}".encode())
+        weights[name] = LazyTensor(shape, partial(_draw, name, shape, generator_seed))
+    return weights
+
+
+def _draw(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Normal with unit gain (std = fan_in ** -0.5) for matrices, 0.02 for embeddings, ones and zeros for the rest."""
+    if name == "clip_model.logit_scale":
+        return torch.tensor(2.6592)
+    if len(shape) < 2 and not name.endswith("class_embedding"):
+        return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
+    is_embedding = "embed_tokens" in name or ("embedding" in name and "patch" not in name) or "latent_query" in name
+    std = 0.02 if is_embedding else torch.Size(shape[1:]).numel() ** -0.5
+    # The LSTM halves what passes through its gates; the gain keeps frames apart through four layers of it.
+    gain = 2.0 if name.startswith("rnn.") else 1.0
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * (std * gain)
+
+
+def _optimizer_state(trained: list[LazyTensor]) -> dict[str, Any]:
+    """AdamW over the head, as the original trainer left it in the file: the encoders were frozen."""
+    zeros = [LazyTensor(tensor.shape, partial(torch.zeros, tensor.shape)) for tensor in trained]
+    step = LazyTensor((), lambda: torch.tensor(0.0))
+    state = {index: {"step": step, "exp_avg": zero, "exp_avg_sq": zero} for index, zero in enumerate(zeros)}
+    group = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "params": list(range(len(zeros)))}
+    return {"state": state, "param_groups": [group]}
+
+
+def _lazy_tensors(content: Any) -> Iterator[LazyTensor]:
+    if isinstance(content, LazyTensor):
+        yield content
+    elif isinstance(content, dict):
+        for value in content.values():
+            yield from _lazy_tensors(value)
+
+
+def _calibrate(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: int, report: Report) -> None:
+    """Scale and centre the last Linear of the head so that each axis has a standard deviation of `_ACTION_STD`."""
+    outputs = _outputs(weights, config, seed, report)
+    scale = _ACTION_STD / outputs.std(dim=1).min(dim=0).values
+    bias = -outputs.mean(dim=(0, 1)) * scale
+    last = f"actions.mlp.{max(config.mlp)}"
+    draw = weights[f"{last}.weight"].make
+    weights[f"{last}.weight"] = LazyTensor(weights[f"{last}.weight"].shape, lambda: draw() * scale[:, None])
+    weights[f"{last}.bias"] = LazyTensor(weights[f"{last}.bias"].shape, lambda: bias)
+
+
+@torch.inference_mode()
+def _outputs(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: int, report: Report) -> Tensor:
+    """Head outputs on the calibration frames, [2, frames, axes]: each frame from a fresh state, then a carried one."""
+    model, device, dtype = build(config), torch.device("cpu"), torch.bfloat16
+    drawn = ((name, tensor.make().to(runtime_dtype(name, dtype))) for name, tensor in weights.items())
+    fill(model, _counted(drawn, len(weights), report), device, dtype)
+    instruction = _placeholder_instruction(model, config)
+    images = Images(config, device, dtype)
+    fresh, carried, state = [], [], None
+    for index, frame in enumerate(crops(CALIBRATION_FRAMES, seed=seed)):
+        fused = model.fuse(model.features(images(frame), instruction))
+        fresh.append(model.act(fused[None], None)[0])
+        action, state = model.act(fused[None], state)
+        carried.append(action)
+        report("calibrating the head", index + 1, CALIBRATION_FRAMES)
+    return torch.stack((torch.cat(fresh), torch.cat(carried))).clone()
+
+
+def _counted(items: Iterator[tuple[str, Tensor]], total: int, report: Report) -> Iterator[tuple[str, Tensor]]:
+    for index, item in enumerate(items):
+        report("drawing weights", index + 1, total)
+        yield item
+
+
+def _placeholder_instruction(model: SimpleCLIPLSTM, config: PolicyConfig) -> Instruction:
+    """Any few tokens will do, and a full-size profile must not need a tokenizer to be written."""
+    latents = config.kosmos["latent_query_num"]
+    slots = torch.tensor([[0, 0] + [1] * latents + [0] * 8])
+    ids = torch.arange(slots.shape[1])[None] + 4
+    clip = config.clip["text_config"] if config.clip else {"vocab_size": 2}
+    clip_ids = torch.tensor([[clip["vocab_size"] - 2, 5, 6, 7, clip["vocab_size"] - 1]])
+    tokens = Tokens(ids, torch.ones_like(ids), slots, clip_ids, torch.ones_like(clip_ids))
+    return model.encode_instruction(tokens)

@@ -1,0 +1,1 @@
+"""The hands: one command with verbs."""

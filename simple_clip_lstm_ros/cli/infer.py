@@ -1,0 +1,80 @@
+"""One action for each frame of an image, a folder of images or a video, with the hidden state carried along."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from simple_clip_lstm_ros.cli.options import add_json_option, add_policy_options, load_with_progress
+from simple_clip_lstm_ros.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint")
+    parser.add_argument("--image", metavar="PATH", type=Path, required=True, help="an image, a folder or a video")
+    parser.add_argument("--instruction", metavar="TEXT", default="go forward", help="default: %(default)s")
+    add_policy_options(parser)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    frames = read_frames(args.image)
+    policy = load_with_progress(args)
+    if policy.config.untrained:
+        logger.warning("these weights are untrained (random): the actions mean nothing")
+    axes = policy.config.action_axes
+    results = []
+    for name, frame in frames:
+        action = policy.step(frame, args.instruction)
+        values = dict(zip(axes, action.values, strict=True))
+        results.append({"frame": name, "action": values, "latency": action.latency, "state_step": action.state_step})
+        if not args.json:
+            shown = "  ".join(f"{axis} {value:+.4f}" for axis, value in values.items())
+            print(f"{name}  {shown}  {action.latency * 1e3:.0f} ms  step {action.state_step}", flush=True)
+    if args.json:
+        print(json.dumps({"instruction": args.instruction, "untrained": policy.config.untrained, "frames": results}))
+
+
+def read_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and uint8 RGB [height, width, 3] of each frame at `path`. Raises InputError, at once if nothing is there."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if cv2.haveImageReader(str(file)))
+        if not files:
+            raise InputError(f"{path} holds no image")
+        return ((file.name, _read_image(file)) for file in files)
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if cv2.haveImageReader(str(path)):
+        return iter([(path.name, _read_image(path))])
+    return _read_video(path)
+
+
+def _read_image(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{path} is not an image that OpenCV can read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _read_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.grab():
+        raise InputError(f"{path} is neither an image nor a video that OpenCV can read")
+    return _remaining_frames(capture, path.name)
+
+
+def _remaining_frames(capture: cv2.VideoCapture, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """From the frame that was grabbed last to the end."""
+    grabbed, index = True, 0
+    while grabbed:
+        _, frame = capture.retrieve()
+        yield f"{name}#{index}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        grabbed, index = capture.grab(), index + 1

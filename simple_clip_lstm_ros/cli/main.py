@@ -1,0 +1,57 @@
+"""`simple_clip_lstm VERB ...`: exit 0 fine, 1 refused or failed, 2 usage. Results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from simple_clip_lstm_ros import __version__
+from simple_clip_lstm_ros.errors import SimpleClipLstmError
+
+# Each verb is a module of this room with add_arguments(parser) and run(args); its docstring is its help.
+VERBS = ("inspect", "synth", "infer", "demo")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    verb, arguments = _verb_and_arguments(sys.argv[1:] if argv is None else list(argv))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    module = importlib.import_module(f"simple_clip_lstm_ros.cli.{verb}")
+    parser = argparse.ArgumentParser(
+        prog=f"simple_clip_lstm {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    try:
+        module.run(parser.parse_args(arguments))
+    except SimpleClipLstmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (`head`, `less`) has seen enough; keep the interpreter from complaining when it flushes.
+        sys.stdout = None
+        return 0
+    return 0
+
+
+def _verb_and_arguments(argv: list[str]) -> tuple[str, list[str]]:
+    # Only the verb's own module is imported: `--help` must not wait for torch.
+    parser = argparse.ArgumentParser(
+        prog="simple_clip_lstm",
+        description="Kosmos-2 + CLIP + LSTM: from camera images and an instruction to velocities.",
+        epilog="simple_clip_lstm VERB --help tells more of each.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("verb", choices=VERBS, metavar=f"VERB ({', '.join(VERBS)})")
+    return parser.parse_args(argv[:1]).verb, argv[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

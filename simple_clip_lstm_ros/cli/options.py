@@ -1,0 +1,73 @@
+"""The options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from simple_clip_lstm_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simple_clip_lstm_ros.policy.policy import Policy
+
+log_console = Console(stderr=True)
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: beside the checkpoint"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 for the encoders")
+    add_config_option(parser)
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="YAML", type=Path, help="PolicyConfig settings that win over the file's")
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """PolicyConfig overrides from a YAML mapping; empty without a path. Raises ConfigError."""
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of PolicyConfig settings, not {type(values).__name__}")
+    return values
+
+
+def load_with_progress(args: argparse.Namespace) -> Policy:
+    from simple_clip_lstm_ros.checkpoint.load import load_policy
+
+    with bytes_progress() as progress:
+        task = progress.add_task("loading", total=None)
+        return load_policy(
+            args.checkpoint,
+            processors=args.processors,
+            device=args.device,
+            precision=args.precision,
+            config=read_config(args.config),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+def bytes_progress() -> AbstractContextManager[Progress]:
+    """A bar with rate and remaining time on stderr; silent where that is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    shown = log_console.is_terminal
+    return Progress(*columns, TimeRemainingColumn(), console=log_console, transient=True, disable=not shown)

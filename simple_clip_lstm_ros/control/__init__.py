@@ -1,0 +1,1 @@
+"""The reflexes: pure Python, no rclpy, no torch."""

@@ -1,0 +1,38 @@
+"""A planar velocity in REP-103 axes, and the names by which a policy's outputs become one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AXES = ("linear.x", "linear.y", "angular.z")
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """Forward (m/s), left (m/s) and counter-clockwise (rad/s), REP-103."""
+
+    linear_x: float = 0.0
+    linear_y: float = 0.0
+    angular_z: float = 0.0
+
+    @classmethod
+    def from_axes(cls, values: Sequence[float], axes: Sequence[str]) -> Velocity:
+        """Put `values[i]` on the axis named `axes[i]` (one of `AXES`); the others stay zero."""
+        by_axis = dict(zip(axes, values, strict=True))
+        return cls(*(float(by_axis.get(axis, 0.0)) for axis in AXES))
+
+    def as_tuple(self) -> tuple[float, float, float]:
+        return (self.linear_x, self.linear_y, self.angular_z)
+
+    @property
+    def is_finite(self) -> bool:
+        return all(math.isfinite(value) for value in self.as_tuple())
+
+    @property
+    def is_zero(self) -> bool:
+        return self == ZERO
+
+
+ZERO = Velocity()

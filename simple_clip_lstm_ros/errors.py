@@ -1,0 +1,29 @@
+"""What can go wrong at the borders of the package, told to the user in one line that says what to do."""
+
+
+class SimpleClipLstmError(Exception):
+    """Base of every error that is the user's to read: the message is one line, complete, and needs no traceback."""
+
+
+class CheckpointError(SimpleClipLstmError):
+    """A checkpoint file that cannot be read, is refused, or does not fit the model."""
+
+
+class ConfigError(SimpleClipLstmError):
+    """A setting (PolicyConfig, parameter, option) that is unknown, contradictory or out of range."""
+
+
+class ProcessorsError(SimpleClipLstmError):
+    """Tokenizers that are missing or belong to another model."""
+
+
+class DeviceError(SimpleClipLstmError):
+    """A device or a precision that this machine does not have."""
+
+
+class InputError(SimpleClipLstmError):
+    """An image or an instruction that cannot be used."""
+
+
+class Cancelled(SimpleClipLstmError):
+    """A long operation was asked to stop and did."""

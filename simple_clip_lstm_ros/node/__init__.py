@@ -1,0 +1,1 @@
+"""The body: everything that speaks ROS."""

@@ -1,0 +1,1 @@
+"""The brain: frame and instruction in, action out; no ROS."""

@@ -1,0 +1,191 @@
+"""PolicyConfig: everything about a policy that its tensors do not say, and the sizes that they do.
+
+A training file states none of the recipe (how text is pooled, how images are normalised, ...), and training files of
+this family disagree on all of it. So each recipe field has a default, and `assumed` names those that neither the file
+nor the user has stated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from simple_clip_lstm_ros.control.velocity import AXES
+from simple_clip_lstm_ros.errors import ConfigError
+
+# Hugging Face's names for what the two encoders give, in the order in which feature sums are searched.
+FEATURES = (
+    "kosmos_text",  # text tower's last_hidden_state, pooled
+    "kosmos_image",  # mean of the projected latents that stand for the image in the text tower
+    "kosmos_vision",  # vision tower's pooler_output
+    "clip_vision",  # vision tower's pooler_output
+    "clip_text",  # text tower's pooler_output
+    "clip_image_embeds",  # visual_projection of it, not L2-normalised
+    "clip_text_embeds",  # text_projection of it, not L2-normalised
+)
+
+
+def _recipe(default: Any, *choices: Any) -> Any:
+    """A field that no tensor tells, with the values that it may take (none listed: any value of its type)."""
+    return field(default=default, metadata={"recipe": True, "choices": choices})
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Sizes and recipe of one policy. Raises ConfigError when they contradict each other.
+
+    `kosmos` and `clip` are keyword arguments of Hugging Face's Kosmos2Config and CLIPConfig (`clip` None: no CLIP).
+    `fusion_size` is the output width of `feature_fusion` (None: no fusion, the features go to the LSTM as they are).
+    `mlp` gives the weight shape of each module of `actions.mlp` by its index: 2-D a Linear, 1-D a LayerNorm.
+    """
+
+    kosmos: dict[str, Any]
+    clip: dict[str, Any] | None
+    fusion_size: int | None
+    rnn_hidden_size: int
+    rnn_num_layers: int
+    mlp: dict[int, tuple[int, ...]]
+
+    features: tuple[str, ...] = _recipe(("kosmos_text",))
+    prompt: str = _recipe("<image>{instruction}")
+    kosmos_text_pooling: str = _recipe("mean", "mean", "last", "first")
+    image_normalization: str = _recipe("clip", "clip", "imagenet", "unit")
+    image_crop: str = _recipe("none", "none", "center")
+    image_channels: str = _recipe("rgb", "rgb", "bgr")
+    rotate_180: bool = _recipe(False, False, True)
+    mlp_activation: str = _recipe("relu", "relu", "gelu", "silu", "tanh")
+    final_tanh: bool = _recipe(False, False, True)
+    history: str = _recipe("carry", "carry", "window")
+    window_size: int = _recipe(8)
+    action_axes: tuple[str, ...] = _recipe(("linear.x", "angular.z"))
+    action_scale: tuple[float, ...] = _recipe((1.0, 1.0))
+    action_offset: tuple[float, ...] = _recipe((0.0, 0.0))
+
+    untrained: bool = False
+    assumed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value, choices = getattr(self, item.name), item.metadata.get("choices")
+            if choices and value not in choices:
+                raise ConfigError(f"{item.name}: {value!r} is not one of {', '.join(map(str, choices))}")
+        self._check_features()
+        self._check_head()
+        if self.window_size < 1:
+            raise ConfigError(f"window_size must be at least 1, not {self.window_size}")
+        if not self.prompt.startswith("<image>") or "{instruction}" not in self.prompt:
+            raise ConfigError(f"prompt must begin with <image> and contain {{instruction}}, not {self.prompt!r}")
+
+    def _check_features(self) -> None:
+        widths = feature_widths(self.kosmos, self.clip)
+        unknown = [name for name in self.features if name not in widths]
+        if unknown or not self.features:
+            problem = f"features: {unknown[0]!r} is not among" if unknown else "features is empty; choose from"
+            raise ConfigError(f"{problem} what this model gives: {', '.join(widths)}")
+
+    def _check_head(self) -> None:
+        unknown = [axis for axis in self.action_axes if axis not in AXES]
+        if unknown or len(set(self.action_axes)) != len(self.action_axes):
+            raise ConfigError(f"action_axes must be different names of {', '.join(AXES)}, not {list(self.action_axes)}")
+        if self.action_size != len(self.action_axes):
+            raise ConfigError(
+                f"the action head has {self.action_size} outputs but action_axes names {len(self.action_axes)} "
+                f"({', '.join(self.action_axes)}); name one axis for each output in action_axes"
+            )
+        for name in ("action_scale", "action_offset"):
+            values = getattr(self, name)
+            if len(values) != self.action_size or not all(math.isfinite(value) for value in values):
+                raise ConfigError(f"{name} needs {self.action_size} finite values, not {list(values)}")
+
+    @property
+    def feature_size(self) -> int:
+        """Width of the concatenated features."""
+        widths = feature_widths(self.kosmos, self.clip)
+        return sum(widths[name] for name in self.features)
+
+    @property
+    def rnn_input_size(self) -> int:
+        return self.fusion_size or self.feature_size
+
+    @property
+    def action_size(self) -> int:
+        return max(self.mlp.items())[1][0]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PolicyConfig:
+        """From plain values as YAML, JSON or pickle give them. Raises ConfigError for an unknown name or type."""
+        return cls(**_typed(values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers, for pickle, JSON and YAML alike."""
+        return _plain(asdict(self))
+
+
+def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) -> dict[str, int]:
+    """Width of each feature that encoders of these sizes give, in the order of `FEATURES`."""
+    text = kosmos["text_config"]["embed_dim"]
+    widths = {"kosmos_text": text, "kosmos_image": text, "kosmos_vision": kosmos["vision_config"]["hidden_size"]}
+    if clip is not None:
+        widths["clip_vision"] = clip["vision_config"]["hidden_size"]
+        widths["clip_text"] = clip["text_config"]["hidden_size"]
+        widths["clip_image_embeds"] = widths["clip_text_embeds"] = clip["projection_dim"]
+    return widths
+
+
+def recipe_alternatives(name: str) -> tuple[Any, ...]:
+    """The values that a recipe field may take; empty where any value of its type will do."""
+    return next(item.metadata.get("choices", ()) for item in fields(PolicyConfig) if item.name == name)
+
+
+RECIPE = tuple(item.name for item in fields(PolicyConfig) if item.metadata.get("recipe"))
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as YAML, JSON or pickle give them, in the types of PolicyConfig. Raises ConfigError."""
+    by_name = {item.name: item for item in fields(PolicyConfig)}
+    result = {}
+    for name, value in values.items():
+        if name not in by_name:
+            close = difflib.get_close_matches(str(name), by_name, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(by_name)}"
+            raise ConfigError(f"unknown PolicyConfig setting {name!r}; {hint}")
+        try:
+            result[name] = _converted(str(by_name[name].type), value)
+        except (TypeError, ValueError, AttributeError):
+            raise ConfigError(f"PolicyConfig setting {name}: {value!r} is not of type {by_name[name].type}") from None
+    return result
+
+
+def _converted(kind: str, value: Any) -> Any:
+    if value is None and kind.endswith("None"):
+        return None
+    if kind == "dict[int, tuple[int, ...]]":
+        return {int(index): tuple(int(size) for size in shape) for index, shape in value.items()}
+    if kind.startswith("dict"):
+        return {str(key): item for key, item in value.items()}
+    if kind.startswith("tuple"):
+        if isinstance(value, str):
+            raise TypeError
+        return tuple(float(item) if "float" in kind else str(item) for item in value)
+    expected = {"str": str, "bool": bool}.get(kind, int)
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        raise TypeError
+    return value
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` put over `base`, nested mappings (the encoders' settings) item by item."""
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

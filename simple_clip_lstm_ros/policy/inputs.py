@@ -1,0 +1,176 @@
+"""A frame and a text, as the tensors that the model takes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import AutoTokenizer, Kosmos2Processor
+
+from simple_clip_lstm_ros.errors import InputError, ProcessorsError
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+from simple_clip_lstm_ros.policy.model import Pixels, Tokens
+
+logger = logging.getLogger(__name__)
+
+# Mean and standard deviation per channel of pixels in [0, 1].
+NORMALIZATIONS = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+# CLIPTextConfig's default; and the value of old configs, by which the model takes the largest id for the end.
+_CLIP_EOS = 49407
+_CLIP_LEGACY_EOS = 2
+
+
+class Images:
+    """Frames to pixels, by the recipe of the config: rotation, channel order, crop, bicubic resize, normalisation."""
+
+    def __init__(self, config: PolicyConfig, device: torch.device, dtype: torch.dtype) -> None:
+        self._config = config
+        self._device = device
+        self._dtype = dtype
+        self._kosmos_size = config.kosmos["vision_config"]["image_size"]
+        self._clip_size = config.clip["vision_config"]["image_size"] if config.clip else None
+        mean, std = NORMALIZATIONS[config.image_normalization]
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+
+    def __call__(self, frame: np.ndarray) -> Pixels:
+        """uint8 [height, width, 3] in RGB -> Pixels. Raises InputError for any other array."""
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+            raise InputError(f"a frame is uint8 [height, width, 3], not {frame.dtype} {list(frame.shape)}")
+        image = torch.from_numpy(np.require(self._oriented(frame), requirements=["C", "W"])).permute(2, 0, 1)[None]
+        kosmos = self._pixels(image, self._kosmos_size)
+        if self._clip_size is None:
+            return Pixels(kosmos, None)
+        same = self._clip_size == self._kosmos_size
+        return Pixels(kosmos, kosmos if same else self._pixels(image, self._clip_size))
+
+    def _oriented(self, frame: np.ndarray) -> np.ndarray:
+        if self._config.rotate_180:
+            frame = frame[::-1, ::-1]
+        if self._config.image_channels == "bgr":
+            frame = frame[:, :, ::-1]
+        if self._config.image_crop == "center":
+            height, width = frame.shape[:2]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            frame = frame[top : top + side, left : left + side]
+        return frame
+
+    def _pixels(self, image: torch.Tensor, size: int) -> torch.Tensor:
+        # On uint8 with antialiasing torch resizes as Pillow does, which is what the encoders were trained with.
+        small = F.interpolate(image, size=(size, size), mode="bicubic", antialias=True).to(self._device)
+        return ((small.float() / 255.0 - self._mean) / self._std).to(self._dtype)
+
+
+class Texts:
+    """Instructions to tokens, by Hugging Face's own processors from a folder; the network is never asked."""
+
+    def __init__(self, folder: Path, config: PolicyConfig, device: torch.device) -> None:
+        self._config = config
+        self._device = device
+        self._kosmos = _load(Kosmos2Processor, folder, "kosmos")
+        self._clip = _load(AutoTokenizer, folder, "clip") if config.clip else None
+        self._control_tokens = set(self._kosmos.tokenizer.get_added_vocab())
+        if self._clip is not None:
+            self._control_tokens |= set(self._clip.get_added_vocab())
+
+    def __call__(self, instruction: str) -> Tokens:
+        """Raises InputError for a text that is blank or holds control tokens; WARNs of one that CLIP must cut."""
+        refusal = self.refusal(instruction)
+        if refusal:
+            raise InputError(refusal)
+        kosmos = self._kosmos_tokens(instruction)
+        clip = self._clip_tokens(instruction)
+        return Tokens(
+            kosmos_ids=kosmos["input_ids"],
+            kosmos_mask=kosmos["attention_mask"],
+            kosmos_image_mask=kosmos["image_embeds_position_mask"],
+            clip_ids=clip["input_ids"] if clip else None,
+            clip_mask=clip["attention_mask"] if clip else None,
+        )
+
+    def refusal(self, instruction: str) -> str:
+        """Why this instruction cannot be used, or an empty string."""
+        if not instruction.strip():
+            return "the instruction is blank"
+        if "\0" in instruction:
+            return "the instruction contains a NUL character"
+        held = sorted(token for token in self._control_tokens if token in instruction)
+        return f"the instruction contains the control token {held[0]}" if held else ""
+
+    def _kosmos_tokens(self, instruction: str) -> dict[str, torch.Tensor]:
+        # The processor itself writes `<image>` and the slots of the latents in front; it wants an image to do so.
+        text = self._config.prompt[len("<image>") :].replace("{instruction}", instruction)
+        slots = self._config.kosmos["latent_query_num"]
+        blank = np.zeros((8, 8, 3), np.uint8)
+        batch = self._kosmos(images=blank, text=text, num_image_tokens=slots, return_tensors="pt")
+        limit = self._config.kosmos["text_config"].get("max_position_embeddings", 2048)
+        length = batch["input_ids"].shape[1]
+        if length > limit:
+            raise InputError(f"the instruction is too long: {length} tokens with the image, at most {limit}")
+        return self._checked(batch, "kosmos", self._config.kosmos["text_config"]["vocab_size"])
+
+    def _clip_tokens(self, instruction: str) -> dict[str, torch.Tensor] | None:
+        if self._clip is None or self._config.clip is None:
+            return None
+        text_config = self._config.clip["text_config"]
+        limit = text_config["max_position_embeddings"]
+        length = len(self._clip(instruction)["input_ids"])
+        if length > limit:
+            logger.warning("the instruction has %d CLIP tokens and is cut to %d: CLIP reads no further", length, limit)
+        batch = self._clip(instruction, truncation=True, max_length=limit, return_tensors="pt")
+        end = text_config.get("eos_token_id", _CLIP_EOS)
+        if end != _CLIP_LEGACY_EOS and end not in batch["input_ids"]:
+            raise ProcessorsError(
+                f"the clip tokenizer does not end a text with token {end}, where the checkpoint pools: the processors "
+                "belong to another model"
+            )
+        return self._checked(batch, "clip", text_config["vocab_size"])
+
+    def _checked(self, batch: Any, encoder: str, vocabulary: int) -> dict[str, torch.Tensor]:
+        largest = int(batch["input_ids"].max())
+        if largest >= vocabulary:
+            raise ProcessorsError(
+                f"the {encoder} tokenizer gives id {largest} but the checkpoint knows {vocabulary} tokens: "
+                "the processors belong to another model"
+            )
+        return {name: batch[name].to(self._device) for name in batch if batch[name].dtype == torch.int64}
+
+
+def find_processors(checkpoint: Path, folder: str | Path | None = None) -> Path:
+    """The processors folder: the one given, else that inside or beside the checkpoint. Raises ProcessorsError."""
+    beside = (checkpoint / "processors", Path(f"{checkpoint}.processors"), checkpoint.parent / "processors")
+    candidates = (Path(folder),) if folder else beside
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    tried = ", ".join(str(candidate) for candidate in candidates)
+    raise ProcessorsError(f"no processors folder at {tried}; {_HOW_TO_GET}")
+
+
+_HOW_TO_GET = (
+    "put microsoft/kosmos-2-patch14-224 and openai/clip-vit-base-patch32 (tokenizer and processor files) into one "
+    "folder with `hf download` on a machine with network, and name that folder as processors"
+)
+
+
+def _load(kind: Any, folder: Path, encoder: str) -> Any:
+    found = sorted(path for path in folder.glob(f"{encoder}*") if path.is_dir())
+    if not found:
+        raise ProcessorsError(f"{folder} has no sub-folder {encoder}*; {_HOW_TO_GET}")
+    try:
+        return kind.from_pretrained(found[0], local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ProcessorsError(
+            f"the {encoder} processor in {found[0]} does not load ({reason}); {_HOW_TO_GET}"
+        ) from error

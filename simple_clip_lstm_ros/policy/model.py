@@ -1,0 +1,153 @@
+"""SimpleCLIPLSTM: Kosmos-2 and CLIP see and read, an LSTM remembers, a small head acts.
+
+Read top to bottom: a frame becomes features, features become one fused vector, the LSTM carries its state from frame to
+frame, the head gives the action. Submodules bear the names of the checkpoint's tensors. The encoders are Hugging Face's
+own, called part by part because `Kosmos2Model.forward` overwrites the vision tower's pooler output (transformers 5)
+and `CLIPModel.forward` normalises the embeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
+
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+
+State = tuple[Tensor, Tensor]  # h and c of the LSTM, each [layers, 1, hidden]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One frame for each encoder, [1, 3, size, size], normalised, in the encoders' dtype."""
+
+    kosmos: Tensor
+    clip: Tensor | None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One instruction for each encoder: int64 ids and masks, [1, length]."""
+
+    kosmos_ids: Tensor
+    kosmos_mask: Tensor
+    kosmos_image_mask: Tensor  # 1 where a projected latent of the image takes a token's place
+    clip_ids: Tensor | None
+    clip_mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What the model needs to know of an instruction, computed once: tokens and the features that only text decides."""
+
+    tokens: Tokens
+    features: dict[str, Tensor]  # each [1, width]
+
+
+class Actions(nn.Module):
+    """The head. In `config.mlp` a 2-D shape is a Linear, a 1-D one a LayerNorm; gaps are parameter-free modules."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.activation = _ACTIVATIONS[config.mlp_activation]
+        self.final_tanh = config.final_tanh
+        self.mlp = nn.ModuleDict()
+        for index, shape in sorted(config.mlp.items()):
+            self.mlp[str(index)] = nn.Linear(shape[1], shape[0]) if len(shape) == 2 else nn.LayerNorm(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[1, rnn_hidden_size] -> [1, action_size]; the activation stands before each Linear but the first."""
+        for position, module in enumerate(self.mlp.values()):
+            if position and isinstance(module, nn.Linear):
+                x = self.activation(x)
+            x = module(x)
+        return torch.tanh(x) if self.final_tanh else x
+
+
+class SimpleCLIPLSTM(nn.Module):
+    """The whole policy as one module, in inference only: parameters need no gradients, dropout is off.
+
+    Build it under `torch.device("meta")` when a checkpoint brings the weights. The encoders may run in a lower
+    precision; `feature_fusion`, `rnn` and `actions` always run in float32.
+    """
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.kosmos_model = Kosmos2Model(Kosmos2Config(**config.kosmos))
+        self.clip_model = CLIPModel(CLIPConfig(**config.clip)) if config.clip else None
+        self.feature_fusion = nn.Linear(config.feature_size, config.fusion_size) if config.fusion_size else None
+        self.rnn = nn.LSTM(config.rnn_input_size, config.rnn_hidden_size, config.rnn_num_layers, batch_first=True)
+        self.actions = Actions(config)
+        self.eval().requires_grad_(False)
+
+    def encode_instruction(self, tokens: Tokens) -> Instruction:
+        """Everything that depends on the instruction alone."""
+        features = {}
+        if self.clip_model is not None and {"clip_text", "clip_text_embeds"} & set(self.config.features):
+            pooled = self.clip_model.text_model(tokens.clip_ids, attention_mask=tokens.clip_mask).pooler_output
+            features["clip_text"] = pooled
+            features["clip_text_embeds"] = self.clip_model.text_projection(pooled)
+        return Instruction(tokens, features)
+
+    def forward(self, pixels: Pixels, instruction: Instruction, state: State | None) -> tuple[Tensor, State]:
+        """One frame -> (action [1, action_size] before scale and offset, next state). `state` None starts from zero."""
+        fused = self.fuse(self.features(pixels, instruction))
+        return self.act(fused[None], state)
+
+    def features(self, pixels: Pixels, instruction: Instruction) -> dict[str, Tensor]:
+        """The features that the config names, each [1, width], in its order."""
+        features = dict(instruction.features)
+        features |= self._kosmos_features(pixels.kosmos, instruction.tokens)
+        if self.clip_model is not None and {"clip_vision", "clip_image_embeds"} & set(self.config.features):
+            pooled = self.clip_model.vision_model(pixels.clip).pooler_output
+            features["clip_vision"] = pooled
+            features["clip_image_embeds"] = self.clip_model.visual_projection(pooled)
+        return {name: features[name] for name in self.config.features}
+
+    def _kosmos_features(self, pixels: Tensor, tokens: Tokens) -> dict[str, Tensor]:
+        """The way of Kosmos2Model.forward, with the vision tower's own pooler output kept."""
+        kosmos = self.kosmos_model
+        vision = kosmos.vision_model(pixels)
+        normed = F.normalize(kosmos.vision_model.model.post_layernorm(vision.last_hidden_state), dim=-1)
+        latents, _ = kosmos.image_to_text_projection(normed)
+        text = kosmos.text_model(
+            input_ids=tokens.kosmos_ids,
+            attention_mask=tokens.kosmos_mask,
+            image_embeds=latents,
+            image_embeds_position_mask=tokens.kosmos_image_mask,
+            use_cache=False,
+        ).last_hidden_state
+        return {
+            "kosmos_text": self._pool(text, tokens.kosmos_mask),
+            "kosmos_image": latents.mean(dim=1),
+            "kosmos_vision": vision.pooler_output,
+        }
+
+    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """[1, length, width] -> [1, width] over the attended positions, image slots included."""
+        attended = hidden[:, mask[0].bool()]
+        if self.config.kosmos_text_pooling == "mean":
+            return attended.mean(dim=1)
+        return attended[:, -1 if self.config.kosmos_text_pooling == "last" else 0]
+
+    def fuse(self, features: dict[str, Tensor]) -> Tensor:
+        """-> [1, rnn_input_size] in float32."""
+        joined = torch.cat([features[name].float() for name in self.config.features], dim=-1)
+        return self.feature_fusion(joined) if self.feature_fusion is not None else joined
+
+    def act(self, fused: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """[1, frames, rnn_input_size] -> (action of the last frame [1, action_size], state after it)."""
+        hidden, state = self.rnn(fused, state)
+        return self.actions(hidden[:, -1]), state

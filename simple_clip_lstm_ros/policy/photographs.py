@@ -1,0 +1,37 @@
+"""Seeded crops of real photographs: the frames on which policies are calibrated, compared and demonstrated.
+
+Random pixels would not do: every encoder maps noise to nearly the same features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from simple_clip_lstm_ros.errors import InputError
+
+# scikit-image ships these inside its package; the rest of its gallery is downloaded on first use.
+NAMES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "rocket")
+
+
+def photographs() -> list[np.ndarray]:
+    """Ten photographs, uint8 [height, width, 3] in RGB (four in colour). Raises InputError without scikit-image."""
+    try:
+        from skimage import color, data
+    except ImportError:
+        raise InputError("real photographs come with scikit-image: pip install scikit-image") from None
+    images = (getattr(data, name)() for name in NAMES)
+    return [image if image.ndim == 3 else color.gray2rgb(image) for image in images]
+
+
+def crops(count: int, *, seed: int = 0, size: tuple[int, int] = (240, 320)) -> Iterator[np.ndarray]:
+    """`count` crops of `size` (height, width), photographs in turn, positions by `seed`; uint8 RGB."""
+    height, width = size
+    rng = np.random.default_rng(seed)
+    images = photographs()
+    for index in range(count):
+        image = images[index % len(images)]
+        top = int(rng.integers(0, image.shape[0] - height + 1))
+        left = int(rng.integers(0, image.shape[1] - width + 1))
+        yield np.ascontiguousarray(image[top : top + height, left : left + width])

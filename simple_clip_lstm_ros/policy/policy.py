@@ -1,0 +1,93 @@
+"""Policy: one step from a frame and an instruction to an action, with the memory of the steps before."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simple_clip_lstm_ros.policy.inputs import Images, Texts
+from simple_clip_lstm_ros.policy.model import Instruction, SimpleCLIPLSTM, State
+
+
+@dataclass(frozen=True)
+class Action:
+    """`values` after action_scale and action_offset, in the order of `action_axes` (m/s, rad/s).
+
+    `stamp` is that of the frame and `latency` the duration of the step, in seconds; `state_step` counts the frames that
+    the hidden state has seen, this one included.
+    """
+
+    values: tuple[float, ...]
+    stamp: float
+    latency: float
+    state_step: int
+
+    @property
+    def is_finite(self) -> bool:
+        return all(math.isfinite(value) for value in self.values)
+
+
+class Policy:
+    """A loaded model with its hidden state. Not thread-safe: one thread steps and resets it."""
+
+    def __init__(self, model: SimpleCLIPLSTM, images: Images, texts: Texts) -> None:
+        self.model = model
+        self.config = model.config
+        self._images = images
+        self._texts = texts
+        self._text = ""
+        self._instruction: Instruction | None = None
+        self._scale = np.array(self.config.action_scale)
+        self._offset = np.array(self.config.action_offset)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every frame seen so far."""
+        self._state: State | None = None
+        self._window: deque[Tensor] = deque(maxlen=self.config.window_size)
+        self._steps = 0
+
+    def refusal(self, instruction: str) -> str:
+        """Why `instruction` cannot be used, or an empty string."""
+        return self._texts.refusal(instruction)
+
+    @torch.inference_mode()
+    def step(self, frame: np.ndarray, instruction: str, stamp: float = 0.0) -> Action:
+        """Act on one frame, uint8 [height, width, 3] in RGB. A new instruction starts from a fresh hidden state.
+
+        Raises InputError for a frame or an instruction that cannot be used; the hidden state is then as before.
+        """
+        started = time.perf_counter()
+        pixels = self._images(frame)
+        fused = self.model.fuse(self.model.features(pixels, self._encode(instruction)))
+        raw = self._remember_and_act(fused)
+        values = tuple(float(value) for value in raw * self._scale + self._offset)
+        action = Action(values, stamp, time.perf_counter() - started, self._steps)
+        if not action.is_finite:
+            # A state that went NaN would stay so for ever.
+            self.reset()
+        return action
+
+    def _encode(self, text: str) -> Instruction:
+        if self._instruction is None or text != self._text:
+            self._instruction = self.model.encode_instruction(self._texts(text))
+            self._text = text
+            self.reset()
+        return self._instruction
+
+    def _remember_and_act(self, fused: Tensor) -> np.ndarray:
+        if self.config.history == "carry":
+            action, self._state = self.model.act(fused[None], self._state)
+            self._steps += 1
+        else:
+            # RoboVLMs: the last frames of the window, from a zero state each time.
+            self._window.append(fused)
+            action, _ = self.model.act(torch.stack(tuple(self._window), dim=1), None)
+            self._steps = len(self._window)
+        return action[0].double().cpu().numpy()
