@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import add_config_option, add_json_option, read_config
+from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
+from simple_clip_lstm_ros.cli.options import add_config_option, add_json_option
 from simple_clip_lstm_ros.errors import CheckpointError
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.report import report
 
-    found = report(args.file, read_config(args.config))
+    found = report(args.file, read_overrides(args.config))
     if args.json:
         print(json.dumps(found, indent=2))
     else:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.policy.policy import Policy
@@ -36,21 +35,6 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
-def read_config(path: Path | None) -> dict[str, Any]:
-    """PolicyConfig overrides from a YAML mapping; empty without a path. Raises ConfigError."""
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping of PolicyConfig settings, not {type(values).__name__}")
-    return values
-
-
 def load_with_progress(args: argparse.Namespace) -> Policy:
     from simple_clip_lstm_ros.checkpoint.load import load_policy
 
@@ -61,7 +45,7 @@ def load_with_progress(args: argparse.Namespace) -> Policy:
             processors=args.processors,
             device=args.device,
             precision=args.precision,
-            config=read_config(args.config),
+            config=read_overrides(args.config),
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 

@@ -5,6 +5,7 @@ Random pixels would not do: every encoder maps noise to nearly the same features
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,3 +36,14 @@ def crops(count: int, *, seed: int = 0, size: tuple[int, int] = (240, 320)) -> I
         top = int(rng.integers(0, image.shape[0] - height + 1))
         left = int(rng.integers(0, image.shape[1] - width + 1))
         yield np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def pan(*, size: tuple[int, int] = (240, 320), frames: int = 30) -> Iterator[np.ndarray]:
+    """An endless camera drive: `frames` crops of `size` from corner to corner of each photograph in turn; uint8 RGB."""
+    height, width = size
+    images = photographs()
+    for image in itertools.cycle(images):
+        for step in np.linspace(0.0, 1.0, frames):
+            top = round(step * (image.shape[0] - height))
+            left = round(step * (image.shape[1] - width))
+            yield np.ascontiguousarray(image[top : top + height, left : left + width])

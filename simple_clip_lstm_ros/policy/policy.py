@@ -47,6 +47,15 @@ class Policy:
         self._offset = np.array(self.config.action_offset)
         self.reset()
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def precision(self) -> str:
+        """dtype of the encoders, as torch names it."""
+        return str(next(self.model.kosmos_model.parameters()).dtype).removeprefix("torch.")
+
     def reset(self) -> None:
         """Forget every frame seen so far."""
         self._state: State | None = None

@@ -1,0 +1,145 @@
+"""The stage of the demo: real processes for camera and inference node, and an audience that watches their topics."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist, TwistStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from simple_clip_lstm_ros.errors import SimpleClipLstmError
+from simple_clip_lstm_ros.node.driver import LATCHED
+from simple_clip_lstm_ros.node.messages import to_seconds
+
+NAMESPACE = "demo"
+_START_TIMEOUT = 60.0  # s; importing torch takes its time on a small machine
+_RATE_WINDOW = 2.0  # s
+
+
+class Stage:
+    """`with Stage(checkpoint) as stage:` starts everything on this machine alone; nothing reaches a robot.
+
+    The processes' logs go beside the checkpoint. Raises SimpleClipLstmError when the node does not start, or dies.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        # In a namespace and without the network: a base that listens to /cmd_vel must not move because of a demo.
+        local = {"ROS_LOCALHOST_ONLY": "1"} if os.environ.get("ROS_DISTRO") == "humble" else _LOCAL
+        os.environ.update(local)
+        # One thread is enough for a tiny model, and two fight over the cores with everything else that runs here.
+        self._logs = checkpoint.parent
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        parameters = {"checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
+        given = [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
+        self._processes = {
+            name: subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.{name}", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *arguments],
+                env=environment,
+                stderr=self._log(name).open("w"),
+            )
+            for name, arguments in (("demo_camera", []), ("inference_node", given))
+        }
+        rclpy.init()
+        self._node = rclpy.create_node("audience", namespace=NAMESPACE)
+        self._client = self._node.create_client(ChangeState, "inference/change_state")
+        self._instructions = self._node.create_publisher(String, "instruction", LATCHED)
+        self._listen()
+
+    def _listen(self) -> None:
+        self.image: Image | None = None
+        self.action: TwistStamped | None = None
+        self.command: Twist | None = None
+        self.reason = "waiting for the node"
+        self.latency = ""
+        self._arrivals: dict[str, deque[float]] = {"command": deque(), "action": deque()}
+        subscribe = self._node.create_subscription
+        subscribe(Image, "image_raw", lambda m: setattr(self, "image", m), qos_profile_sensor_data)
+        subscribe(TwistStamped, "inference/action", self._on_action, 1)
+        subscribe(Twist, "cmd_vel", self._on_command, 1)
+        subscribe(String, "inference/reason", lambda m: setattr(self, "reason", m.data), LATCHED)
+        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _on_action(self, message: TwistStamped) -> None:
+        self.action = message
+        self._arrivals["action"].append(time.monotonic())
+
+    def _on_command(self, message: Twist) -> None:
+        self.command = message
+        self._arrivals["command"].append(time.monotonic())
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f"{NAMESPACE}/inference: inference":
+                self.latency = {pair.key: pair.value for pair in status.values}.get("inference latency (s)", "")
+
+    def rate(self, what: str) -> float:
+        """Messages a second of `command` or `action`, over the last two seconds."""
+        arrivals = self._arrivals[what]
+        while arrivals and arrivals[0] < time.monotonic() - _RATE_WINDOW:
+            arrivals.popleft()
+        return len(arrivals) / _RATE_WINDOW
+
+    def image_age(self) -> float | None:
+        """Seconds since the newest image was taken."""
+        if self.image is None:
+            return None
+        return to_seconds(self._node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
+
+    def start(self) -> None:
+        """Configure and activate the node."""
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not self._client.service_is_ready():
+            self.watch(0.1)
+            if time.monotonic() > deadline:
+                raise SimpleClipLstmError(f"the inference node did not appear within {_START_TIMEOUT:g} s")
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            future = self._client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            while not future.done():
+                self.watch(0.1)
+            if not future.result().success:
+                raise SimpleClipLstmError(f"the inference node did not start: {self.reason}")
+
+    def instruct(self, text: str) -> None:
+        self._instructions.publish(String(data=text))
+
+    def watch(self, seconds: float) -> None:
+        """Listen for this long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            rclpy.spin_once(self._node, timeout_sec=left)
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                last = (self._log(name).read_text().strip().splitlines() or ["it said nothing"])[-1]
+                raise SimpleClipLstmError(f"{name} ended with exit code {process.returncode}: {last}")
+
+    def _log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._node.destroy_node()
+        rclpy.shutdown()
+
+
+_LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}

@@ -1,0 +1,202 @@
+"""The inference node: a managed (lifecycle) node from images and an instruction to velocities."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
+from simple_clip_lstm_ros.control.governor import Decision, Reason
+from simple_clip_lstm_ros.control.velocity import ZERO
+from simple_clip_lstm_ros.engine.warm_up import warm_up
+from simple_clip_lstm_ros.errors import Cancelled, SimpleClipLstmError
+from simple_clip_lstm_ros.node import process, settings
+from simple_clip_lstm_ros.node.driver import LATCHED, Driver
+from simple_clip_lstm_ros.node.images import READER
+from simple_clip_lstm_ros.node.messages import to_diagnostics
+from simple_clip_lstm_ros.policy.policy import Policy
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+_DIAGNOSTICS_PERIOD = 0.5
+# A step longer than this share of command_timeout lets actions go stale: image, transport and tick take time as well.
+_STEP_SHARE = 0.8
+
+
+class InferenceNode(LifecycleNodeMixin, Node):
+    """Transitions, services, parameters and reports; the Driver does the driving."""
+
+    def __init__(self) -> None:
+        Node.__init__(self, "inference")
+        # Transitions in a group of their own: services and parameters answer while gigabytes load.
+        LifecycleNodeMixin.__init__(self, callback_group=MutuallyExclusiveCallbackGroup())
+        settings.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._driver: Driver | None = None
+        self._enabled = True
+        self._stopping = threading.Event()
+        self._decision = Decision(ZERO, Reason.INACTIVE, "not configured")
+        self._reasons = self.create_publisher(String, "inference/reason", LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(SetBool, "inference/enable", self._on_enable)
+        self.create_service(Trigger, "inference/reset", self._on_reset)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
+        self._reasons.publish(String(data=str(self._decision)))
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self._configure()
+        except SimpleClipLstmError as error:
+            self.get_logger().error(f"configure failed: {error}")
+            self._announce(Decision(ZERO, Reason.INACTIVE, f"configure failed: {error}"))
+            return FAILURE
+        self._announce(Decision(ZERO, Reason.INACTIVE))
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._configured.activate()
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._configured.deactivate()
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return SUCCESS
+
+    def stop(self) -> None:
+        """The process ends: a load under way gives up, the robot is told zero."""
+        self._stopping.set()
+        self._release()
+
+    @property
+    def _configured(self) -> Driver:
+        assert self._driver is not None, "the lifecycle has no such transition before configure"
+        return self._driver
+
+    def _configure(self) -> None:
+        current = settings.read(self)
+        self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
+        policy = load_policy(
+            current.checkpoint,
+            processors=current.processors or None,
+            device=current.device,
+            precision=current.precision,
+            config=read_overrides(current.policy_config) | current.action_overrides,
+            progress=self._on_progress,
+        )
+        latency = warm_up(policy)
+        self._warn(current, policy, latency)
+        self._driver = Driver(self, current, policy, enabled=self._enabled, announce=self._announce)
+
+    def _on_progress(self, done: int, total: int) -> None:
+        if self._stopping.is_set():
+            raise Cancelled("asked to stop while loading")
+
+    def _warn(self, current: settings.Settings, policy: Policy, latency: float) -> None:
+        """What a user must know before the robot moves."""
+        warn = self.get_logger().warning
+        if policy.config.untrained:
+            moves = "the robot moves on them" if current.allow_untrained else "the robot will not move"
+            warn(f"the weights are untrained (random): {moves}")
+        if policy.config.assumed:
+            warn(
+                f"neither the checkpoint nor policy_config states {', '.join(policy.config.assumed)}; "
+                "`simple_clip_lstm inspect` shows what is assumed instead"
+            )
+        if latency > _STEP_SHARE * current.command_timeout:
+            needed = round(latency / _STEP_SHARE + 0.05, 1)
+            speed = max(abs(v) for v in (*current.max_velocity[:2], *current.min_velocity[:2]))
+            warn(
+                f"a step takes {latency:.2f} s and actions go stale after {current.command_timeout:g} s: set "
+                f"command_timeout to {needed:g}; the robot then drives up to {speed * needed:.2f} m blind"
+            )
+
+    def _release(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.release()
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if self._driver is not None:
+            self._driver.enable(request.data)
+        response.success = True
+        response.message = "enabled" if request.data else "disabled: the robot stands until enabled again"
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._driver is not None:
+            self._driver.reset()
+        response.success = True
+        response.message = "the hidden state is cleared"
+        return response
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        ours = [parameter.name for parameter in parameters if parameter.name in settings.NAMES]
+        if ours and self._driver is not None:
+            reason = f"{ours[0]} takes effect at configure: deactivate and clean up first"
+            return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _announce(self, decision: Decision) -> None:
+        """Tell the reason, if it is another one than before."""
+        changed = str(decision) != str(self._decision)
+        self._decision = decision
+        if changed:
+            self.get_logger().info(str(decision))
+            self._reasons.publish(String(data=str(decision)))
+            self._publish_diagnostics()
+
+    def _publish_diagnostics(self) -> None:
+        driver, decision = self._driver, self._decision
+        values: dict[str, object] = {"memory (MB)": psutil.Process().memory_info().rss // 1_000_000}
+        hardware, doubts = "", False
+        if driver is not None:
+            config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
+            hardware = Path(checkpoint).name
+            doubts = config.untrained or bool(config.assumed)
+            values |= {
+                "checkpoint": checkpoint,
+                "device": driver.policy.device,
+                "precision": driver.policy.precision,
+                "untrained": config.untrained,
+                "features": " + ".join(config.features),
+                "assumed": ", ".join(config.assumed),
+                **driver.report(),
+            }
+        now = self.get_clock().now().to_msg()
+        name = f"{self.get_fully_qualified_name().lstrip('/')}: inference"
+        self._diagnostics.publish(
+            to_diagnostics(name, hardware, decision.reason, str(decision), values, now, doubts=doubts)
+        )
+
+
+def main() -> int:
+    return process.run(InferenceNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The thread that steps the policy. It sees only the newest frame and never keeps anybody waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Time
+
+from simple_clip_lstm_ros.node.messages import to_seconds
+from simple_clip_lstm_ros.policy.policy import Action, Policy
+
+
+@dataclass(frozen=True)
+class Frame:
+    """uint8 [height, width, 3] in RGB with its stamp, and the instruction in force when it arrived."""
+
+    image: np.ndarray
+    stamp: Time
+    instruction: str
+
+
+class InferenceThread:
+    """Owns the policy from construction to `stop`: nobody else may step or reset it.
+
+    `on_action` and `on_failure` are called from this thread, with the frame that they are about.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        state_timeout: float,
+        on_action: Callable[[Action, Frame], None],
+        on_failure: Callable[[str, Frame], None],
+    ) -> None:
+        self._policy = policy
+        self._state_timeout = state_timeout
+        self._on_action = on_action
+        self._on_failure = on_failure
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+        self._reset_asked = True
+        self._stopping = False
+        self._last_stamp = 0.0
+        self._thread = threading.Thread(target=self._run, name="inference")
+        self._thread.start()
+
+    def submit(self, frame: Frame) -> None:
+        """Offer the newest frame; one that was not yet taken is replaced."""
+        with self._changed:
+            self._newest = frame
+            self._changed.notify()
+
+    def reset(self) -> None:
+        """Clear the hidden state before the next step, and drop a frame that waits."""
+        with self._changed:
+            self._reset_asked = True
+            self._newest = None
+
+    def stop(self) -> None:
+        """Return when a step under way has ended."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (frame := self._next()) is not None:
+            try:
+                action = self._policy.step(frame.image, frame.instruction, to_seconds(frame.stamp))
+            except Exception as error:  # whatever a step raises must stop the robot and not this thread
+                self._on_failure(f"{type(error).__name__}: {error}".splitlines()[0], frame)
+            else:
+                self._on_action(action, frame)
+
+    def _next(self) -> Frame | None:
+        """Wait for a frame; None to end. Resets the policy where its memory no longer fits the frame."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._stopping)
+            frame, self._newest = self._newest, None
+            reset, self._reset_asked = self._reset_asked, False
+            if frame is None or self._stopping:
+                return None
+        # A stamp that went back is a new recording or another clock: a gap as well.
+        stamp = to_seconds(frame.stamp)
+        if reset or not 0.0 <= stamp - self._last_stamp <= self._state_timeout:
+            self._policy.reset()
+        self._last_stamp = stamp
+        return frame
