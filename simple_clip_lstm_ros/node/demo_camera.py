@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
@@ -30,4 +28,4 @@ class DemoCamera(Node):
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(DemoCamera))
+    process.run(DemoCamera)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 from diagnostic_msgs.msg import DiagnosticArray
@@ -47,21 +47,20 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._driver: Driver | None = None
         self._enabled = True
         self._stopping = threading.Event()
-        self._decision = Decision(ZERO, Reason.INACTIVE, "not configured")
         self._reasons = self.create_publisher(String, "inference/reason", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(SetBool, "inference/enable", self._on_enable)
         self.create_service(Trigger, "inference/reset", self._on_reset)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
-        self._reasons.publish(String(data=str(self._decision)))
+        self._tell(Decision(ZERO, Reason.INACTIVE, "not configured"))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._configure()
         except SimpleClipLstmError as error:
             self.get_logger().error(f"configure failed: {error}")
-            self._announce(Decision(ZERO, Reason.INACTIVE, f"configure failed: {error}"))
+            self._tell(Decision(ZERO, Reason.INACTIVE, f"configure failed: {error}"))
             return FAILURE
         self._announce(Decision(ZERO, Reason.INACTIVE))
         return SUCCESS
@@ -162,13 +161,14 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return SetParametersResult(successful=True)
 
     def _announce(self, decision: Decision) -> None:
-        """Tell the reason, if it is another one than before."""
-        changed = str(decision) != str(self._decision)
-        self._decision = decision
-        if changed:
+        if str(decision) != str(self._decision):
             self.get_logger().info(str(decision))
-            self._reasons.publish(String(data=str(decision)))
-            self._publish_diagnostics()
+            self._tell(decision)
+
+    def _tell(self, decision: Decision) -> None:
+        self._decision = decision
+        self._reasons.publish(String(data=str(decision)))
+        self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         driver, decision = self._driver, self._decision
@@ -194,9 +194,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
         )
 
 
-def main() -> int:
-    return process.run(InferenceNode)
+def main() -> NoReturn:
+    process.run(InferenceNode)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

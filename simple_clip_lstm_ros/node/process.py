@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
+from queue import SimpleQueue
+from typing import NoReturn
 
 import rclpy
-from rclpy.exceptions import InvalidHandle
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -18,49 +21,43 @@ from rclpy.signals import SignalHandlerOptions
 _THREADS = 4  # a transition, the command timer, images, and services
 
 
-def run(make_node: Callable[[], Node]) -> int:
-    """Spin the node until SIGINT or SIGTERM, then call its `stop`; the exit code is 1 if a callback raised.
+def run(make_node: Callable[[], Node]) -> NoReturn:
+    """Spin the node until SIGINT or SIGTERM, then call its `stop` and exit with 0; with 1 if a callback raised.
 
     Python's own signal handlers, since rclpy's shut the context down first and no last zero could be published.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    ended = threading.Event()
+    # The one primitive that a signal handler may use while another handler is using it; an Event deadlocks there.
+    ends: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: ends.put(0))
     node = make_node()
     logging.getLogger("simple_clip_lstm_ros").addHandler(_RosLog(node))
     executor = MultiThreadedExecutor(_THREADS)
     executor.add_node(node)
-    failures: list[BaseException] = []
-
-    def spin() -> None:
-        try:
-            _spin(executor, node, ended)
-        except Exception as error:  # a living process with a dead executor would be a silent node
-            node.get_logger().fatal(f"a callback failed, the node ends: {traceback.format_exc()}")
-            failures.append(error)
-        ended.set()
-
-    spinner = threading.Thread(target=spin, name="executor")
+    spinner = threading.Thread(target=_spin, args=(executor, node, ends), name="executor")
     spinner.start()
-    ended.wait()
+    exit_code = ends.get()
     node.stop()
     executor.shutdown()
     spinner.join()
     node.destroy_node()
     rclpy.shutdown()
-    return 1 if failures else 0
+    # All is in order; taking the interpreter apart with torch in it would last seconds more, on a robot that waits.
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
-def _spin(executor: MultiThreadedExecutor, node: Node, ended: threading.Event) -> None:
-    while not ended.is_set():
+def _spin(executor: MultiThreadedExecutor, node: Node, ends: SimpleQueue[int]) -> None:
+    while True:
         try:
-            executor.spin()
+            return executor.spin()
         except rclpy_implementation.RCLError as error:
             # rclpy raises here when somebody asks for a transition that the present state does not have.
             node.get_logger().warning(f"a request was refused: {error}")
-        except (ExternalShutdownException, InvalidHandle):
-            return
+        except Exception:  # a living process with a dead executor would be a silent node
+            node.get_logger().fatal(f"a callback failed, the node ends: {traceback.format_exc()}")
+            return ends.put(1)
 
 
 class _RosLog(logging.Handler):
