@@ -20,7 +20,7 @@ from rich.table import Table
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.node.demo_stage import Stage
+    from simple_clip_lstm_ros.node.stage import Stage
 
 _WITHOUT = 5.0  # s without an instruction
 _WITH = 8.0  # s with it
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     try:
-        from simple_clip_lstm_ros.node.demo_stage import Stage
+        from simple_clip_lstm_ros.node.stage import Stage
     except ImportError as error:
         raise SimpleClipLstmError(
             f"ROS 2 is missing here ({error}): source one (. /opt/ros/<distro>/setup.bash), or use `make demo` on "
@@ -49,7 +49,9 @@ def run(args: argparse.Namespace) -> None:
             "Writing a tiny checkpoint (random weights), starting camera and inference node ...", soft_wrap=True
         )
         synthesise("tiny", checkpoint)
-        with Stage(checkpoint) as stage:
+        parameters = {"checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
+        # One thread is enough for a tiny model; two would fight over the cores with all else that runs here.
+        with Stage(parameters, threads=1, logs=Path(folder)) as stage:
             stage.start()
             _show(console, stage, _acts(stage, args))
             _conclude(console, stage)

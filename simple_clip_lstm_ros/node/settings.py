@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -71,6 +71,25 @@ class Settings:
 
 
 NAMES = tuple(item.name for item in fields(Settings))
+
+
+def table() -> str:
+    """The parameters as a Markdown table, for the documentation."""
+    rows = [f"| `{item.name}` | {_shown(item.default)} | {_described(item)} |" for item in fields(Settings)]
+    return "\n".join(["| parameter | default | meaning |", "|---|---|---|", *rows])
+
+
+def _shown(default: Any) -> str:
+    if default in ("", ()):
+        return "unset"
+    if isinstance(default, bool):
+        return f"`{default}`".lower()
+    return f"`{list(default) if isinstance(default, tuple) else default}`"
+
+
+def _described(item: Field[Any]) -> str:
+    choices = item.metadata["choices"]
+    return item.metadata["description"] + (f" ({', '.join(choices)})" if choices else "")
 
 
 def declare(node: Node) -> None:

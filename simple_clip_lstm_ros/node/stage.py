@@ -1,4 +1,4 @@
-"""The stage of the demo: real processes for camera and inference node, and an audience that watches their topics."""
+"""A stage for the whole system: camera and inference node as real processes, and an audience that watches them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -29,19 +30,18 @@ _RATE_WINDOW = 2.0  # s
 
 
 class Stage:
-    """`with Stage(checkpoint) as stage:` starts everything on this machine alone; nothing reaches a robot.
+    """`with Stage(...) as stage:` starts everything on this machine alone; nothing reaches a robot.
 
-    The processes' logs go beside the checkpoint. Raises SimpleClipLstmError when the node does not start, or dies.
+    `parameters` are the node's, `threads` those of its model (None: torch's choice), `logs` a folder for the
+    processes' logs. Raises SimpleClipLstmError when the node does not start, or dies.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, parameters: Mapping[str, object], *, threads: int | None, logs: Path) -> None:
         # In a namespace and without the network: a base that listens to /cmd_vel must not move because of a demo.
         local = {"ROS_LOCALHOST_ONLY": "1"} if os.environ.get("ROS_DISTRO") == "humble" else _LOCAL
         os.environ.update(local)
-        # One thread is enough for a tiny model, and two fight over the cores with everything else that runs here.
-        self._logs = checkpoint.parent
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        parameters = {"checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
+        self._logs = logs
+        environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         given = [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
         self._processes = {
             name: subprocess.Popen(
@@ -49,7 +49,7 @@ class Stage:
                 env=environment,
                 stderr=self._log(name).open("w"),
             )
-            for name, arguments in (("demo_camera", []), ("inference_node", given))
+            for name, arguments in (("photo_camera", []), ("inference_node", given))
         }
         rclpy.init()
         self._node = rclpy.create_node("audience", namespace=NAMESPACE)
@@ -97,8 +97,12 @@ class Stage:
             return None
         return to_seconds(self._node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
 
-    def start(self) -> None:
-        """Configure and activate the node."""
+    def pid(self, name: str) -> int:
+        """Process id of `inference_node` or `photo_camera`."""
+        return self._processes[name].pid
+
+    def start(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Configure and activate the node; `on_wait` is called about ten times a second meanwhile."""
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._client.service_is_ready():
             self.watch(0.1)
@@ -108,6 +112,7 @@ class Stage:
             future = self._client.call_async(ChangeState.Request(transition=Transition(id=transition)))
             while not future.done():
                 self.watch(0.1)
+                on_wait()
             if not future.result().success:
                 raise SimpleClipLstmError(f"the inference node did not start: {self.reason}")
 

@@ -1,4 +1,4 @@
-"""A camera that drives over real photographs, as a process: `python -m simple_clip_lstm_ros.node.demo_camera`."""
+"""A camera that drives over real photographs, as a process: `python -m simple_clip_lstm_ros.node.photo_camera`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from simple_clip_lstm_ros.policy.photographs import pan
 _RATE = 10.0  # Hz
 
 
-class DemoCamera(Node):
+class PhotoCamera(Node):
     def __init__(self) -> None:
-        super().__init__("demo_camera")
+        super().__init__("photo_camera")
         self._frames = pan()
         self._images = self.create_publisher(Image, "image_raw", qos_profile_sensor_data)
         self._timer = self.create_timer(1.0 / _RATE, self._publish)
@@ -28,4 +28,4 @@ class DemoCamera(Node):
 
 
 if __name__ == "__main__":
-    process.run(DemoCamera)
+    process.run(PhotoCamera)

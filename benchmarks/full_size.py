@@ -1,0 +1,140 @@
+"""The whole way at full size: write a checkpoint, inspect it, load and step it, drive with it through the real node.
+
+    python benchmarks/full_size.py --profile seed --processors DIR /tmp/seed.pth
+
+Each part is a process of its own, watched from outside: seconds, peak resident and peak anonymous memory. A checkpoint
+that exists is used as it is. Prints a Markdown table; the weights are random, the work is that of trained ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+import transformers
+
+from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.node.stage import Stage
+from simple_clip_lstm_ros.policy.photographs import crops
+
+_INSTRUCTION = "go to the red box on the left and stop in front of it, then turn around"
+_DRIVE = 30.0  # s
+_COMMAND_TIMEOUT = 10.0  # s; of the drive, so that even a slow machine moves
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--processors", type=Path, required=True)
+    parser.add_argument("--profile", default="seed", choices=("seed", "published"))
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--step", metavar="PRECISION", help=argparse.SUPPRESS)  # how the script calls itself
+    args = parser.parse_args()
+    if args.step:
+        return _step(args)
+    print(
+        f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, torch {torch.__version__},", end=" "
+    )
+    print(f"transformers {transformers.__version__}, {time.strftime('%Y-%m-%d')}\n")
+    print("| what | seconds | peak RSS (GB) | peak anonymous (GB) | more |\n|---|---|---|---|---|")
+    verb = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main"]
+    if not args.checkpoint.exists():
+        _row("synth", [*verb, "synth", "--profile", args.profile, args.checkpoint], lambda _: _size(args.checkpoint))
+    _row("inspect", [*verb, "inspect", args.checkpoint], lambda _: _size(args.checkpoint))
+    for precision in ("fp32", "bf16"):
+        itself = [sys.executable, __file__, args.checkpoint, "--processors", args.processors, "--frames", args.frames]
+        _row(f"load and step, {precision}", [*itself, "--step", precision], _told)
+    _drive(args)
+
+
+def _size(path: Path) -> str:
+    return f"file {path.stat().st_size / 1e9:.3f} GB"
+
+
+def _told(output: str) -> str:
+    figures = json.loads(output.splitlines()[-1])
+    return f"load {figures['load']:.1f} s, frame p50 {figures['p50']:.2f} s, max {figures['max']:.2f} s"
+
+
+def _row(what: str, command: list[object], more: Callable[[str], str]) -> None:
+    """Run, watch, print one row of the table."""
+    begin = time.monotonic()
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    peaks = Peaks(process.pid)
+    while process.poll() is None:
+        peaks.sample()
+        time.sleep(0.02)
+    output = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        sys.exit(f"{what} failed with exit code {process.returncode}")
+    print(f"| {what} | {time.monotonic() - begin:.1f} | {peaks} | {more(output)} |", flush=True)
+
+
+class Peaks:
+    """Largest resident and anonymous memory of a process, from /proc."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self.resident = self.anonymous = 0
+
+    def sample(self) -> None:
+        try:
+            lines = (line.split() for line in self._status.read_text().splitlines())
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        fields = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in ("VmHWM:", "RssAnon:")}
+        self.resident = max(self.resident, fields.get("VmHWM:", 0))
+        self.anonymous = max(self.anonymous, fields.get("RssAnon:", 0))
+
+    def __str__(self) -> str:
+        return f"{self.resident / 1e9:.2f} | {self.anonymous / 1e9:.2f}"
+
+
+def _step(args: argparse.Namespace) -> None:
+    begin = time.monotonic()
+    policy = load_policy(args.checkpoint, processors=args.processors, precision=args.step)
+    load = time.monotonic() - begin
+    # The first frame warms up: its latency is that of reading the weights, not of the model.
+    latencies = [policy.step(frame, _INSTRUCTION).latency for frame in crops(args.frames + 1)][1:]
+    print(json.dumps({"load": load, "p50": statistics.median(latencies), "max": max(latencies)}))
+
+
+def _drive(args: argparse.Namespace) -> None:
+    parameters = {
+        "checkpoint": args.checkpoint,
+        "processors": args.processors,
+        "allow_untrained": "true",
+        "device": "cpu",
+        "command_timeout": _COMMAND_TIMEOUT,
+    }
+    with tempfile.TemporaryDirectory() as logs, Stage(parameters, threads=None, logs=Path(logs)) as stage:
+        begin = time.monotonic()
+        peaks = Peaks(stage.pid("inference_node"))
+        stage.start(on_wait=peaks.sample)
+        ready = time.monotonic() - begin
+        stage.instruct(_INSTRUCTION)
+        moving, end = 0, time.monotonic() + _DRIVE
+        while time.monotonic() < end:
+            stage.watch(0.1)
+            peaks.sample()
+            moving += stage.command is not None and any((stage.command.linear.x, stage.command.angular.z))
+        reason = stage.reason
+        row = f"frame {stage.latency} s, commands {stage.rate('command'):.1f} Hz, {reason.partition(':')[0]}, "
+        print(f"| drive through the node, fp32 | {ready:.1f} to active | {peaks} | {row}{moving} of 300 looks moving |")
+        warned = [line for line in (Path(logs) / "inference_node.log").read_text().splitlines() if "[WARN]" in line]
+    print("\nWarnings of the node:\n")
+    print("\n".join(f"    {line.partition(']: ')[2]}" for line in warned))
+
+
+if __name__ == "__main__":
+    main()
