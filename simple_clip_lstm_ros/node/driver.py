@@ -41,9 +41,7 @@ _NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliabil
 class Driver:
     """Owns the policy, the Governor and every endpoint that exists only while the node is configured."""
 
-    def __init__(
-        self, node: Node, settings: Settings, policy: Policy, *, enabled: bool, announce: Callable[[Decision], None]
-    ) -> None:
+    def __init__(self, node: Node, settings: Settings, policy: Policy, *, announce: Callable[[Decision], None]) -> None:
         self.policy = policy
         self._node = node
         self._settings = settings
@@ -56,7 +54,6 @@ class Driver:
             command_timeout=settings.command_timeout,
             may_move=settings.allow_untrained or not policy.config.untrained,
         )
-        self._governor.enable(enabled)
         self._inference: InferenceThread | None = None
         self._timer: Any = None
         self._subscriptions: list[Any] = []

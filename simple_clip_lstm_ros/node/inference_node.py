@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +31,6 @@ from simple_clip_lstm_ros.node.images import READER
 from simple_clip_lstm_ros.node.messages import to_diagnostics
 from simple_clip_lstm_ros.policy.policy import Policy
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _DIAGNOSTICS_PERIOD = 0.5
 # A step longer than this share of command_timeout lets actions go stale: image, transport and tick take time as well.
 _STEP_SHARE = 0.8
@@ -49,46 +50,52 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._stopping = threading.Event()
         self._reasons = self.create_publisher(String, "inference/reason", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_service(SetBool, "inference/enable", self._on_enable)
+        # The stop must not wait for an image that is being converted.
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_service(SetBool, "inference/enable", self._on_enable, callback_group=group)
         self.create_service(Trigger, "inference/reset", self._on_reset)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
         self._tell(Decision(ZERO, Reason.INACTIVE, "not configured"))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            self._configure()
-        except SimpleClipLstmError as error:
-            self.get_logger().error(f"configure failed: {error}")
-            self._tell(Decision(ZERO, Reason.INACTIVE, f"configure failed: {error}"))
-            return FAILURE
-        self._announce(Decision(ZERO, Reason.INACTIVE))
-        return SUCCESS
+        return self._attempt("configure", self._configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._configured.activate()
-        return SUCCESS
+        return self._attempt("activate", self._configured.activate, undo=self._configured.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._configured.deactivate()
-        return SUCCESS
+        return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
-        return SUCCESS
+        return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
-        return SUCCESS
+        return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
-        return SUCCESS
+        return TransitionCallbackReturn.SUCCESS
 
     def stop(self) -> None:
         """The process ends: a load under way gives up, the robot is told zero."""
         self._stopping.set()
         self._release()
+
+    def _attempt(self, what: str, act: Callable[[], None], undo: Callable[[], None]) -> TransitionCallbackReturn:
+        """A transition that either succeeds or leaves no trace but its reason; rclpy would swallow the exception."""
+        try:
+            act()
+        except Exception as error:
+            undo()
+            expected = isinstance(error, SimpleClipLstmError)
+            self.get_logger().error(f"{what} failed: {error if expected else traceback.format_exc()}")
+            self._tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {error}"))
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
 
     @property
     def _configured(self) -> Driver:
@@ -108,7 +115,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
         )
         latency = warm_up(policy)
         self._warn(current, policy, latency)
-        self._driver = Driver(self, current, policy, enabled=self._enabled, announce=self._announce)
+        self._driver = Driver(self, current, policy, announce=self._announce)
+        # After the assignment: a stop that came while the weights were loading must not be lost.
+        self._driver.enable(self._enabled)
+        self._announce(Decision(ZERO, Reason.INACTIVE))
 
     def _on_progress(self, done: int, total: int) -> None:
         if self._stopping.is_set():
