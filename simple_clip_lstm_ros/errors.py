@@ -27,3 +27,8 @@ class InputError(SimpleClipLstmError):
 
 class Cancelled(SimpleClipLstmError):
     """A long operation was asked to stop and did."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says, cut to the one line that a user reads; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -24,7 +24,7 @@ from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
 from simple_clip_lstm_ros.control.governor import Decision, Reason
 from simple_clip_lstm_ros.control.velocity import ZERO
 from simple_clip_lstm_ros.engine.warm_up import warm_up
-from simple_clip_lstm_ros.errors import Cancelled, SimpleClipLstmError
+from simple_clip_lstm_ros.errors import Cancelled, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.node import process, settings
 from simple_clip_lstm_ros.node.driver import LATCHED, Driver
 from simple_clip_lstm_ros.node.images import READER
@@ -93,7 +93,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
             undo()
             expected = isinstance(error, SimpleClipLstmError)
             self.get_logger().error(f"{what} failed: {error if expected else traceback.format_exc()}")
-            self._tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {error}"))
+            self._tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {first_line(error)}"))
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 

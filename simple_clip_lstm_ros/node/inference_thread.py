@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Time
 
+from simple_clip_lstm_ros.errors import first_line
 from simple_clip_lstm_ros.node.messages import to_seconds
 from simple_clip_lstm_ros.policy.policy import Action, Policy
 
@@ -71,7 +72,7 @@ class InferenceThread:
             try:
                 action = self._policy.step(frame.image, frame.instruction, to_seconds(frame.stamp))
             except Exception as error:  # whatever a step raises must stop the robot and not this thread
-                self._on_failure(f"{type(error).__name__}: {error}".splitlines()[0], frame)
+                self._on_failure(first_line(error), frame)
             else:
                 self._on_action(action, frame)
 

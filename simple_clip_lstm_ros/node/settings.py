@@ -7,10 +7,12 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
+from rclpy.validate_topic_name import validate_topic_name
 
 from simple_clip_lstm_ros.control.limits import Limits
-from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.errors import ConfigError, first_line
 
 _LIMITS = Limits()
 
@@ -58,6 +60,11 @@ class Settings:
         for name, most in (("command_rate", 1000.0), ("state_timeout", 3600.0)):
             if not 0.0 < getattr(self, name) <= most:
                 raise ConfigError(f"{name} must be above 0 and at most {most:g}, not {getattr(self, name)}")
+
+        try:
+            validate_topic_name(self.image_topic)
+        except InvalidTopicNameException as error:
+            raise ConfigError(f"image_topic: {first_line(error)}") from None
 
     @property
     def limits(self) -> Limits:

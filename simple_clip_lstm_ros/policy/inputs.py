@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoTokenizer, Kosmos2Processor
 
-from simple_clip_lstm_ros.errors import InputError, ProcessorsError
+from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import Pixels, Tokens
 
@@ -170,7 +170,7 @@ def _load(kind: Any, folder: Path, encoder: str) -> Any:
     try:
         return kind.from_pretrained(found[0], local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ProcessorsError(
             f"the {encoder} processor in {found[0]} does not load ({reason}); {_HOW_TO_GET}"
         ) from error
