@@ -119,10 +119,15 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
 
 def _optimizer_state(trained: list[LazyTensor]) -> dict[str, Any]:
     """AdamW over the head, as the original trainer left it in the file: the encoders were frozen."""
-    zeros = [LazyTensor(tensor.shape, partial(torch.zeros, tensor.shape)) for tensor in trained]
-    step = LazyTensor((), lambda: torch.tensor(0.0))
-    state = {index: {"step": step, "exp_avg": zero, "exp_avg_sq": zero} for index, zero in enumerate(zeros)}
-    group = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "params": list(range(len(zeros)))}
+
+    def zeros(shape: tuple[int, ...]) -> LazyTensor:
+        return LazyTensor(shape, partial(torch.zeros, shape))
+
+    state = {
+        index: {"step": zeros(()), "exp_avg": zeros(tensor.shape), "exp_avg_sq": zeros(tensor.shape)}
+        for index, tensor in enumerate(trained)
+    }
+    group = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01, "params": list(range(len(trained)))}
     return {"state": state, "param_groups": [group]}
 
 
