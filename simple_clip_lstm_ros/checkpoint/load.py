@@ -68,9 +68,8 @@ def fill(
     model.load_state_dict(dict(tensors), strict=True, assign=True)
     for module in model.modules():
         if isinstance(module, Kosmos2TextSinusoidalPositionalEmbedding):
-            count = module.num_positions + module.offset
-            weights = module.get_embedding(count, module.embedding_dim, module.padding_idx)
-            module.weights = weights.to(device, dtype)
+            count, width = module.weights.shape
+            module.weights = module.get_embedding(count, width, module.padding_idx).to(device, dtype)
         elif isinstance(positions := getattr(module, "position_ids", None), Tensor):
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]

@@ -86,6 +86,9 @@ class SimpleCLIPLSTM(nn.Module):
         super().__init__()
         self.config = config
         self.kosmos_model = Kosmos2Model(Kosmos2Config(**config.kosmos))
+        # The latents attend to all patches. transformers 5 marks every Kosmos-2 attention causal, and where no mask is
+        # given, as here, its SDPA path (the default) believes that: latent n would see the first n + 1 tokens only.
+        self.kosmos_model.image_to_text_projection.x_attn.is_causal = False
         self.clip_model = CLIPModel(CLIPConfig(**config.clip)) if config.clip else None
         self.feature_fusion = nn.Linear(config.feature_size, config.fusion_size) if config.fusion_size else None
         self.rnn = nn.LSTM(config.rnn_input_size, config.rnn_hidden_size, config.rnn_num_layers, batch_first=True)
