@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -19,6 +20,9 @@ _LIMITS = Limits()
 
 def _parameter(default: Any, description: str, *choices: str) -> Any:
     return field(default=default, metadata={"description": description, "choices": choices})
+
+
+_PATHS = ("checkpoint", "processors", "policy_config")
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ def read(node: Node) -> Settings:
     for item in fields(Settings):
         value = node.get_parameter(item.name).value
         values[item.name] = item.default if value is None else _converted(item.name, str(item.type), value)
-    return Settings(**values)
+    # No shell expands the ~ in `checkpoint:=~/model.pth`.
+    return Settings(**values | {name: os.path.expanduser(values[name]) for name in _PATHS})
 
 
 def _converted(name: str, kind: str, value: Any) -> Any:

@@ -1,0 +1,43 @@
+# Everything runs in .venv, which scripts/venv makes. `make demo ARGS=--help` shows the demo's options.
+.PHONY: demo test lint types unit ros colcon venv clean
+.NOTPARALLEL:
+
+PYTHON_IN_VENV := .venv/bin/python
+# The ROS wheels live in .venv; where a ROS 2 is sourced, this names it already.
+export AMENT_PREFIX_PATH ?= $(CURDIR)/.venv
+# .colcon keeps the build out of sight; --paths keeps colcon from searching .venv.
+COLCON := $(PYTHON_IN_VENV) -m colcon --log-base .colcon/log
+BASES := --build-base .colcon/build --install-base .colcon/install
+
+demo: venv
+	.venv/bin/simple_clip_lstm demo $(ARGS)
+
+# pytest comes last, so that its closing line closes the whole.
+test: lint types colcon
+	$(PYTHON_IN_VENV) -m pytest
+
+lint: venv
+	$(PYTHON_IN_VENV) -m ruff check
+	$(PYTHON_IN_VENV) -m ruff format --check
+
+types: venv
+	$(PYTHON_IN_VENV) -m mypy
+
+unit: venv
+	$(PYTHON_IN_VENV) -m pytest -m "not ros"
+
+ros: venv
+	$(PYTHON_IN_VENV) -m pytest -m ros
+
+colcon: venv
+	$(COLCON) list --paths . | grep -F '(ros.ament_python)'
+	$(COLCON) build --paths . $(BASES)
+	$(COLCON) test --paths . $(BASES) --event-handlers console_direct+ --return-code-on-test-failure --pytest-args -m "not ros and not slow"
+	$(COLCON) test-result --test-result-base .colcon/build
+
+venv:
+	@scripts/venv
+
+clean:
+	rm -rf .colcon build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find simple_clip_lstm_ros test launch -name __pycache__ -exec rm -rf {} +

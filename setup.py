@@ -1,0 +1,46 @@
+from glob import glob
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+NAME = "simple_clip_lstm_ros"
+
+setup(
+    name=NAME,
+    version=ElementTree.parse("package.xml").findtext("version"),
+    description="Drives a mobile robot with a Kosmos-2 + CLIP + LSTM policy over ROS 2",
+    license="Apache-2.0",
+    maintainer="simple_clip_lstm_ros maintainers",
+    maintainer_email="maintainers@example.org",
+    packages=find_packages(exclude=["test", "test.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", glob("launch/*.py")),
+        (f"share/{NAME}/config", glob("config/*")),
+    ],
+    python_requires=">=3.10",
+    # What package.xml has rosdep keys for stands here too: on a machine without ROS, pip brings it.
+    install_requires=[
+        "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
+        "transformers>=4.44",
+        "tokenizers",
+        "numpy",
+        "opencv-python-headless",
+        "psutil",
+        "PyYAML",
+        "rich",
+        "scikit-image",
+    ],
+    extras_require={
+        "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
+        "test": ["colcon-common-extensions", "hypothesis", "mypy", "pytest", "ruff", "types-PyYAML"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"inference_node = {NAME}.node.inference_node:main",
+            f"simple_clip_lstm = {NAME}.cli.main:main",
+        ],
+    },
+    zip_safe=False,
+)

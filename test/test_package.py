@@ -1,0 +1,130 @@
+"""What ROS, colcon and pip are told about the package: package.xml, setup.py, constraints.txt."""
+
+import ast
+import importlib
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import setuptools
+from catkin_pkg.package import parse_package
+
+import simple_clip_lstm_ros
+
+ROOT = Path(__file__).parents[1]
+NAME = "simple_clip_lstm_ros"
+# Modules whose rosdep key or pip name is another.
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+    # message packages that the declared ones always bring
+    "builtin_interfaces": "std_msgs",
+    "rcl_interfaces": "rclpy",
+}
+
+
+@pytest.fixture(scope="module")
+def setup():
+    """The arguments that setup.py gives to setup()."""
+    before = os.getcwd()
+    os.chdir(ROOT)  # setup.py's paths are relative
+    try:
+        with mock.patch.object(setuptools, "setup") as call:
+            runpy.run_path("setup.py")
+    finally:
+        os.chdir(before)
+    return call.call_args.kwargs
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return parse_package(ROOT)
+
+
+def pip_name(requirement):
+    return re.match(r"[\w.-]+", requirement)[0].lower()
+
+
+def test_manifest(manifest):
+    assert manifest.name == NAME
+    assert manifest.package_format == 3
+    assert manifest.get_build_type() == "ament_python"
+    assert manifest.licenses == ["Apache-2.0"]
+    needed = (
+        "rclpy sensor_msgs geometry_msgs std_msgs std_srvs diagnostic_msgs lifecycle_msgs cv_bridge launch launch_ros"
+    )
+    needed += " ament_index_python python3-opencv python3-psutil python3-numpy python3-yaml"
+    assert {d.name for d in manifest.exec_depends} >= set(needed.split())
+    assert "python3-pytest" in {d.name for d in manifest.test_depends}
+
+
+def test_one_version(manifest, setup):
+    assert manifest.version == setup["version"] == simple_clip_lstm_ros.__version__
+
+
+def test_colcon_sees_a_ros_package(tmp_path):
+    """An invalid package.xml silently turns the package into plain Python."""
+    colcon = [sys.executable, "-m", "colcon", "--log-base", str(tmp_path), "list", "--paths", str(ROOT)]
+    listed = subprocess.run(colcon, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(rf"{NAME}\t.*\t\(ros\.ament_python\)\n", listed)
+
+
+def test_entry_points_lead_somewhere(setup):
+    scripts = dict(re.split(r"\s*=\s*", line) for line in setup["entry_points"]["console_scripts"])
+    assert set(scripts) >= {"inference_node", "simple_clip_lstm"}
+    for target in scripts.values():
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_data_files_are_complete(setup):
+    installed = {Path(file): folder for folder, files in setup["data_files"] for file in files}
+    assert all((ROOT / file).is_file() for file in installed)
+    assert installed[Path("package.xml")] == f"share/{NAME}"
+    assert installed[Path("resource", NAME)] == "share/ament_index/resource_index/packages"
+    for folder, pattern in ("launch", "*.py"), ("config", "*"):
+        files = [f.relative_to(ROOT) for f in (ROOT / folder).rglob(pattern) if f.is_file()]
+        assert files
+        assert {installed.get(f) for f in files} == {f"share/{NAME}/{folder}"}
+
+
+def test_every_package_is_installed(setup):
+    source = ROOT / NAME
+    folders = {str(f.parent.relative_to(ROOT)).replace("/", ".") for f in source.rglob("*.py")}
+    assert set(setup["packages"]) == folders  # a folder without __init__.py would be left out
+
+
+def test_every_import_is_declared(manifest, setup):
+    declared = {d.name for d in manifest.exec_depends} | {pip_name(r) for r in setup["install_requires"]} | {NAME}
+    missing = set()
+    for file in (*(ROOT / NAME).rglob("*.py"), *(ROOT / "launch").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for module in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names):
+                if DISTRIBUTIONS.get(module, module) not in declared:
+                    missing.add(f"{file.relative_to(ROOT)}: {module}")
+    assert not missing
+
+
+def test_constraints_pin_what_is_asked_for(setup):
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text().lower(), re.MULTILINE))
+    asked = [*setup["install_requires"], *(r for extra in setup["extras_require"].values() for r in extra)]
+    assert {pip_name(r) for r in asked} <= set(pinned)
+
+
+def test_colcon_test_finds_pytest(setup):
+    """colcon runs pytest for a package whose test extra names it; tests_require is ignored by new setuptools."""
+    assert "pytest" in setup["extras_require"]["test"]
+    assert "tests_require" not in setup
