@@ -29,6 +29,11 @@ class Cancelled(SimpleClipLstmError):
     """A long operation was asked to stop and did."""
 
 
+def printable(text: str) -> str:
+    """On one line, and without what would steer a terminal: names in a file are of anybody's choosing."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def first_line(error: BaseException) -> str:
     """What a foreign exception says, cut to the one line that a user reads; its type where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

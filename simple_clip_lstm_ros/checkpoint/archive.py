@@ -39,6 +39,15 @@ class Archive:
     @classmethod
     def open(cls, path: Path) -> Archive:
         """Raises CheckpointError for anything but a complete torch.save zip that holds data only."""
+        try:
+            return cls._open(path)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+        except RecursionError:
+            raise CheckpointError(f"{path} is damaged: its content is nested too deep") from None
+
+    @classmethod
+    def _open(cls, path: Path) -> Archive:
         _refuse_what_is_no_zip(path)
         with path.open("rb") as file:
             try:
@@ -69,12 +78,17 @@ class Archive:
     def _check_extents(self) -> None:
         for ref in tensor_refs(self.content):
             _, size = self._records.get(f"data/{ref.key}", (0, -1))
-            reach = ref.offset + sum((n - 1) * s for n, s in zip(ref.shape, ref.stride, strict=True)) + 1
-            fits = min(ref.offset, *ref.shape, *ref.stride, 0) == 0 and (
-                not prod(ref.shape) or reach <= ref.storage_numel
-            )
-            if size < ref.storage_numel * ref.dtype.itemsize or not fits:
+            if not _is_sound(ref) or size < ref.storage_numel * ref.dtype.itemsize:
                 raise CheckpointError(f"{self.path} is damaged: a tensor of shape {list(ref.shape)} has no data")
+
+
+def _is_sound(ref: TensorRef) -> bool:
+    """Whether the view lies within its storage; a file may claim anything."""
+    numbers = (ref.offset, ref.storage_numel, *ref.shape, *ref.stride)
+    if len(ref.shape) != len(ref.stride) or any(type(number) is not int or number < 0 for number in numbers):
+        return False
+    reach = ref.offset + sum((n - 1) * s for n, s in zip(ref.shape, ref.stride, strict=True)) + 1
+    return not prod(ref.shape) or reach <= ref.storage_numel
 
 
 def tensor_refs(content: Any) -> Iterator[TensorRef]:
@@ -150,4 +164,6 @@ def _why_incomplete(path: Path, file: IO[bytes]) -> str:
     except pickle.UnpicklingError:
         return f"{path} is incomplete: {size} bytes, cut off within its first record; {advice}"
     storages = {ref.key: ref.storage_numel * ref.dtype.itemsize for ref in tensor_refs(content)}
-    return f"{path} is incomplete: {size} bytes, expected at least {file.tell() + sum(storages.values())}; {advice}"
+    # The directory at the end holds 46 bytes and a name for each record, and is itself closed by 22.
+    least = max(file.tell() + sum(storages.values()) + 46 * len(storages) + 22, size + 1)
+    return f"{path} is incomplete: {size} bytes, expected at least {least}; {advice}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from itertools import combinations
 from math import isqrt
 from typing import Any
+
+from transformers import CLIPConfig, Kosmos2Config
 
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
 from simple_clip_lstm_ros.policy.config import FEATURES, RECIPE, PolicyConfig, feature_widths, merged
@@ -30,6 +33,8 @@ _TOWERS = (
     ("clip", "vision_config", "hidden_size", "num_attention_heads"),
 )
 _HEAD_WIDTH = 64
+_ASSUMABLE = (*RECIPE, *(f"{encoder}.{tower}.{heads}" for encoder, tower, _, heads in _TOWERS))
+_KNOWN = {"kosmos": Kosmos2Config().to_dict(), "clip": CLIPConfig().to_dict()}
 
 
 def derive_config(
@@ -41,8 +46,13 @@ def derive_config(
     and the file over every guess. Recipe fields that neither states are listed in `assumed`. Raises CheckpointError
     when the sizes cannot be read off and ConfigError when they contradict what is stated.
     """
-    stated, overrides = stated or {}, overrides or {}
+    stated, overrides = _numbered(stated or {}), _numbered(overrides or {})
+    if stated.get("untrained") and overrides.get("untrained") is False:
+        raise ConfigError(
+            "untrained is for the checkpoint to say; a robot moves on random weights with allow_untrained"
+        )
     values = merged(merged(_sizes(shapes), stated), overrides)
+    _refuse_unknown_encoder_settings(values)
     guessed_heads = _guess_heads(values)
     inputs = _fusion_input(shapes)
     if "features" not in values:
@@ -50,7 +60,10 @@ def derive_config(
     unstated = [name for name in (*RECIPE, *guessed_heads) if name not in stated]
     if values.get("history", "carry") == "carry" and "window_size" in unstated:
         unstated.remove("window_size")
-    values["assumed"] = [name for name in stated.get("assumed", unstated) if name not in overrides]
+    assumed = stated.get("assumed", unstated)
+    if not isinstance(assumed, (list, tuple)) or any(name not in _ASSUMABLE for name in assumed):
+        raise ConfigError(f"assumed lists settings that were not stated, not {assumed!r}")
+    values["assumed"] = [name for name in assumed if name not in overrides]
     config = PolicyConfig.from_dict(values)
     if config.feature_size != inputs:
         raise ConfigError(
@@ -86,6 +99,35 @@ def _sums(lists: list[tuple[str, ...]]) -> str:
     return ", or ".join(" + ".join(names) for names in lists) or "none"
 
 
+def _numbered(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """With the layers of `mlp` by number: YAML may write 8 and JSON writes "8"."""
+    mlp = settings.get("mlp")
+    if not isinstance(mlp, Mapping):
+        return dict(settings)
+    try:
+        return {**settings, "mlp": {int(index): shape for index, shape in mlp.items()}}
+    except (TypeError, ValueError):
+        raise ConfigError(f"mlp names layers by number, not {', '.join(map(repr, mlp))}") from None
+
+
+def _refuse_unknown_encoder_settings(values: Mapping[str, Any]) -> None:
+    for encoder, known in _KNOWN.items():
+        if values[encoder] is None and encoder == "clip":
+            continue
+        _refuse_unknown(encoder, values[encoder], known)
+        for tower in ("text_config", "vision_config"):
+            _refuse_unknown(f"{encoder}.{tower}", values[encoder][tower], known[tower])
+
+
+def _refuse_unknown(name: str, settings: Any, known: Mapping[str, Any]) -> None:
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"{name} is a mapping of Hugging Face's settings, not {settings!r}")
+    for key in settings:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
+            raise ConfigError(f"unknown setting {name}.{key}" + (f"; did you mean {close[0]}?" if close else ""))
+
+
 def _guess_heads(values: dict[str, Any]) -> list[str]:
     """Fill in heads = width / 64 where nobody stated them; returns the names of the settings that were guessed."""
     guessed = []
@@ -94,6 +136,9 @@ def _guess_heads(values: dict[str, Any]) -> list[str]:
             continue
         settings = values[encoder][tower]
         if heads_name in settings:
+            heads, width = settings[heads_name], settings[width_name]
+            if not isinstance(heads, int) or heads < 1 or width % heads:
+                raise ConfigError(f"{encoder} {tower}: {heads!r} attention heads do not divide a width of {width}")
             continue
         if settings[width_name] % _HEAD_WIDTH:
             raise ConfigError(
@@ -169,6 +214,10 @@ def _clip(shapes: Shapes) -> dict[str, Any]:
 
 def _vision(shapes: Shapes, prefix: str) -> dict[str, Any]:
     hidden, channels, patch, _ = _shape(shapes, prefix + "embeddings.patch_embedding.weight", 4)
+    if channels != 3:
+        raise CheckpointError(
+            f"{prefix}embeddings.patch_embedding takes images of {channels} channels and not of three"
+        )
     # One position for each patch of the square image, and one for the class token.
     positions = _shape(shapes, prefix + "embeddings.position_embedding.weight", 2)[0]
     return {
@@ -209,5 +258,5 @@ def _shape(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    found = (re.match(pattern, name) for name in shapes)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    # Different numbers, not the largest: one name with a huge one must not ask for that many layers.
+    return len({match[1] for name in shapes if (match := re.match(pattern, name))})

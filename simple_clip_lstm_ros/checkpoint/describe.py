@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simple_clip_lstm_ros.checkpoint.archive import Archive
+from simple_clip_lstm_ros.checkpoint.archive import Archive, tensor_refs
 from simple_clip_lstm_ros.checkpoint.derive import COMPONENTS
 from simple_clip_lstm_ros.checkpoint.unpickler import TensorRef
 from simple_clip_lstm_ros.errors import CheckpointError
@@ -79,14 +79,18 @@ def _unwrapped(name: str) -> str:
 
 def _plain_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers, strings and settings for people; whatever holds tensors is not metadata."""
-    plain = {}
-    for name, value in values.items():
-        if isinstance(value, argparse.Namespace):
-            value = {key: item if _is_plain(item) else str(item) for key, item in vars(value).items()}
-        if _is_plain(value) or isinstance(value, dict):
-            plain[str(name)] = value
-    return plain
+    return {str(name): _plain(value) for name, value in values.items() if not _holds_tensors(value)}
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+def _holds_tensors(value: Any) -> bool:
+    return next(tensor_refs(value), None) is not None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, argparse.Namespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

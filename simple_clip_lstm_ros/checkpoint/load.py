@@ -14,7 +14,7 @@ from simple_clip_lstm_ros.checkpoint.compare import compare
 from simple_clip_lstm_ros.checkpoint.derive import derive_config
 from simple_clip_lstm_ros.checkpoint.describe import Description, describe
 from simple_clip_lstm_ros.engine.precision import resolve_device, resolve_dtype
-from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, first_line
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.inputs import Images, Texts, find_processors
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
@@ -40,7 +40,10 @@ def load_policy(
     target = resolve_device(device)
     dtype = resolve_dtype(precision, target)
     description = describe(path)
-    policy_config = derive_config(description.shapes, description.stated_config, config)
+    try:
+        policy_config = derive_config(description.shapes, description.stated_config, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     texts = Texts(find_processors(Path(path), processors), policy_config, target)
     mismatch = compare(needed_shapes(policy_config), description.shapes)
     if mismatch:
@@ -52,8 +55,11 @@ def load_policy(
 
 def build(config: PolicyConfig) -> SimpleCLIPLSTM:
     """The model on the meta device: all of its structure, none of its memory, no random initialisation."""
-    with torch.device("meta"):
-        return SimpleCLIPLSTM(config)
+    try:
+        with torch.device("meta"):
+            return SimpleCLIPLSTM(config)
+    except (ValueError, TypeError, KeyError, ArithmeticError, RuntimeError) as error:
+        raise ConfigError(f"these settings make no model: {first_line(error)}") from None
 
 
 def needed_shapes(config: PolicyConfig) -> dict[str, tuple[int, ...]]:
@@ -89,11 +95,16 @@ def _tensors(
     total = sum(ref.nbytes for ref in description.tensors.values())
     done = 0
     for name, ref in description.tensors.items():
+        if not ref.dtype.is_floating_point:
+            raise CheckpointError(f"{description.archive.path}: {name} is stored as {ref.dtype} and not as weights")
         mapped = description.archive.tensor(ref)
         # Cast on the CPU, then move: a copy from mapped memory to a device can pull the whole file into RAM.
         tensor = mapped.to(runtime_dtype(name, dtype))
         if not _is_finite(tensor):
-            raise CheckpointError(f"{name} holds NaN or infinite values; the training diverged or the file is damaged")
+            path = description.archive.path
+            raise CheckpointError(
+                f"{path}: {name} holds NaN or infinite values; the training diverged or the file is damaged"
+            )
         if tensor is not mapped or device.type != "cpu":
             tensor = tensor.to(device)
             description.archive.release(ref)

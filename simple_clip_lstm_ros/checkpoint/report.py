@@ -41,9 +41,9 @@ def report(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _config_and_problem(description: Description, overrides: Mapping[str, Any]) -> tuple[PolicyConfig | None, str]:
     try:
         config = derive_config(description.shapes, description.stated_config, overrides)
+        return config, compare(needed_shapes(config), description.shapes)
     except SimpleClipLstmError as error:
         return None, str(error)
-    return config, compare(needed_shapes(config), description.shapes)
 
 
 def _components(description: Description, config: PolicyConfig | None) -> list[dict[str, Any]]:

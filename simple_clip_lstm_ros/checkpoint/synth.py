@@ -59,13 +59,12 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
     _refuse_unwritable(path, total)
     report = report or (lambda what, done, of: None)
     _calibrate(weights, config, seed, report)
-    _write(path, content, total, report)
-    if profile == "tiny":
-        write_tiny_processors(Path(f"{path}.processors"))
+    _write(path, content, total, report, with_processors=profile == "tiny")
 
 
-def _write(path: Path, content: Any, total: int, report: Report) -> None:
-    partial = path.with_name(f"{path.name}.partial")
+def _write(path: Path, content: Any, total: int, report: Report, *, with_processors: bool) -> None:
+    """All or nothing: what is left of an attempt that failed is removed."""
+    partial, processors = _partial(path), _processors(path)
     done = 0
 
     def written(count: int) -> None:
@@ -75,20 +74,36 @@ def _write(path: Path, content: Any, total: int, report: Report) -> None:
 
     try:
         write_archive(partial, content, written)
+        if with_processors:
+            write_tiny_processors(processors)
         partial.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+        if not path.exists():
+            shutil.rmtree(processors, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _processors(path: Path) -> Path:
+    return Path(f"{path}.processors")
 
 
 def _refuse_unwritable(path: Path, size: int) -> None:
-    processors = Path(f"{path}.processors")
-    for existing in (path, processors):
+    for existing in (path, _processors(path)):
         if existing.exists():
             raise CheckpointError(f"{existing} exists; remove it or choose another name")
     if not path.parent.is_dir():
         raise CheckpointError(f"{path.parent} is not a folder; create it first")
+    try:
+        _partial(path).touch()
+        _partial(path).unlink()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
     free = shutil.disk_usage(path.parent).free
     if free < size * 1.01:
         raise CheckpointError(f"{path.parent} has {free / 1e9:.1f} GB free, the file needs {size / 1e9:.1f} GB")

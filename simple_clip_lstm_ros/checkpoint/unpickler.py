@@ -76,13 +76,39 @@ class RestrictedUnpickler(pickle.Unpickler):
                 f"{self._source} is refused: its pickle asks for {module}.{name}, which is code and not data; nothing "
                 "was run. Use a file from a source that you trust, or save its tensors alone with torch.save"
             )
-        return _ALLOWED[module, name]
+        allowed = _ALLOWED[module, name]
+        return allowed if isinstance(allowed, type) else _Call(allowed)
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, numel = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown persistent id {pid!r}")
         return _Storage(str(key), dtype, int(numel))
+
+
+class _Call:
+    """A function for a pickle to call. It has no attributes: BUILD would set those of a plain function."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} cannot be set")
+
+
+class _Sealed(type):
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise AttributeError(f"{name} cannot be set")
+
+
+class _Namespace(argparse.Namespace, metaclass=_Sealed):
+    """argparse's own class would keep whatever attribute a pickle sets on it, for every later command line."""
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> TensorRef:
@@ -142,7 +168,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch", "Size"): tuple,
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("argparse", "Namespace"): argparse.Namespace,
+    ("argparse", "Namespace"): _Namespace,
     ("_codecs", "encode"): _encode,
     ("numpy", "dtype"): _DType,
 }

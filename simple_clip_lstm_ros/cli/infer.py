@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# What ffmpeg has to say of a file that is no video, the error says.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 import numpy as np
 
-from simple_clip_lstm_ros.cli.options import add_json_option, add_policy_options, load_with_progress
+from simple_clip_lstm_ros.cli.options import add_json_option, add_policy_options, load_with_progress, print_json
 from simple_clip_lstm_ros.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
             shown = "  ".join(f"{axis} {value:+.4f}" for axis, value in values.items())
             print(f"{name}  {shown}  {action.latency * 1e3:.0f} ms  step {action.state_step}", flush=True)
     if args.json:
-        print(json.dumps({"instruction": args.instruction, "untrained": policy.config.untrained, "frames": results}))
+        print_json({"instruction": args.instruction, "untrained": policy.config.untrained, "frames": results})
 
 
 def read_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -6,15 +6,14 @@ Exit 1 if the file would not load; the report is printed as far as it goes.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
-from simple_clip_lstm_ros.cli.options import add_config_option, add_json_option
-from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.cli.options import add_config_option, add_json_option, print_json
+from simple_clip_lstm_ros.errors import CheckpointError, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
 
     found = report(args.file, read_overrides(args.config))
     if args.json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
     else:
         _show(found)
     if found["problem"]:
@@ -36,13 +35,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
     console.print(f"{found['file']}: {found['bytes'] / 1e9:.3f} GB, {found['keys']} tensors, ", end="")
     console.print(f"{found['parameters']:,} parameters")
     for name, value in found["metadata"].items():
-        console.print(f"  {name}: {value}")
+        console.print(printable(f"  {name}: {value}"))
     if found["untrained"]:
         console.print("UNTRAINED: random weights; the node commands zero unless allow_untrained is set")
     console.print(_components(found["components"]))

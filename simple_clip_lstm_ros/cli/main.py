@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
 from simple_clip_lstm_ros import __version__
-from simple_clip_lstm_ros.errors import SimpleClipLstmError
+from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 # Each verb is a module of this room with add_arguments(parser) and run(args); its docstring is its help.
 VERBS = ("inspect", "synth", "infer", "demo")
@@ -28,15 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     try:
         module.run(parser.parse_args(arguments))
+        sys.stdout.flush()
     except SimpleClipLstmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (`head`, `less`) has seen enough; keep the interpreter from complaining when it flushes.
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
 

@@ -87,6 +87,13 @@ class PolicyConfig:
             raise ConfigError(f"{problem} what this model gives: {', '.join(widths)}")
 
     def _check_head(self) -> None:
+        width = self.rnn_hidden_size
+        for index, shape in sorted(self.mlp.items()):
+            if len(shape) not in (1, 2) or min(shape) < 1 or shape[-1] != width:
+                raise ConfigError(f"actions.mlp.{index} has weights of {list(shape)} but is given {width} values")
+            width = shape[0]
+        if not self.mlp or len(max(self.mlp.items())[1]) != 2:
+            raise ConfigError("actions.mlp does not end in a Linear layer")
         unknown = [axis for axis in self.action_axes if axis not in AXES]
         if unknown or len(set(self.action_axes)) != len(self.action_axes):
             raise ConfigError(f"action_axes must be different names of {', '.join(AXES)}, not {list(self.action_axes)}")

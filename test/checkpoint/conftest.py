@@ -1,0 +1,67 @@
+"""Files like the ones that training runs leave behind: the tiny checkpoint, changed and saved again by torch.save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from simple_clip_lstm_ros.checkpoint.describe import describe
+from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.policy import Policy
+
+# A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
+torch.set_num_threads(1)
+
+Save = Callable[..., Path]
+Act = Callable[[Policy], np.ndarray]
+
+
+@pytest.fixture
+def content(tiny: Path) -> dict[str, Any]:
+    """What torch itself reads from the tiny checkpoint; each test may change its own."""
+    return torch.load(tiny, weights_only=False)
+
+
+@pytest.fixture
+def state(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return content["model_state_dict"]
+
+
+@pytest.fixture
+def save(tiny: Path, tmp_path: Path) -> Save:
+    """Writes a file by torch.save into a folder that holds the processors too."""
+    (tmp_path / "processors").symlink_to(f"{tiny}.processors")
+
+    def save(content: Any, name: str = "model.pth", **options: Any) -> Path:
+        torch.save(content, tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def frames() -> Sequence[np.ndarray]:
+    return list(crops(3))
+
+
+@pytest.fixture(scope="session")
+def act(frames: Sequence[np.ndarray]) -> Act:
+    """What a policy does on three frames, the state carried: [frames, axes]."""
+    return lambda policy: np.array([policy.step(frame, "go to the box").values for frame in frames])
+
+
+@pytest.fixture(scope="session")
+def expected(tiny: Path, act: Act) -> np.ndarray:
+    """What the tiny checkpoint itself does."""
+    return act(load_policy(tiny))
+
+
+@pytest.fixture(scope="session")
+def tiny_shapes(tiny: Path) -> dict[str, tuple[int, ...]]:
+    return describe(tiny).shapes

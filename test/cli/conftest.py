@@ -1,0 +1,138 @@
+"""The command as a process of its own, at the price of a fork from an interpreter that has imported everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+
+import simple_clip_lstm_ros
+from simple_clip_lstm_ros.policy.photographs import crops
+
+# A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
+torch.set_num_threads(1)
+_WARM = """
+import gc, json, os, sys
+from simple_clip_lstm_ros.checkpoint import load, report, synth
+from simple_clip_lstm_ros.cli import infer, inspect, synth
+from simple_clip_lstm_ros.cli.main import main
+from simple_clip_lstm_ros.policy.photographs import crops
+
+# What is imported on first use shall be there too.
+load.load_policy(sys.argv[1]).step(next(crops(1)), "go")
+
+gc.freeze()
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(job["folder"])
+        if job["reader_gone"]:
+            reader, stdout = os.pipe()
+            os.close(reader)
+        else:
+            stdout = os.open("stdout", os.O_WRONLY | os.O_CREAT)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(stdout, 1)
+        os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT), 2)
+        try:
+            code = main(job["arguments"])
+        except SystemExit as exit:
+            code = exit.code
+        if job["reader_gone"]:
+            sys.exit(code)  # the interpreter's own last flush may complain too
+        sys.stdout.flush()
+        os._exit(code)  # taking down all those libraries would cost most of the time
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """With stdout buffered, as for a user: what is in the buffer at the end must find its way, or not complain."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    package = Path(simple_clip_lstm_ros.__file__).parent
+    return inherited | {"PYTHONPATH": str(package.parent), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def warm(tiny: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-c", _WARM, str(tiny)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def cli(warm: subprocess.Popen, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
+    """Runs `simple_clip_lstm` with these arguments. With `reader_gone` nobody reads its stdout any more."""
+
+    def run(*arguments: object, reader_gone: bool = False) -> Outcome:
+        folder = tmp_path_factory.mktemp("run")
+        job = {"folder": str(folder), "arguments": [str(item) for item in arguments], "reader_gone": reader_gone}
+        warm.stdin.write(json.dumps(job) + "\n")
+        warm.stdin.flush()
+        code = int(warm.stdout.readline())
+        out = "" if reader_gone else (folder / "stdout").read_text()
+        return Outcome(code, out, (folder / "stderr").read_text())
+
+    return run
+
+
+@pytest.fixture
+def real_cli(environment: dict[str, str]) -> Callable[..., Outcome]:
+    """The same from a cold start, as a shell runs it: takes seconds."""
+
+    def run(*arguments: object) -> Outcome:
+        command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def content(tiny: Path) -> dict[str, Any]:
+    return torch.load(tiny, weights_only=False)
+
+
+@pytest.fixture
+def state(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return content["model_state_dict"]
+
+
+@pytest.fixture
+def save(tiny: Path, tmp_path: Path) -> Callable[[Any], Path]:
+    """Writes a file by torch.save into a folder that holds the processors too."""
+    (tmp_path / "processors").symlink_to(f"{tiny}.processors")
+
+    def save(content: Any) -> Path:
+        torch.save(content, tmp_path / "model.pth")
+        return tmp_path / "model.pth"
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photograph") / "photograph.png"
+    cv2.imwrite(str(path), next(crops(1))[:, :, ::-1])
+    return path
