@@ -7,6 +7,7 @@ Everything that can stop the robot is a line of `_halt` or `_drive`.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from simple_clip_lstm_ros.control.limits import Limits
@@ -131,6 +132,7 @@ class Governor:
 
     def tick(self, now: float) -> Decision:
         """Decide the velocity to command at `now`. Call once per period: a late tick must not make a larger step."""
+        self._forget_the_future(now)
         decision = self._halt(now) or self._drive(now)
         self._velocity = decision.velocity
         commanded = self.limits.without_deadband(decision.velocity)
@@ -152,14 +154,14 @@ class Governor:
             return Decision(ZERO, Reason.INSTRUCTION_REFUSED, self._refusal)
         if self._image_stamp is None:
             return Decision(ZERO, Reason.NO_IMAGE)
-        if not self._is_fresh(self._image_stamp, now, self.image_timeout):
+        if not now - self._image_stamp < self.image_timeout:
             return Decision(ZERO, Reason.IMAGE_STALE, f"over {self.image_timeout:g} s")
         return None
 
     def _drive(self, now: float) -> Decision:
         if not self._instruction or self._action is None:
             return self._ramp_down()
-        if not self._is_fresh(self._action_stamp, now, self.command_timeout):
+        if not now - self._action_stamp < self.command_timeout:
             return Decision(ZERO, Reason.COMMAND_STALE, f"over {self.command_timeout:g} s")
         target = self.limits.clamp(self._action)
         return Decision(self.limits.ramp(self._velocity, target, self._period), Reason.MOVING)
@@ -171,7 +173,9 @@ class Governor:
             return Decision(velocity, Reason.STOPPING)
         return Decision(ZERO, Reason.NO_ACTION if self._instruction else Reason.NO_INSTRUCTION)
 
-    @staticmethod
-    def _is_fresh(stamp: float, now: float, timeout: float) -> bool:
-        # An age below zero means that the clock jumped back: such data is old, not young.
-        return -FUTURE_TOLERANCE <= now - stamp < timeout
+    def _forget_the_future(self, now: float) -> None:
+        """What is stamped ahead of `now` is left from before the clock jumped back: old for ever, not young again."""
+        if self._image_stamp is not None and self._image_stamp > now + FUTURE_TOLERANCE:
+            self._image_stamp = -math.inf
+        if self._action_stamp > now + FUTURE_TOLERANCE:
+            self._action_stamp = -math.inf

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from simple_clip_lstm_ros.control.velocity import AXES
@@ -124,6 +124,9 @@ class PolicyConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PolicyConfig:
         """From plain values as YAML, JSON or pickle give them. Raises ConfigError for an unknown name or type."""
+        lacking = [item.name for item in fields(cls) if item.default is MISSING and item.name not in values]
+        if lacking:
+            raise ConfigError(f"PolicyConfig lacks {', '.join(lacking)}")
         return cls(**_typed(values))
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,12 +136,15 @@ class PolicyConfig:
 
 def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) -> dict[str, int]:
     """Width of each feature that encoders of these sizes give, in the order of `FEATURES`."""
-    text = kosmos["text_config"]["embed_dim"]
-    widths = {"kosmos_text": text, "kosmos_image": text, "kosmos_vision": kosmos["vision_config"]["hidden_size"]}
-    if clip is not None:
-        widths["clip_vision"] = clip["vision_config"]["hidden_size"]
-        widths["clip_text"] = clip["text_config"]["hidden_size"]
-        widths["clip_image_embeds"] = widths["clip_text_embeds"] = clip["projection_dim"]
+    try:
+        text = kosmos["text_config"]["embed_dim"]
+        widths = {"kosmos_text": text, "kosmos_image": text, "kosmos_vision": kosmos["vision_config"]["hidden_size"]}
+        if clip is not None:
+            widths["clip_vision"] = clip["vision_config"]["hidden_size"]
+            widths["clip_text"] = clip["text_config"]["hidden_size"]
+            widths["clip_image_embeds"] = widths["clip_text_embeds"] = clip["projection_dim"]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"kosmos and clip must hold Hugging Face's settings with all sizes ({error})") from None
     return widths
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,13 @@ class Texts:
         self._device = device
         self._kosmos = _load(Kosmos2Processor, folder, "kosmos")
         self._clip = _load(AutoTokenizer, folder, "clip") if config.clip else None
-        self._control_tokens = set(self._kosmos.tokenizer.get_added_vocab())
-        if self._clip is not None:
-            self._control_tokens |= set(self._clip.get_added_vocab())
+        tokenizers = [self._kosmos.tokenizer] + ([self._clip] if self._clip else [])
+        self._control_tokens = {token for tokenizer in tokenizers for token in tokenizer.get_added_vocab()}
+        for tokenizer in tokenizers:
+            # Where files are lost, a tokenizer may load all the same, knowing no word or no special token.
+            known = set(tokenizer("go forward", add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}
+            if tokenizer.unk_token_id is None or not known:
+                raise ProcessorsError(f"the tokenizer in {tokenizer.name_or_path} is incomplete; {_HOW_TO_GET}")
 
     def __call__(self, instruction: str) -> Tokens:
         """Raises InputError for a text that is blank or holds control tokens; WARNs of one that CLIP must cut."""
@@ -102,9 +107,11 @@ class Texts:
         """Why this instruction cannot be used, or an empty string."""
         if not instruction.strip():
             return "the instruction is blank"
-        if "\0" in instruction:
-            return "the instruction contains a NUL character"
-        held = sorted(token for token in self._control_tokens if token in instruction)
+        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in instruction):
+            return "the instruction contains a NUL or a character that is no text"
+        # As the tokenizers may see it: they fold case and full-width letters.
+        folded = _folded(instruction)
+        held = sorted(token for token in self._control_tokens if _folded(token) in folded)
         return f"the instruction contains the control token {held[0]}" if held else ""
 
     def _kosmos_tokens(self, instruction: str) -> dict[str, torch.Tensor]:
@@ -157,6 +164,10 @@ def find_processors(checkpoint: Path, folder: str | Path | None = None) -> Path:
     raise ProcessorsError(f"no processors folder at {tried}; {_HOW_TO_GET}")
 
 
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 _HOW_TO_GET = (
     "put microsoft/kosmos-2-patch14-224 and openai/clip-vit-base-patch32 (tokenizer and processor files) into one "
     "folder with `hf download` on a machine with network, and name that folder as processors"
@@ -169,7 +180,7 @@ def _load(kind: Any, folder: Path, encoder: str) -> Any:
         raise ProcessorsError(f"{folder} has no sub-folder {encoder}*; {_HOW_TO_GET}")
     try:
         return kind.from_pretrained(found[0], local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = first_line(error)
         raise ProcessorsError(
             f"the {encoder} processor in {found[0]} does not load ({reason}); {_HOW_TO_GET}"

@@ -1,0 +1,64 @@
+"""The tiny checkpoint as a Policy, and a few frames of real photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+from simple_clip_lstm_ros.policy.inputs import Images, Texts
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.policy import Policy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """The tiny model is too small to share: several threads only wait for each other, four times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def processors(tiny: Path) -> Path:
+    return Path(f"{tiny}.processors")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny: Path) -> SimpleCLIPLSTM:
+    return load_policy(tiny).model
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_model: SimpleCLIPLSTM) -> PolicyConfig:
+    return tiny_model.config
+
+
+@pytest.fixture(scope="session")
+def wrapped(processors: Path) -> Callable[[SimpleCLIPLSTM], Policy]:
+    """Puts a model on the CPU in float32 into a Policy of its own, with the tiny processors."""
+
+    def wrap(model: SimpleCLIPLSTM) -> Policy:
+        cpu = torch.device("cpu")
+        return Policy(model, Images(model.config, cpu, torch.float32), Texts(processors, model.config, cpu))
+
+    return wrap
+
+
+@pytest.fixture
+def policy(tiny_model: SimpleCLIPLSTM, wrapped: Callable[[SimpleCLIPLSTM], Policy]) -> Policy:
+    """The tiny policy, fresh: no frame and no instruction seen."""
+    return wrapped(tiny_model)
+
+
+@pytest.fixture(scope="session")
+def frames() -> list[np.ndarray]:
+    """Six frames of different photographs; treat them as read-only."""
+    return list(crops(6, seed=1))
