@@ -160,7 +160,9 @@ class Driver:
 
     def _on_tick(self) -> None:
         with self._lock:
-            self._decide()
+            # A tick that has waited for the lock while the node was deactivated comes too late.
+            if self._timer is not None:
+                self._decide()
 
     def _decide(self) -> None:
         """Publish what the Governor decides now. Under the lock."""

@@ -36,8 +36,14 @@ READER = "NumPy and OpenCV" if CvBridge is None else "cv_bridge"
 
 def to_rgb(message: Image | CompressedImage) -> np.ndarray:
     """uint8 [height, width, 3] in RGB; it may share the message's memory. Raises InputError for what it cannot read."""
-    if isinstance(message, CompressedImage):
-        return _decompressed(message)
+    try:
+        return _decompressed(message) if isinstance(message, CompressedImage) else _converted(message)
+    except cv2.error as error:
+        kind = message.format if isinstance(message, CompressedImage) else message.encoding
+        raise InputError(f"OpenCV cannot read this {kind} image: {error.err or error}") from None
+
+
+def _converted(message: Image) -> np.ndarray:
     if message.encoding not in _ENCODINGS:
         raise InputError(f"image encoding {message.encoding!r} is not one of {', '.join(_ENCODINGS)}")
     pixels = _pixels(message, _ENCODINGS[message.encoding][0])

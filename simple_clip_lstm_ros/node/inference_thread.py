@@ -49,8 +49,14 @@ class InferenceThread:
         self._thread.start()
 
     def submit(self, frame: Frame) -> None:
-        """Offer the newest frame; one that was not yet taken is replaced."""
+        """Offer the newest frame; one that was not yet taken is replaced. After a gap the hidden state is stale."""
+        stamp = to_seconds(frame.stamp)
         with self._changed:
+            # Between images, not between steps: a slow model leaves out many and still remembers. A stamp that went
+            # back is a new recording or another clock: a gap as well.
+            if not 0.0 <= stamp - self._last_stamp <= self._state_timeout:
+                self._reset_asked = True
+            self._last_stamp = stamp
             self._newest = frame
             self._changed.notify()
 
@@ -77,16 +83,13 @@ class InferenceThread:
                 self._on_action(action, frame)
 
     def _next(self) -> Frame | None:
-        """Wait for a frame; None to end. Resets the policy where its memory no longer fits the frame."""
+        """Wait for a frame; None to end. Resets the policy first if that was asked for."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._stopping)
             frame, self._newest = self._newest, None
             reset, self._reset_asked = self._reset_asked, False
             if frame is None or self._stopping:
                 return None
-        # A stamp that went back is a new recording or another clock: a gap as well.
-        stamp = to_seconds(frame.stamp)
-        if reset or not 0.0 <= stamp - self._last_stamp <= self._state_timeout:
+        if reset:
             self._policy.reset()
-        self._last_stamp = stamp
         return frame

@@ -15,9 +15,6 @@ from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
 
-# A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
-torch.set_num_threads(1)
-
 Save = Callable[..., Path]
 Act = Callable[[Policy], np.ndarray]
 

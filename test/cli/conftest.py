@@ -18,8 +18,6 @@ import torch
 import simple_clip_lstm_ros
 from simple_clip_lstm_ros.policy.photographs import crops
 
-# A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
-torch.set_num_threads(1)
 _WARM = """
 import gc, json, os, sys
 from simple_clip_lstm_ros.checkpoint import load, report, synth

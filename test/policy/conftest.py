@@ -17,15 +17,6 @@ from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """The tiny model is too small to share: several threads only wait for each other, four times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def processors(tiny: Path) -> Path:
     return Path(f"{tiny}.processors")

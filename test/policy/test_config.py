@@ -103,6 +103,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"clip": None},
         "features: 'clip_vision' is not among what this model gives: kosmos_text, kosmos_image, kosmos_vision",
     ),
+    "a head that does not fit the LSTM": (
+        {"mlp": {0: [2, 47]}},
+        "actions.mlp.0 has weights of [2, 47] but is given 48",
+    ),
+    "a head that does not fit itself": (
+        {"mlp": {0: [32, 48], 1: [31], 4: [2, 32]}},
+        "actions.mlp.1 has weights of [31] but is given 32 values",
+    ),
+    "a head that ends in a LayerNorm": ({"mlp": {0: [2, 48], 1: [2]}}, "actions.mlp does not end in a Linear layer"),
+    "a head without layers": ({"mlp": {}}, "actions.mlp does not end in a Linear layer"),
     "an empty window": ({"window_size": 0}, "window_size must be at least 1, not 0"),
     "no image in the prompt": ({"prompt": "{instruction}"}, "prompt must begin with <image>"),
     "an image late in the prompt": ({"prompt": "a <image>{instruction}"}, "prompt must begin with <image>"),
@@ -160,11 +170,11 @@ def test_a_value_of_another_type_is_refused_by_name(name, value):
 
 @pytest.mark.parametrize(
     "values",
-    [{"kosmos": {}}, {"kosmos": {"text_config": 5}}, {"clip": {"text_config": {}}}, {"mlp": {}}],
+    [{"kosmos": {}}, {"kosmos": {"text_config": 5}}, {"clip": {"text_config": {}}}],
     ids=str,
 )
-def test_encoder_and_head_settings_without_sizes_are_refused(values):
-    with pytest.raises(ConfigError):
+def test_encoder_settings_without_sizes_are_refused(values):
+    with pytest.raises(ConfigError, match="with all sizes"):
         changed(**values)
 
 
