@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,6 @@ from simple_clip_lstm_ros.policy.photographs import crops
 
 _INSTRUCTION = "go to the red box on the left and stop in front of it, then turn around"
 _DRIVE = 30.0  # s
-_COMMAND_TIMEOUT = 10.0  # s; of the drive, so that even a slow machine moves
 
 
 def main() -> None:
@@ -110,30 +110,40 @@ def _step(args: argparse.Namespace) -> None:
 
 
 def _drive(args: argparse.Namespace) -> None:
+    """Twice: with the defaults, for the warning that names the command_timeout to set, and then with that."""
     parameters = {
         "checkpoint": args.checkpoint,
         "processors": args.processors,
         "allow_untrained": "true",
         "device": "cpu",
-        "command_timeout": _COMMAND_TIMEOUT,
     }
+    warnings = _warnings_of(parameters)
+    named = re.search(r"command_timeout to ([0-9.]+)", warnings)
+    if named:
+        parameters["command_timeout"] = float(named[1])
     with tempfile.TemporaryDirectory() as logs, Stage(parameters, threads=None, logs=Path(logs)) as stage:
         begin = time.monotonic()
         peaks = Peaks(stage.pid("inference_node"))
         stage.start(on_wait=peaks.sample)
         ready = time.monotonic() - begin
         stage.instruct(_INSTRUCTION)
-        moving, end = 0, time.monotonic() + _DRIVE
+        looks, moving, end = 0, 0, time.monotonic() + _DRIVE
         while time.monotonic() < end:
             stage.watch(0.1)
             peaks.sample()
-            moving += stage.command is not None and any((stage.command.linear.x, stage.command.angular.z))
-        reason = stage.reason
-        row = f"frame {stage.latency} s, commands {stage.rate('command'):.1f} Hz, {reason.partition(':')[0]}, "
-        print(f"| drive through the node, fp32 | {ready:.1f} to active | {peaks} | {row}{moving} of 300 looks moving |")
-        warned = [line for line in (Path(logs) / "inference_node.log").read_text().splitlines() if "[WARN]" in line]
-    print("\nWarnings of the node:\n")
-    print("\n".join(f"    {line.partition(']: ')[2]}" for line in warned))
+            looks += 1
+            moving += stage.reason.startswith("MOVING")
+        figures = f"frame {stage.latency} s, commands {stage.rate('command'):.1f} Hz, moving {moving / looks:.0%}"
+        print(f"| drive through the node, fp32 | {ready:.1f} to active | {peaks} | {figures} |")
+    print(f"\nWarnings of the node at its defaults:\n\n{warnings}")
+
+
+def _warnings_of(parameters: dict[str, object]) -> str:
+    with tempfile.TemporaryDirectory() as logs:
+        with Stage(parameters, threads=None, logs=Path(logs)) as stage:
+            stage.start()
+        lines = (Path(logs) / "inference_node.log").read_text().splitlines()
+    return "\n".join(f"    {line.partition(']: ')[2]}" for line in lines if "[WARN]" in line)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ WRONG_TYPES = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=str)
 def test_a_value_of_another_type_is_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=name):
+    with pytest.raises(ConfigError, match=f"^PolicyConfig setting {name}: .* is not of type "):
         changed(**{name: value})
 
 

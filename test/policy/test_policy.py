@@ -170,6 +170,16 @@ def test_the_layout_of_a_frame_in_memory_does_not_matter(policy, frames):
         assert values(policy, [same]) == expected
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_frame_makes_no_warning(policy, frames):
+    read_only = np.frombuffer(frames[0].tobytes(), np.uint8).reshape(frames[0].shape)
+    torch.set_warn_always(True)
+    try:
+        policy.step(read_only, TEXT)
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_a_step_leaves_the_frame_as_it_was(policy, frames):
     frame = frames[0].copy()
     policy.step(frame, TEXT)
