@@ -1,0 +1,131 @@
+"""What the Driver publishes when callbacks come late or nobody listens: a node of stand-ins, so that order is ours."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from rclpy.logging import get_logger
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from simple_clip_lstm_ros.node.driver import Driver
+from simple_clip_lstm_ros.node.messages import to_image
+from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.policy.policy import Action
+
+NOW = Time(sec=100)
+PHOTOGRAPH = np.zeros((48, 64, 3), np.uint8)
+
+
+class Publisher(list):
+    """The messages published."""
+
+    listeners = 0
+
+    def get_subscription_count(self):
+        return self.listeners
+
+    publish = list.append
+
+
+class Node:
+    """Keeps callbacks instead of calling them; its clock stands still."""
+
+    def __init__(self):
+        self.published = {}
+        self.callbacks = {}
+        self.destroy_timer = self.destroy_subscription = lambda _: None
+
+    def create_publisher(self, kind, topic, _):
+        return self.published.setdefault(topic, Publisher())
+
+    def create_subscription(self, kind, topic, callback, _, **__):
+        self.callbacks[topic] = callback
+
+    def create_timer(self, _, callback, **__):
+        self.callbacks["tick"] = callback
+        return callback
+
+    def get_clock(self):
+        return SimpleNamespace(now=lambda: SimpleNamespace(to_msg=lambda: NOW))
+
+    def get_logger(self):
+        return get_logger("stand_in")
+
+
+class Policy:
+    config = SimpleNamespace(untrained=False, action_axes=("linear.x", "angular.z"))
+
+    def step(self, image, instruction, stamp):
+        return Action((0.2, 0.1), stamp, 0.01, 1)
+
+    def refusal(self, text):
+        return ""
+
+    def reset(self):
+        pass
+
+
+@pytest.fixture
+def node():
+    return Node()
+
+
+@pytest.fixture
+def driver(node):
+    driver = Driver(node, Settings(checkpoint="a.pth"), Policy(), announce=lambda decision: None)
+    driver.activate()
+    yield driver
+    driver.deactivate()
+
+
+def move(driver, node):
+    node.callbacks["instruction"](String(data="go to the cup"))
+    node.callbacks["image_raw"](to_image(PHOTOGRAPH, NOW, "camera"))
+    end = time.monotonic() + 5.0
+    while not driver.report()["actions"]:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    node.callbacks["tick"]()
+    assert node.published["cmd_vel"][-1].linear.x > 0.0
+
+
+def test_without_a_listener_no_overlay_is_drawn(driver, node):
+    move(driver, node)
+    assert node.published["inference/action"] and not node.published["inference/overlay"]
+
+
+def test_with_a_listener_each_frame_is(driver, node):
+    node.published["inference/overlay"].listeners = 1
+    move(driver, node)
+    driver.deactivate()  # ends the inference thread, so that the overlay is there
+    (overlay,) = node.published["inference/overlay"]
+    assert isinstance(overlay, Image) and (overlay.width, overlay.height, overlay.header.stamp) == (64, 48, NOW)
+    assert any(overlay.data), "text on a black photograph"
+
+
+def test_a_disabled_driver_publishes_zero_at_once_and_from_then_on(driver, node):
+    move(driver, node)
+    driver.enable(False)
+    node.callbacks["tick"]()
+    assert [command.linear.x for command in node.published["cmd_vel"][-2:]] == [0.0, 0.0]
+
+
+def test_a_tick_that_comes_too_late_follows_no_deactivation(driver, node):
+    move(driver, node)
+    driver.deactivate()
+    commands = list(node.published["cmd_vel"])
+    assert commands[-1].linear.x == 0.0
+    node.callbacks["tick"]()
+    assert node.published["cmd_vel"] == commands
+
+
+def test_an_image_that_comes_too_late_harms_nothing(driver, node):
+    move(driver, node)
+    driver.deactivate()
+    node.callbacks["image_raw"](to_image(PHOTOGRAPH, NOW, "camera"))
+    assert node.published["cmd_vel"][-1].linear.x == 0.0

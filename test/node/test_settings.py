@@ -1,0 +1,120 @@
+"""The parameters: what is declared, what is documented, and which values are refused before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.node import settings
+from simple_clip_lstm_ros.node.settings import Settings
+
+FILE = Path(__file__).parents[2] / "config" / "inference.yaml"
+
+
+class Parameters:
+    """What of a node declares and holds parameters."""
+
+    def __init__(self, **given):
+        self.values = {}
+        self.descriptions = {}
+        settings.declare(self)
+        self.values |= given
+
+    def declare_parameter(self, name, value, descriptor):
+        self.values[name] = value
+        self.descriptions[name] = descriptor.description
+
+    def get_parameter(self, name):
+        return SimpleNamespace(value=self.values[name])
+
+
+def test_the_parameter_file_states_every_parameter_at_its_default():
+    stated = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
+    declared = {name: value for name, value in Parameters().values.items() if value is not None}
+    assert stated == {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
+
+
+def test_the_parameter_file_names_those_without_a_default_in_comments():
+    unset = {name for name, value in Parameters().values.items() if value is None}
+    assert unset == {"action_axes", "action_scale", "action_offset"}
+    commented = yaml.safe_load(
+        "\n".join(line.strip(" #") for line in FILE.read_text().splitlines() if "# action_" in line)
+    )
+    assert set(commented) == unset
+
+
+def test_every_parameter_is_described():
+    descriptions = Parameters().descriptions
+    assert all(descriptions.values())
+    assert len(set(descriptions.values())) == len(descriptions)
+
+
+def test_values_are_read_in_the_types_of_the_settings():
+    read = settings.read(Parameters(checkpoint="a.pth", command_rate=20, max_velocity=[1, 0, 0.5]))
+    assert (read.checkpoint, read.command_rate, read.max_velocity) == ("a.pth", 20.0, (1.0, 0.0, 0.5))
+    assert isinstance(read.command_rate, float)
+    assert read.limits.max_velocity == (1.0, 0.0, 0.5)
+    assert read.action_overrides == {}
+
+
+def test_a_path_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/rosa")
+    assert settings.read(Parameters(checkpoint="~/a.pth")).checkpoint == "/home/rosa/a.pth"
+
+
+def test_what_is_said_of_the_actions_overrides_the_checkpoint():
+    read = settings.read(Parameters(checkpoint="a.pth", action_axes=["linear.x", "linear.y"], action_scale=[2, 0.5]))
+    assert read.action_overrides == {"action_axes": ["linear.x", "linear.y"], "action_scale": [2.0, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("checkpoint", 7),
+        ("checkpoint", ["a.pth"]),
+        ("command_rate", "20"),
+        ("command_rate", True),
+        ("command_rate", [20.0]),
+        ("max_velocity", 0.3),
+        ("max_velocity", [0.3, "fast", 0.8]),
+        ("max_velocity", [True, True, True]),
+        ("allow_untrained", "yes"),
+        ("allow_untrained", 1),
+        ("action_axes", "linear.x"),
+        ("action_axes", [1, 2]),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=rf"^{name}: .* is not a "):
+        settings.read(Parameters(**{"checkpoint": "a.pth", name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("checkpoint", ""),
+        ("precision", "fp8"),
+        ("engine", ""),
+        ("image_transport", "theora"),
+        ("image_topic", "front camera"),
+        ("command_rate", 0.0),
+        ("command_rate", -20.0),
+        ("command_rate", 1e6),
+        ("command_rate", math.nan),
+        ("state_timeout", 0.0),
+        ("state_timeout", math.inf),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=name):
+        Settings(**{"checkpoint": "a.pth", name: value})
+
+
+def test_limits_of_the_wrong_sign_are_refused_by_name():
+    with pytest.raises(ConfigError, match="max_decel"):
+        _ = Settings(checkpoint="a.pth", max_decel=(1.5, 1.5, 3.0)).limits
