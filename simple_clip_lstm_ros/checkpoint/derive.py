@@ -135,17 +135,20 @@ def _guess_heads(values: dict[str, Any]) -> list[str]:
         if values[encoder] is None:
             continue
         settings = values[encoder][tower]
+        width = settings[width_name]
+        if not isinstance(width, int):
+            raise ConfigError(f"{encoder}.{tower}.{width_name} is a whole number, not {width!r}")
         if heads_name in settings:
-            heads, width = settings[heads_name], settings[width_name]
+            heads = settings[heads_name]
             if not isinstance(heads, int) or heads < 1 or width % heads:
                 raise ConfigError(f"{encoder} {tower}: {heads!r} attention heads do not divide a width of {width}")
             continue
-        if settings[width_name] % _HEAD_WIDTH:
+        if width % _HEAD_WIDTH:
             raise ConfigError(
-                f"{encoder} {tower}: a width of {settings[width_name]} does not tell its number of heads (it is no "
+                f"{encoder} {tower}: a width of {width} does not tell its number of heads (it is no "
                 f"multiple of {_HEAD_WIDTH}); state {encoder}: {{{tower}: {{{heads_name}: N}}}} in the config"
             )
-        settings[heads_name] = settings[width_name] // _HEAD_WIDTH
+        settings[heads_name] = width // _HEAD_WIDTH
         guessed.append(f"{encoder}.{tower}.{heads_name}")
     return guessed
 

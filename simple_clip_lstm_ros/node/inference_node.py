@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import traceback
 from collections.abc import Callable
@@ -32,8 +33,9 @@ from simple_clip_lstm_ros.node.messages import to_diagnostics
 from simple_clip_lstm_ros.policy.policy import Policy
 
 _DIAGNOSTICS_PERIOD = 0.5
-# A step longer than this share of command_timeout lets actions go stale: image, transport and tick take time as well.
-_STEP_SHARE = 0.8
+# An action is one step old when it comes and must last until the next: two steps, and a margin for the way of the
+# image and for steps that take longer than the one measured.
+_COMMAND_TIMEOUT_STEPS = 2.5
 
 
 class InferenceNode(LifecycleNodeMixin, Node):
@@ -135,8 +137,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
                 f"neither the checkpoint nor policy_config states {', '.join(policy.config.assumed)}; "
                 "`simple_clip_lstm inspect` shows what is assumed instead"
             )
-        if latency > _STEP_SHARE * current.command_timeout:
-            needed = round(latency / _STEP_SHARE + 0.05, 1)
+        needed = _COMMAND_TIMEOUT_STEPS * latency
+        if needed > current.command_timeout:
+            needed = math.ceil(needed * 10.0) / 10.0
             speed = max(abs(v) for v in (*current.max_velocity[:2], *current.min_velocity[:2]))
             warn(
                 f"a step takes {latency:.2f} s and actions go stale after {current.command_timeout:g} s: set "

@@ -74,8 +74,9 @@ class PolicyConfig:
                 raise ConfigError(f"{item.name}: {value!r} is not one of {', '.join(map(str, choices))}")
         self._check_features()
         self._check_head()
-        if self.window_size < 1:
-            raise ConfigError(f"window_size must be at least 1, not {self.window_size}")
+        if not 1 <= self.window_size <= 1024:
+            bound = "at least 1" if self.window_size < 1 else "at most 1024"
+            raise ConfigError(f"window_size must be {bound}, not {self.window_size}")
         if not self.prompt.startswith("<image>") or "{instruction}" not in self.prompt:
             raise ConfigError(f"prompt must begin with <image> and contain {{instruction}}, not {self.prompt!r}")
 
@@ -145,6 +146,8 @@ def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) ->
             widths["clip_image_embeds"] = widths["clip_text_embeds"] = clip["projection_dim"]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"kosmos and clip must hold Hugging Face's settings with all sizes ({error})") from None
+    if not all(isinstance(width, int) and width > 0 for width in widths.values()):
+        raise ConfigError(f"the widths of kosmos and clip must be positive whole numbers, not {widths}")
     return widths
 
 
