@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,13 +14,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_process import NodeProcess
 from rcl_interfaces.srv import SetParameters
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -33,12 +36,41 @@ from simple_clip_lstm_ros.policy.photographs import crops
 
 LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4, "shutdown": 7}
-SERVICES = {"change_state": ChangeState, "set_parameters": SetParameters, "enable": SetBool, "reset": Trigger}
-SERVICES |= {"get_state": GetState}  # the last to be found by the node, see `_meet`
+SERVICES = {"change_state": ChangeState, "get_state": GetState, "set_parameters": SetParameters}
+SERVICES |= {"enable": SetBool, "reset": Trigger}
 # The last three as the tiny checkpoint says, for a parameter once set cannot be unset.
 DEFAULTS = {item.name: item.default for item in fields(Settings) if item.default != ()}
 DEFAULTS |= {"action_axes": ("linear.x", "angular.z"), "action_scale": (1.0, 1.0), "action_offset": (0.0, 0.0)}
 STALL = 0.03  # s; a pause of the probe itself above which a check of times says nothing about the node
+
+
+class NodeProcess:
+    """`python -m simple_clip_lstm_ros.node.inference_node`, killed after two minutes whatever happens."""
+
+    def __init__(self, log: Path, domain: int, arguments: tuple[str, ...]) -> None:
+        self._log = log
+        command = ["timeout", "-s", "KILL", "300", sys.executable, "-m", "simple_clip_lstm_ros.node.inference_node"]
+        environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
+        root = Path(__file__).parents[2]
+        with log.open("w") as stream:
+            command += ["--ros-args", *arguments]
+            self._process = subprocess.Popen(command, cwd=root, env=environment, stderr=stream)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self, *signals: signal.Signals) -> int:
+        """Send them to the node itself and not to `timeout`, unless it has ended already; the exit code."""
+        if self.is_alive:
+            (node,) = psutil.Process(self._process.pid).children()
+            for number in signals:
+                node.send_signal(number)
+        return self._process.wait(10.0)
 
 
 class Bench:
@@ -92,8 +124,7 @@ class Bench:
         self.probe.create_timer(0.1, self._on_image_due)
 
     def _on_image_due(self) -> None:
-        camera = self.camera  # the test may take it away at any time
-        image = camera() if camera else None
+        image = self.camera and self.camera()
         if image:
             self.show(image)
 
@@ -101,6 +132,7 @@ class Bench:
         return (self.probe.get_clock().now() - Duration(nanoseconds=int(age * 1e9))).to_msg()
 
     def photograph(self, age: float = 0.0) -> Image:
+        """The next one, taken `age` seconds ago."""
         return to_image(next(self._frames), self.now(age), "camera")
 
     def show(self, image: Image | CompressedImage) -> None:
@@ -130,18 +162,13 @@ class Bench:
     # Transitions, parameters and services.
 
     def call(self, name: str, request: Any) -> Any:
-        if not self._have_met:
-            self.until(self._meet, "the node's first answer", 60.0)
-        self.until(self.clients[name].service_is_ready, f"the service {name}")
+        self.until(self.clients[name].service_is_ready, f"the service {name}", 60.0)
         future = self.clients[name].call_async(request)
+        if not self.happens(future.done, 15.0):
+            # A service may know of a client's request before it knows where to send the answer, and then drops it.
+            future = self.clients[name].call_async(request)
         self.until(future.done, f"an answer of {name}", 30.0)
         return future.result()
-
-    def _meet(self) -> bool:
-        """A service may know a client before it knows where to send the answer, and drops it: ask until one comes."""
-        client = self.clients["get_state"]
-        self._have_met = client.service_is_ready() and self.happens(client.call_async(GetState.Request()).done, 2.0)
-        return self._have_met
 
     def transition(self, name: str) -> bool:
         request = ChangeState.Request()
@@ -198,7 +225,6 @@ class Bench:
         self.reasons = [""]
         self.diagnostics: dict[str, str] = {}
         self.level = b""
-        self._have_met = False
         self._pauses: list[tuple[float, float]] = []
         self._beat = time.monotonic()
         create = self.probe.create_subscription
@@ -258,7 +284,6 @@ class Bench:
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:
         begin = time.monotonic()
         while not condition():
-            assert self._spinner.is_alive(), "the probe itself has failed"
             if not self.process.is_alive or time.monotonic() > begin + seconds:
                 state = "alive" if self.process.is_alive else "dead"
                 end = "\n".join(self.process.log.splitlines()[-20:])
