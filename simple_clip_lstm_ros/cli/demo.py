@@ -22,8 +22,8 @@ from simple_clip_lstm_ros.errors import SimpleClipLstmError
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.node.stage import Stage
 
-_WITHOUT = 5.0  # s without an instruction
-_WITH = 8.0  # s with it
+_WITHOUT = 3.5  # s without an instruction
+_WITH = 5.0  # s with it
 _REFRESH = 0.25  # s
 
 
