@@ -197,6 +197,7 @@ class Bench:
         self.until(lambda: self.instructions.get_subscription_count() == 0, "the end of the subscriptions before")
         self.commands.clear()
         self.diagnostics.clear()
+        self.reasons = [""]
         assert self.transition("activate"), self.process.log
         self.until(lambda: self.commands, "a first command")
 
