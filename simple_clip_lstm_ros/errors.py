@@ -21,6 +21,10 @@ class DeviceError(SimpleClipLstmError):
     """A device or a precision that this machine does not have."""
 
 
+class MemoryBudgetError(SimpleClipLstmError):
+    """A model that would not fit into the memory there is."""
+
+
 class InputError(SimpleClipLstmError):
     """An image or an instruction that cannot be used."""
 

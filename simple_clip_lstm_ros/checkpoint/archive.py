@@ -7,10 +7,8 @@ torch 2.3 cannot be told to allow it), and map the file: a tensor is a view of t
 
 from __future__ import annotations
 
-import mmap
 import pickle
 import struct
-import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
+from simple_clip_lstm_ros.checkpoint.mapped import MappedFile, Stored
 from simple_clip_lstm_ros.checkpoint.unpickler import RestrictedUnpickler, TensorRef
 from simple_clip_lstm_ros.errors import CheckpointError
 
@@ -34,7 +31,7 @@ class Archive:
     path: Path
     content: Any
     _records: dict[str, tuple[int, int]]  # storage key -> (offset in the file, bytes)
-    _map: mmap.mmap
+    _file: MappedFile
 
     @classmethod
     def open(cls, path: Path) -> Archive:
@@ -52,8 +49,7 @@ class Archive:
         with path.open("rb") as file:
             try:
                 records = _records(path, file)
-                # Private and writable, so that torch accepts the buffer; nothing is copied unless somebody writes.
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                mapped = MappedFile(path)
             except zipfile.BadZipFile:
                 raise CheckpointError(_why_incomplete(path, file)) from None
         content = RestrictedUnpickler.load(mapped[slice(*_extent(records, "data.pkl", path))], str(path))
@@ -61,19 +57,9 @@ class Archive:
         archive._check_extents()
         return archive
 
-    def tensor(self, ref: TensorRef) -> torch.Tensor:
-        """The tensor as a view of the mapped file: no byte of it is read yet."""
+    def stored(self, ref: TensorRef) -> Stored:
         offset, _ = self._records[f"data/{ref.key}"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            storage = torch.frombuffer(self._map, dtype=ref.dtype, count=ref.storage_numel, offset=offset)
-        return torch.as_strided(storage, ref.shape, ref.stride, ref.offset)
-
-    def release(self, ref: TensorRef) -> None:
-        """Give the mapped pages of a tensor back to the system; they would be read again on the next access."""
-        offset, size = self._records[f"data/{ref.key}"]
-        start = offset - offset % mmap.PAGESIZE
-        self._map.madvise(mmap.MADV_DONTNEED, start, offset + size - start)
+        return Stored(self._file, ref.dtype, ref.shape, offset + ref.offset * ref.dtype.itemsize, ref.stride)
 
     def _check_extents(self) -> None:
         for ref in tensor_refs(self.content):

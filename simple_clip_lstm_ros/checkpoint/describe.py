@@ -1,16 +1,23 @@
-"""What a checkpoint file holds, from its names and shapes alone; no weight is read."""
+"""What a checkpoint holds, a `.pth` file or a bundle, from its names and shapes alone; no weight is read."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from simple_clip_lstm_ros.checkpoint.archive import Archive, tensor_refs
+from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, SCALE, SCALED, Bundle
 from simple_clip_lstm_ros.checkpoint.derive import COMPONENTS
+from simple_clip_lstm_ros.checkpoint.layers import Layers, kept_names
+from simple_clip_lstm_ros.checkpoint.mapped import Stored
 from simple_clip_lstm_ros.checkpoint.unpickler import TensorRef
+from simple_clip_lstm_ros.engine.precision import stored_precision
+from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE
 from simple_clip_lstm_ros.errors import CheckpointError
 
 _STATE_KEYS = ("model_state_dict", "state_dict", "model")
@@ -20,33 +27,80 @@ _LM_HEAD = "kosmos_model.text_model.lm_head.weight"
 
 @dataclass(frozen=True)
 class Description:
-    """An open file: its tensors under the model's names, what was left aside (`notes`), what the training wrote."""
+    """An open checkpoint: its tensors under the model's names, what was left aside (`notes`), what the training wrote.
 
-    archive: Archive
-    tensors: dict[str, TensorRef]
+    `scales` has those of the tensors that are int8, by the names of the tensors. `checked` weights were found finite
+    when they were written: a bundle's.
+    """
+
+    path: Path
+    tensors: dict[str, Stored]
     notes: tuple[str, ...]
     metadata: dict[str, Any]
     stated_config: dict[str, Any] | None
+    scales: dict[str, Stored] = field(default_factory=dict)
+    checked: bool = False
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: ref.shape for name, ref in self.tensors.items()}
+        return {name: stored.shape for name, stored in self.tensors.items()}
+
+    @property
+    def precision(self) -> str:
+        """At which the encoders are stored: fp32, bf16, fp16 or int8."""
+        encoders = (stored for name, stored in self.tensors.items() if name.startswith("kosmos_model."))
+        largest = max(encoders, key=lambda stored: stored.nbytes, default=None)
+        return stored_precision(largest.dtype if largest else torch.float32, quantised=bool(self.scales))
+
+    def reduced(self, layers: Layers) -> Description:
+        """The description of the model that keeps these layers only. Raises ConfigError."""
+        kept = kept_names(self.tensors, layers)
+        tensors = {new: self.tensors[old] for old, new in kept.items()}
+        scales = {new: self.scales[old] for old, new in kept.items() if old in self.scales}
+        return replace(self, tensors=tensors, scales=scales)
 
 
 def describe(path: str | Path) -> Description:
-    """Open the `.pth` at `path`. Raises CheckpointError for anything but a torch.save file of tensors and data."""
-    archive = Archive.open(Path(path))
-    content = archive.content
+    """Open the checkpoint at `path`. Raises CheckpointError for anything but a torch.save file of data or a bundle."""
+    path = Path(path)
+    return _describe_bundle(Bundle.open(path)) if path.is_dir() else _describe_archive(Archive.open(path))
+
+
+def _describe_bundle(bundle: Bundle) -> Description:
+    tensors = {name: stored for name, stored in bundle.tensors.items() if not name.endswith(SCALED)}
+    scales = {name.removesuffix(SCALE): bundle.tensors[name] for name in bundle.tensors.keys() - tensors.keys()}
+    _check_scales(bundle.path, tensors, scales)
+    origin = bundle.config.get("origin")
+    metadata = _plain_metadata(origin) if isinstance(origin, dict) else {}
+    description = Description(bundle.path, tensors, (), metadata, bundle.config["policy_config"], scales, checked=True)
+    if description.precision != bundle.config.get("precision"):
+        stated = bundle.config.get("precision")
+        raise CheckpointError(f"{bundle.path}: {CONFIG} says {stated} but the tensors are {description.precision}")
+    return description
+
+
+def _check_scales(path: Path, tensors: Mapping[str, Stored], scales: Mapping[str, Stored]) -> None:
+    quantised = {name for name, stored in tensors.items() if stored.dtype == torch.int8}
+    for name in sorted(quantised ^ scales.keys()):
+        raise CheckpointError(f"{path}: {name} is int8 without scales, or has scales and is not int8; convert it again")
+    for name, scale in scales.items():
+        if scale.shape != (tensors[name].shape[0], 1) or scale.dtype != SCALE_DTYPE:
+            raise CheckpointError(f"{path}: the scales of {name} do not belong to it; convert it again")
+
+
+def _describe_archive(archive: Archive) -> Description:
+    path, content = archive.path, archive.content
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__} and not a dict with a state dict")
     key = next((key for key in _STATE_KEYS if isinstance(content.get(key), dict)), None)
-    tensors, notes = _normalise(content[key] if key else content, path)
+    refs, notes = _normalise(content[key] if key else content, path)
+    tensors = {name: archive.stored(ref) for name, ref in refs.items()}
     rest = {name: value for name, value in content.items() if key and name != key}
     stated = rest.pop("policy_config", None)
     if stated is not None and not isinstance(stated, dict):
         raise CheckpointError(f"{path}: its policy_config is a {type(stated).__name__} and not a dict")
     rest.pop("optimizer_state_dict", None)
-    return Description(archive, tensors, notes, _plain_metadata(rest), stated)
+    return Description(path, tensors, notes, _plain_metadata(rest), stated)
 
 
 def _normalise(state: Mapping[Any, Any], path: str | Path) -> tuple[dict[str, TensorRef], tuple[str, ...]]:

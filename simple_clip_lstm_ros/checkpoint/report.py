@@ -7,10 +7,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
 from simple_clip_lstm_ros.checkpoint.compare import compare
-from simple_clip_lstm_ros.checkpoint.derive import COMPONENTS, derive_config, feature_sums
+from simple_clip_lstm_ros.checkpoint.derive import COMPONENTS, feature_sums
 from simple_clip_lstm_ros.checkpoint.describe import Description, describe
-from simple_clip_lstm_ros.checkpoint.load import needed_shapes
+from simple_clip_lstm_ros.checkpoint.plan import configured
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, recipe_alternatives
 
@@ -20,15 +21,16 @@ def report(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises CheckpointError only where there is nothing to tell: the file cannot be opened as a checkpoint at all.
     """
-    description = describe(path)
-    config, problem = _config_and_problem(description, overrides)
+    description, config, problem = _config_and_problem(describe(path), overrides)
     return {
         "file": str(path),
-        "bytes": Path(path).stat().st_size,
+        "bytes": _size(Path(path)),
         "keys": len(description.tensors),
-        "parameters": sum(prod(ref.shape) for ref in description.tensors.values()),
+        "parameters": sum(prod(stored.shape) for stored in description.tensors.values()),
+        "precision": description.precision,
         "metadata": description.metadata,
         "untrained": bool((description.stated_config or {}).get("untrained")),
+        "reductions": config.reductions if config else "",
         "components": _components(description, config),
         "notes": list(description.notes),
         "features": list(config.features) if config else [],
@@ -38,12 +40,18 @@ def report(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _config_and_problem(description: Description, overrides: Mapping[str, Any]) -> tuple[PolicyConfig | None, str]:
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+
+
+def _config_and_problem(
+    description: Description, overrides: Mapping[str, Any]
+) -> tuple[Description, PolicyConfig | None, str]:
     try:
-        config = derive_config(description.shapes, description.stated_config, overrides)
-        return config, compare(needed_shapes(config), description.shapes)
+        description, config = configured(description, overrides)
+        return description, config, compare(needed_shapes(build(config)), description.shapes)
     except SimpleClipLstmError as error:
-        return None, str(error)
+        return description, None, str(error)
 
 
 def _components(description: Description, config: PolicyConfig | None) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simple_clip_lstm_ros.checkpoint.load import build, fill, runtime_dtype
+from simple_clip_lstm_ros.checkpoint.build import build, fill
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
 from simple_clip_lstm_ros.checkpoint.writer import LazyTensor, write_archive
+from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.inputs import Images
@@ -169,7 +170,8 @@ def _calibrate(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed
 def _outputs(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: int, report: Report) -> Tensor:
     """Head outputs on the calibration frames, [2, frames, axes]: each frame from a fresh state, then a carried one."""
     model, device, dtype = build(config), torch.device("cpu"), torch.bfloat16
-    drawn = ((name, tensor.make().to(runtime_dtype(name, dtype))) for name, tensor in weights.items())
+    form = Precision("bf16", dtype)
+    drawn = ((name, tensor.make().to(form.dtype_of(name, ()))) for name, tensor in weights.items())
     fill(model, _counted(drawn, len(weights), report), device, dtype)
     instruction = _placeholder_instruction(model, config)
     images = Images(config, device, dtype)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
     parser.add_argument("--image", metavar="PATH", type=Path, required=True, help="an image, a folder or a video")
     parser.add_argument("--instruction", metavar="TEXT", default="go forward", help="default: %(default)s")
     add_policy_options(parser)

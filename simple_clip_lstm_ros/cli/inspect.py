@@ -11,21 +11,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
-from simple_clip_lstm_ros.cli.options import add_config_option, add_json_option, print_json
+from simple_clip_lstm_ros.cli.options import add_config_options, add_json_option, overrides, print_json
 from simple_clip_lstm_ros.errors import CheckpointError, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .pth checkpoint")
-    add_config_option(parser)
+    parser.add_argument("file", metavar="FILE", help="a .pth checkpoint or a bundle")
+    add_config_options(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.report import report
 
-    found = report(args.file, read_overrides(args.config))
+    found = report(args.file, overrides(args))
     if args.json:
         print_json(found)
     else:
@@ -39,11 +38,13 @@ def _show(found: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(f"{found['file']}: {found['bytes'] / 1e9:.3f} GB, {found['keys']} tensors, ", end="")
-    console.print(f"{found['parameters']:,} parameters")
+    console.print(f"{found['parameters']:,} parameters, {found['precision']}")
     for name, value in found["metadata"].items():
         console.print(printable(f"  {name}: {value}"))
     if found["untrained"]:
         console.print("UNTRAINED: random weights; the node commands zero unless allow_untrained is set")
+    if found["reductions"]:
+        console.print(f"CUT: {found['reductions']}; the actions are not those of the whole model")
     console.print(_components(found["components"]))
     for note in found["notes"]:
         console.print(f"note: {note}")

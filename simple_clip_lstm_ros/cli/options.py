@@ -25,12 +25,41 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: beside the checkpoint"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 for the encoders")
-    add_config_option(parser)
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 or int8, of the encoders")
+    parser.add_argument(
+        "--memory-budget-gb", metavar="GB", type=float, default=0.0, help="refuse to take more; 0: what the machine has"
+    )
+    add_config_options(parser)
 
 
-def add_config_option(parser: argparse.ArgumentParser) -> None:
+def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="YAML", type=Path, help="PolicyConfig settings that win over the file's")
+    parser.add_argument(
+        "--layers",
+        metavar="TOWER=N,...",
+        type=_layers,
+        help="a cut model: only the first N layers of kosmos_text, kosmos_vision, clip_text, clip_vision or rnn; or "
+        "those listed, as kosmos_text=0+4+8",
+    )
+    parser.add_argument("--image-size", metavar="PIXELS", type=int, help="smaller input for the encoders")
+
+
+def overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """PolicyConfig settings of the command line: the file's, and over them those of options."""
+    given = {"layers": args.layers, "image_size": args.image_size}
+    return read_overrides(args.config) | {name: value for name, value in given.items() if value is not None}
+
+
+def _layers(text: str) -> dict[str, int | list[int]]:
+    """`kosmos_text=6,rnn=0+1` -> {"kosmos_text": 6, "rnn": [0, 1]}; `5+` is layer 5 alone."""
+    layers: dict[str, int | list[int]] = {}
+    for part in text.split(","):
+        tower, equals, kept = part.partition("=")
+        numbers = kept.split("+")
+        if not equals or tower in layers or not all(n.strip().isdecimal() for n in numbers if n) or not numbers[0]:
+            raise argparse.ArgumentTypeError(f"{part!r} is not TOWER=N or TOWER=FIRST+SECOND+..., each tower once")
+        layers[tower.strip()] = int(kept) if len(numbers) == 1 else [int(number) for number in numbers if number]
+    return layers
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -51,18 +80,17 @@ def _finite(value: Any) -> Any:
 
 
 def load_with_progress(args: argparse.Namespace) -> Policy:
-    from simple_clip_lstm_ros.checkpoint.load import load_policy
+    """Of add_policy_options' arguments; says on stderr what will be needed, and shows the progress there."""
+    from simple_clip_lstm_ros.checkpoint.load import load
+    from simple_clip_lstm_ros.checkpoint.plan import plan
 
+    planned = plan(
+        args.checkpoint, args.processors, args.device, args.precision, overrides(args), args.memory_budget_gb
+    )
+    log_console.print(planned.why, soft_wrap=True)
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)
-        return load_policy(
-            args.checkpoint,
-            processors=args.processors,
-            device=args.device,
-            precision=args.precision,
-            config=read_overrides(args.config),
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+        return load(planned, lambda done, total: progress.update(task, completed=done, total=total))
 
 
 def bytes_progress() -> AbstractContextManager[Progress]:

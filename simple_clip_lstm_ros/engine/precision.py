@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from dataclasses import dataclass
+
 import torch
 
 from simple_clip_lstm_ros.errors import ConfigError, DeviceError
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ENCODERS = ("kosmos_model.", "clip_model.")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the tensors of a model are at a precision that is not `auto`.
+
+    The encoders compute in `dtype`. At int8 the weights of their Linear layers are int8; what stays in `dtype` there:
+    norms, biases, convolutions, embeddings, positions, latent queries. `feature_fusion`, `rnn` and `actions` are small,
+    decide the action and are float32 always.
+    """
+
+    name: str
+    dtype: torch.dtype
+
+    def dtype_of(self, tensor: str, linear_weights: Container[str]) -> torch.dtype:
+        """Of the tensor of this name, where `linear_weights` names those of the encoders' Linear layers."""
+        if not tensor.startswith(_ENCODERS):
+            return torch.float32
+        return torch.int8 if self.name == "int8" and tensor in linear_weights else self.dtype
 
 
 def resolve_device(name: str) -> torch.device:
@@ -31,17 +54,54 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of the encoders. `auto` is float32 on a CPU, and on CUDA bfloat16 where it has it, else float16.
-
-    Raises ConfigError for an unknown precision and DeviceError for one that the device cannot do.
-    """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
-    if precision == "auto":
-        if device.type == "cpu":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if precision == "fp16" and device.type == "cpu":
+def resolve_precision(name: str, device: torch.device) -> Precision:
+    """The precision of this `name` (not `auto`). Raises DeviceError for one that the device cannot do."""
+    if name == "fp16" and device.type == "cpu":
         raise DeviceError("precision fp16 is emulated on a CPU and slower than fp32 by far; use fp32 or bf16")
-    return _DTYPES[precision]
+    return Precision(name, _half(device) if name == "int8" else _DTYPES[name])
+
+
+def storage_precision(name: str, stored: str) -> Precision:
+    """That of a bundle to be written for any device, of weights that are `stored` at a precision; "" is that one."""
+    _check(name or stored, stored)
+    if name == "auto":
+        raise ConfigError("a bundle has one precision: fp32, bf16, fp16 or int8")
+    return Precision(name or stored, _DTYPES.get(name or stored, torch.bfloat16))
+
+
+def candidates(name: str, device: torch.device, stored: str) -> list[Precision]:
+    """What `name` allows for weights `stored` at a precision, best first: of `auto` the first that fits is taken.
+
+    On a CPU best is float32, on CUDA bfloat16 where it has it, else float16; never wider than what is stored, which
+    would take memory and give no accuracy. Raises ConfigError for an unknown precision or one that int8 weights cannot
+    give any more.
+    """
+    _check(name, stored)
+    if name != "auto":
+        return [resolve_precision(name, device)]
+    half = next(name for name, dtype in _DTYPES.items() if dtype == _half(device))
+    names = [half, "int8"] if device.type == "cuda" else ["fp32", half, "int8"]
+    narrow = {"fp32": names, "int8": ["int8"]}.get(stored, [name for name in names if name != "fp32"])
+    return [resolve_precision(name, device) for name in narrow]
+
+
+def _check(name: str, stored: str) -> None:
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
+    if stored == "int8" and name not in ("auto", "int8"):
+        raise ConfigError(f"precision {name}: these weights are int8 and cannot go back; convert their source again")
+
+
+def stored_precision(dtype: torch.dtype, *, quantised: bool) -> str:
+    """The name of the precision at which encoders are stored. Raises ConfigError for a dtype that is none."""
+    if quantised:
+        return "int8"
+    names = {dtype: name for name, dtype in _DTYPES.items()} | {torch.float64: "fp32"}
+    if dtype not in names:
+        raise ConfigError(f"the encoders' weights are stored as {dtype}, which is no precision of a model")
+    return names[dtype]
+
+
+def _half(device: torch.device) -> torch.dtype:
+    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if has_bf16 else torch.float16

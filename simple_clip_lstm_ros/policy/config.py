@@ -40,6 +40,9 @@ class PolicyConfig:
     `kosmos` and `clip` are keyword arguments of Hugging Face's Kosmos2Config and CLIPConfig (`clip` None: no CLIP).
     `fusion_size` is the output width of `feature_fusion` (None: no fusion, the features go to the LSTM as they are).
     `mlp` gives the weight shape of each module of `actions.mlp` by its index: 2-D a Linear, 1-D a LayerNorm.
+
+    A reduced model says so, since its actions are others: `image_size` is the side of the encoders' input where it is
+    smaller than they were trained with, `layers` names for each tower that was cut the layers that are left.
     """
 
     kosmos: dict[str, Any]
@@ -64,6 +67,8 @@ class PolicyConfig:
     action_scale: tuple[float, ...] = _recipe((1.0, 1.0))
     action_offset: tuple[float, ...] = _recipe((0.0, 0.0))
 
+    image_size: int | None = None
+    layers: dict[str, tuple[int, ...]] = field(default_factory=dict)
     untrained: bool = False
     assumed: tuple[str, ...] = ()
 
@@ -74,6 +79,7 @@ class PolicyConfig:
                 raise ConfigError(f"{item.name}: {value!r} is not one of {', '.join(map(str, choices))}")
         self._check_features()
         self._check_head()
+        self._check_image_size()
         if not 1 <= self.window_size <= 1024:
             bound = "at least 1" if self.window_size < 1 else "at most 1024"
             raise ConfigError(f"window_size must be {bound}, not {self.window_size}")
@@ -108,6 +114,36 @@ class PolicyConfig:
             if len(values) != self.action_size or not all(math.isfinite(value) for value in values):
                 raise ConfigError(f"{name} needs {self.action_size} finite values, not {list(values)}")
 
+    def _check_image_size(self) -> None:
+        towers = [encoder["vision_config"] for encoder in (self.kosmos, self.clip) if encoder]
+        if self.image_size is None or not all({"patch_size", "image_size"} <= tower.keys() for tower in towers):
+            return
+        least = max(tower["patch_size"] for tower in towers)
+        most = max(tower["image_size"] for tower in towers)
+        if not least <= self.image_size <= most:
+            raise ConfigError(f"image_size: {self.image_size} is not between a patch ({least}) and the whole ({most})")
+
+    def input_size(self, encoder: Mapping[str, Any]) -> int:
+        """Side of the square image that `encoder` (`kosmos` or `clip`) is given, in pixels: whole patches only."""
+        vision = encoder["vision_config"]
+        trained, patch = vision["image_size"], vision["patch_size"]
+        if self.image_size is None or self.image_size >= trained:
+            return trained
+        return self.image_size // patch * patch
+
+    @property
+    def reductions(self) -> str:
+        """In words, what a reduced model lacks; empty for a whole one."""
+        parts = [f"{tower} has layers {_ranges(kept)} only" for tower, kept in self.layers.items()]
+        if self.image_size is not None:
+            sizes = {
+                name: self.input_size(encoder)
+                for name, encoder in (("kosmos", self.kosmos), ("clip", self.clip))
+                if encoder
+            }
+            parts.append("images are reduced to " + ", ".join(f"{size} for {name}" for name, size in sizes.items()))
+        return "; ".join(parts)
+
     @property
     def feature_size(self) -> int:
         """Width of the concatenated features."""
@@ -125,7 +161,8 @@ class PolicyConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PolicyConfig:
         """From plain values as YAML, JSON or pickle give them. Raises ConfigError for an unknown name or type."""
-        lacking = [item.name for item in fields(cls) if item.default is MISSING and item.name not in values]
+        needed = (item for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING)
+        lacking = [item.name for item in needed if item.name not in values]
         if lacking:
             raise ConfigError(f"PolicyConfig lacks {', '.join(lacking)}")
         return cls(**_typed(values))
@@ -178,8 +215,9 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
 def _converted(kind: str, value: Any) -> Any:
     if value is None and kind.endswith("None"):
         return None
-    if kind == "dict[int, tuple[int, ...]]":
-        return {int(index): tuple(int(size) for size in shape) for index, shape in value.items()}
+    if kind.startswith("dict") and kind.endswith("tuple[int, ...]]"):
+        key = int if kind.startswith("dict[int") else str
+        return {key(index): tuple(int(size) for size in shape) for index, shape in value.items()}
     if kind.startswith("dict"):
         return {str(key): item for key, item in value.items()}
     if kind.startswith("tuple"):
@@ -199,6 +237,13 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = merged(result[key], value) if nested else value
     return result
+
+
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """(0, 1, 2, 7) -> "0-2, 7"."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -37,8 +37,8 @@ class Images:
         self._config = config
         self._device = device
         self._dtype = dtype
-        self._kosmos_size = config.kosmos["vision_config"]["image_size"]
-        self._clip_size = config.clip["vision_config"]["image_size"] if config.clip else None
+        self._kosmos_size = config.input_size(config.kosmos)
+        self._clip_size = config.input_size(config.clip) if config.clip else None
         mean, std = NORMALIZATIONS[config.image_normalization]
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)

@@ -8,14 +8,17 @@ and `CLIPModel.forward` normalises the embeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
 
+from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 
 State = tuple[Tensor, Tensor]  # h and c of the LSTM, each [layers, 1, hidden]
@@ -93,6 +96,8 @@ class SimpleCLIPLSTM(nn.Module):
         self.feature_fusion = nn.Linear(config.feature_size, config.fusion_size) if config.fusion_size else None
         self.rnn = nn.LSTM(config.rnn_input_size, config.rnn_hidden_size, config.rnn_num_layers, batch_first=True)
         self.actions = Actions(config)
+        self._kosmos_options = _vision_options(self.kosmos_model, config, config.kosmos)
+        self._clip_options = _vision_options(self.clip_model, config, config.clip) if config.clip else {}
         self.eval().requires_grad_(False)
 
     def encode_instruction(self, tokens: Tokens) -> Instruction:
@@ -114,7 +119,7 @@ class SimpleCLIPLSTM(nn.Module):
         features = dict(instruction.features)
         features |= self._kosmos_features(pixels.kosmos, instruction.tokens)
         if self.clip_model is not None and {"clip_vision", "clip_image_embeds"} & set(self.config.features):
-            pooled = self.clip_model.vision_model(pixels.clip).pooler_output
+            pooled = self.clip_model.vision_model(pixels.clip, **self._clip_options).pooler_output
             features["clip_vision"] = pooled
             features["clip_image_embeds"] = self.clip_model.visual_projection(pooled)
         return {name: features[name] for name in self.config.features}
@@ -122,7 +127,7 @@ class SimpleCLIPLSTM(nn.Module):
     def _kosmos_features(self, pixels: Tensor, tokens: Tokens) -> dict[str, Tensor]:
         """The way of Kosmos2Model.forward, with the vision tower's own pooler output kept."""
         kosmos = self.kosmos_model
-        vision = kosmos.vision_model(pixels)
+        vision = kosmos.vision_model(pixels, **self._kosmos_options)
         normed = F.normalize(kosmos.vision_model.model.post_layernorm(vision.last_hidden_state), dim=-1)
         latents, _ = kosmos.image_to_text_projection(normed)
         text = kosmos.text_model(
@@ -154,3 +159,13 @@ class SimpleCLIPLSTM(nn.Module):
         """[1, frames, rnn_input_size] -> (action of the last frame [1, action_size], state after it)."""
         hidden, state = self.rnn(fused, state)
         return self.actions(hidden[:, -1]), state
+
+
+def _vision_options(encoder: Any, config: PolicyConfig, settings: Mapping[str, Any]) -> dict[str, bool]:
+    """What an encoder's vision tower must be told where its input is smaller than it was trained with."""
+    if config.input_size(settings) == settings["vision_config"]["image_size"]:
+        return {}
+    option = "interpolate_pos_encoding"
+    if option not in inspect.signature(encoder.vision_model.forward).parameters:
+        raise ConfigError("image_size: this version of transformers cannot interpolate positions; install a newer one")
+    return {option: True}

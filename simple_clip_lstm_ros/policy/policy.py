@@ -36,8 +36,10 @@ class Action:
 class Policy:
     """A loaded model with its hidden state. Not thread-safe: one thread steps and resets it."""
 
-    def __init__(self, model: SimpleCLIPLSTM, images: Images, texts: Texts) -> None:
+    def __init__(self, model: SimpleCLIPLSTM, images: Images, texts: Texts, precision: str) -> None:
+        """`precision` names that of the model's encoders: fp32, bf16, fp16 or int8."""
         self.model = model
+        self.precision = precision
         self.config = model.config
         self._images = images
         self._texts = texts
@@ -51,11 +53,6 @@ class Policy:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    @property
-    def precision(self) -> str:
-        """dtype of the encoders, as torch names it."""
-        return str(next(self.model.kosmos_model.parameters()).dtype).removeprefix("torch.")
-
     def reset(self) -> None:
         """Forget every frame seen so far."""
         self._state: State | None = None
@@ -66,22 +63,30 @@ class Policy:
         """Why `instruction` cannot be used, or an empty string."""
         return self._texts.refusal(instruction)
 
-    @torch.inference_mode()
     def step(self, frame: np.ndarray, instruction: str, stamp: float = 0.0) -> Action:
         """Act on one frame, uint8 [height, width, 3] in RGB. A new instruction starts from a fresh hidden state.
 
         Raises InputError for a frame or an instruction that cannot be used; the hidden state is then as before.
         """
         started = time.perf_counter()
-        pixels = self._images(frame)
-        fused = self.model.fuse(self.model.features(pixels, self._encode(instruction)))
-        raw = self._remember_and_act(fused)
-        values = tuple(float(value) for value in raw * self._scale + self._offset)
+        values = self.act(self.features(frame, instruction))
         action = Action(values, stamp, time.perf_counter() - started, self._steps)
         if not action.is_finite:
             # A state that went NaN would stay so for ever.
             self.reset()
         return action
+
+    @torch.inference_mode()
+    def features(self, frame: np.ndarray, instruction: str) -> dict[str, Tensor]:
+        """The first half of a step: what the encoders make of a frame, each [1, width]. Raises as `step` does."""
+        pixels = self._images(frame)
+        return self.model.features(pixels, self._encode(instruction))
+
+    @torch.inference_mode()
+    def act(self, features: dict[str, Tensor]) -> tuple[float, ...]:
+        """The second half: they go into the hidden state, and the action's values come out."""
+        raw = self._remember_and_act(self.model.fuse(features))
+        return tuple(float(value) for value in raw * self._scale + self._offset)
 
     def _encode(self, text: str) -> Instruction:
         if self._instruction is None or text != self._text:

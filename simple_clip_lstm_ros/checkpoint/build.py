@@ -1,0 +1,44 @@
+"""The model of a config, without weights; and given them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextSinusoidalPositionalEmbedding
+
+from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, first_line
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+
+
+def build(config: PolicyConfig) -> SimpleCLIPLSTM:
+    """The model on the meta device: all of its structure, none of its memory, no random initialisation."""
+    try:
+        with torch.device("meta"):
+            return SimpleCLIPLSTM(config)
+    except Exception as error:  # each version of Hugging Face and torch refuses a setting by another exception
+        raise ConfigError(f"these settings make no model: {first_line(error)}") from None
+
+
+def needed_shapes(model: SimpleCLIPLSTM) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that a checkpoint of this model holds."""
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def fill(
+    model: SimpleCLIPLSTM, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
+) -> None:
+    """Give a model on the meta device its parameters, and the buffers that no state dict holds."""
+    model.load_state_dict(dict(tensors), strict=True, assign=True)
+    for module in model.modules():
+        if isinstance(module, Kosmos2TextSinusoidalPositionalEmbedding):
+            count, width = module.weights.shape
+            module.weights = module.get_embedding(count, width, module.padding_idx).to(device, dtype)
+        elif isinstance(positions := getattr(module, "position_ids", None), Tensor):
+            module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
+    left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if left:
+        raise CheckpointError(f"this version of transformers has buffers that are not known here: {', '.join(left)}")
+    model.rnn.flatten_parameters()

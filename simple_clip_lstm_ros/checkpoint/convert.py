@@ -1,0 +1,186 @@
+"""From any checkpoint to a bundle, tensor by tensor; all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simple_clip_lstm_ros import __version__
+from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, FORMAT, FORMAT_VERSION, PROCESSORS, SCALE, SUMS, sha256
+from simple_clip_lstm_ros.checkpoint.cast import Cast
+from simple_clip_lstm_ros.checkpoint.plan import Blueprint, open_blueprint
+from simple_clip_lstm_ros.checkpoint.shards import Entry, Shard, Writer, lay_out
+from simple_clip_lstm_ros.engine.precision import storage_precision
+from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, require_library
+from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
+from simple_clip_lstm_ros.policy.inputs import Texts, find_processors
+
+Report = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all; may raise to cancel
+
+SHARD_BYTES = 5_000_000_000
+
+# A folder that was filled from a hub may hold weights and caches besides tokenizers.
+_NO_PROCESSORS = shutil.ignore_patterns("*.bin", "*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.pt", ".*")
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    processors: str | Path | None = None,
+    precision: str = "",
+    config: Mapping[str, Any] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    report: Report | None = None,
+) -> None:
+    """Write the bundle `destination` of the checkpoint `source`, at its own precision unless another is named.
+
+    Raises CheckpointError, ConfigError, ProcessorsError or DeviceError; nothing is left behind then.
+    """
+    source, destination = Path(source), Path(destination)
+    if shard_bytes < 1:
+        raise ConfigError(f"a shard holds at least one byte, not {shard_bytes}")
+    blueprint = open_blueprint(source, config or {})
+    folder = find_processors(source, processors)
+    Texts(folder, blueprint.config, torch.device("cpu"))
+    target = storage_precision(precision, blueprint.description.precision)
+    if target.name == "int8":
+        require_library()
+    casts = blueprint.casts(target)
+    shards = lay_out([entry for cast in casts for entry in _entries(cast)], shard_bytes)
+    _refuse_unwritable(destination, sum(shard.nbytes for shard in shards) + _size(folder))
+    partial = _partial(destination)
+    partial.mkdir()
+    try:
+        _Conversion(source, blueprint, target.name, casts, shards, folder, report or (lambda *_: None)).write(partial)
+        partial.rename(destination)
+    except OSError as error:
+        raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    source: Path
+    blueprint: Blueprint
+    precision: str
+    casts: list[Cast]
+    shards: list[Shard]
+    processors: Path
+    report: Report
+
+    def write(self, folder: Path) -> None:
+        before = _stamp(self.source)
+        shutil.copytree(self.processors, folder / PROCESSORS, ignore=_NO_PROCESSORS)
+        self._write_tensors(folder)
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "package_version": __version__,
+            "precision": self.precision,
+            "policy_config": self.blueprint.config.to_dict(),
+            "origin": self._origin(),
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
+        if _stamp(self.source) != before:
+            raise CheckpointError(f"{self.source} changed while it was converted; convert it again when it is complete")
+        self._write_sums(folder)
+        _sync(folder)
+
+    def _write_tensors(self, folder: Path) -> None:
+        total, done = sum(cast.stored.nbytes for cast in self.casts), 0
+        with Writer(folder, self.shards) as writer:
+            for cast in self.casts:
+                for rows, values, scales in cast.pieces():
+                    writer.write(cast.name, rows.start, values)
+                    if scales is not None:
+                        writer.write(cast.name + SCALE, rows.start, scales)
+                done += cast.stored.nbytes
+                self.report("writing tensors", done, total)
+
+    def _origin(self) -> dict[str, Any]:
+        """Where the weights come from: of a bundle that is converted again, what it says itself."""
+        metadata = self.blueprint.description.metadata
+        if self.source.is_dir():
+            return metadata
+        size = self.source.stat().st_size
+        checksum = sha256(self.source, _Progress(self.report, "checksum of the source", size))
+        told = {name: metadata.get(name) for name in ("epoch", "val_mae")}
+        return {"file": self.source.name, "bytes": size, "sha256": checksum, **_finite(told)}
+
+    def _write_sums(self, folder: Path) -> None:
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        progress = _Progress(self.report, "checksums of the bundle", sum(file.stat().st_size for file in files))
+        lines = [f"{sha256(file, progress)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+        (folder / SUMS).write_text("".join(lines))
+
+
+class _Progress:
+    """Blocks read, as a report."""
+
+    def __init__(self, report: Report, what: str, total: int) -> None:
+        self._report, self._what, self._total, self._done = report, what, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._report(self._what, self._done, self._total)
+
+
+def _partial(destination: Path) -> Path:
+    return destination.with_name(f"{destination.name}.partial")
+
+
+def _refuse_unwritable(destination: Path, size: int) -> None:
+    if destination.exists():
+        raise CheckpointError(f"{destination} exists; remove it or choose another name")
+    partial, parent = _partial(destination), destination.absolute().parent
+    if partial.exists():
+        raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
+    if not parent.is_dir():
+        raise CheckpointError(f"{parent} is not a folder; create it first")
+    try:
+        partial.mkdir()
+        partial.rmdir()
+    except OSError as error:
+        raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from None
+    free = shutil.disk_usage(parent).free
+    if free < size:
+        raise CheckpointError(f"{parent} has {free / 1e9:.2f} GB free, the bundle needs {size / 1e9:.2f} GB")
+
+
+def _entries(cast: Cast) -> list[Entry]:
+    entry = Entry(cast.name, cast.dtype, cast.stored.shape)
+    return [entry, Entry(cast.name + SCALE, SCALE_DTYPE, cast.scale_shape)] if cast.dtype == torch.int8 else [entry]
+
+
+def _stamp(source: Path) -> list[tuple[Path, int, int, int]]:
+    files = sorted(source.rglob("*")) if source.is_dir() else [source]
+    return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no word for NaN."""
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()}
+
+
+def _sync(folder: Path) -> None:
+    """To the disk, before the rename that says that all is there."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

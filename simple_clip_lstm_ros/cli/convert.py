@@ -1,0 +1,110 @@
+"""Make a bundle of a checkpoint: a folder with weights, config and tokenizers, to be copied to a robot and loaded fast.
+
+Tensor by tensor, in little memory; all of it or nothing. Loading a bundle at its own precision reads no weights ahead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import Progress
+
+from simple_clip_lstm_ros.cli.options import add_config_options, bytes_progress, overrides
+
+if TYPE_CHECKING:
+    from simple_clip_lstm_ros.engine.difference import Trace
+
+_UNITS = {"": 1e9, "GB": 1e9, "MB": 1e6}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", type=Path, help="a .pth checkpoint, or a bundle")
+    parser.add_argument("destination", metavar="DST", type=Path, help="the folder to make")
+    parser.add_argument(
+        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or beside the checkpoint"
+    )
+    parser.add_argument("--precision", default="", help="fp32, bf16, fp16 or int8, of the encoders; default: as it is")
+    parser.add_argument(
+        "--shard-size", metavar="SIZE", type=_bytes, default="5GB", help="most bytes in a file; default: %(default)s"
+    )
+    add_config_options(parser)
+    parser.add_argument(
+        "--verify",
+        metavar="FRAMES",
+        type=_frames,
+        nargs="?",
+        const=8,
+        help="then step both on the same photographs (8 unless told) and print how far their actions are apart",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from simple_clip_lstm_ros.checkpoint.convert import convert
+
+    settings = overrides(args)
+    with bytes_progress() as progress:
+        convert(
+            args.source,
+            args.destination,
+            processors=args.processors,
+            precision=args.precision,
+            config=settings,
+            shard_bytes=args.shard_size,
+            report=_Report(progress),
+        )
+    size = sum(file.stat().st_size for file in args.destination.rglob("*"))
+    print(f"{args.destination}: {size / 1e9:.3f} GB", flush=True)
+    if args.verify:
+        _verify(args, settings)
+
+
+class _Report:
+    """One bar for each part of the work."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done)
+
+
+def _verify(args: argparse.Namespace, settings: dict[str, Any]) -> None:
+    from simple_clip_lstm_ros.engine.difference import difference
+
+    reference = _trace(args.source, args, settings)
+    found = difference(reference, _trace(args.destination, args, {}))
+    print(f"over {args.verify} photographs, the hidden state carried, against {args.source}:")
+    for name, error in found.features.items():
+        print(f"  feature {name}: {error:.2%}")
+    for axis, error in found.actions.items():
+        print(f"  action {axis}: RMS error {error:.2%} of its standard deviation")
+    print(f"  largest difference of an action: {found.largest:.2e}")
+
+
+def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any]) -> Trace:
+    from simple_clip_lstm_ros.checkpoint.load import load_policy
+    from simple_clip_lstm_ros.engine.difference import trace
+    from simple_clip_lstm_ros.policy.photographs import crops
+
+    policy = load_policy(path, processors=args.processors if path == args.source else None, config=settings)
+    return trace(policy, crops(args.verify))
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9.]+) *(GB|MB|)", text.strip(), re.IGNORECASE)
+    size = float(match[1]) * _UNITS[match[2].upper()] if match and match[1].count(".") < 2 and match[1] != "." else 0.0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 5GB or 500MB")
+    return int(size)
+
+
+def _frames(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames, at least 2")
+    return int(text)

@@ -1,0 +1,125 @@
+"""What a model will need before a byte of it is read, and whether that is there.
+
+The need is what the machine must hold at once: anonymous memory, the pages of mapped weights that a step touches, and
+the memory of the GPU. It is computed from names, shapes and dtypes; the constants were measured (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from simple_clip_lstm_ros.engine.memory import Memory
+from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+
+# Longest text that is usual: 64 latents of the image and some twenty tokens of instruction.
+_TEXT_TOKENS = 24
+# What the first step adds to the process besides tensors: code that is loaded on first use, buffers of the threads.
+_FIRST_STEP = 30_000_000
+# Of a CUDA context: its share of the GPU's memory, and what it takes of the process.
+_CUDA_DEVICE, _CUDA_HOST = 500_000_000, 1_200_000_000
+# While weights are read, two pieces of one tensor are at hand besides what is loaded.
+_PIECES = 64_000_000
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of a model's tensors: `mapped` stay in the file and are touched by a step, `copied` are made anew."""
+
+    mapped: int
+    copied: int
+    largest: int  # of one Linear layer, in the dtype of the arithmetic
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes. On a CPU `device` is 0, on a GPU the weights and activations are there."""
+
+    weights: int
+    activations: int
+    runtime: int
+    loading: int  # above all others, while the weights are read
+    device: int
+
+    @property
+    def host(self) -> int:
+        """Of the machine's memory, the GPU's left aside."""
+        return (self.weights + self.activations if not self.device else 0) + self.runtime
+
+    @property
+    def total(self) -> int:
+        return self.host + self.device
+
+    def __str__(self) -> str:
+        parts = {"weights": self.weights, "activations": self.activations, "runtime": self.runtime}
+        told = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
+        on_gpu = f", {self.device / 1e9:.2f} of them on the GPU" if self.device else ""
+        return f"{self.peak / 1e9:.1f} GB ({told}{on_gpu})"
+
+    @property
+    def peak(self) -> int:
+        return max(self.total, self.total - self.activations + self.loading)
+
+
+def predict(config: PolicyConfig, weights: Weights, dtype: torch.dtype, device: torch.device, runtime: int) -> Need:
+    """`runtime` is what the process has taken before it loads weights: interpreter, libraries, tokenizers."""
+    activations = _activations(config, dtype.itemsize) + weights.largest
+    size = weights.mapped + weights.copied
+    on_gpu = device.type == "cuda"
+    return Need(
+        weights=size,
+        activations=activations,
+        runtime=runtime + _FIRST_STEP + (_CUDA_HOST if on_gpu else 0),
+        loading=_PIECES if weights.copied else 0,
+        device=size + activations + _CUDA_DEVICE if on_gpu else 0,
+    )
+
+
+def capacity(memory: Memory, budget_gb: float) -> int:
+    """Bytes that this process may take in all: the budget, or what machine and container leave it if that is 0.
+
+    Raises ConfigError for a budget that is no amount of memory, or more than there is.
+    """
+    if not math.isfinite(budget_gb) or budget_gb < 0:
+        raise ConfigError(f"memory_budget_gb is an amount in GB, or 0 for what the machine has, not {budget_gb:g}")
+    limit = min(memory.total, memory.cgroup.limit if memory.cgroup else memory.total)
+    if budget_gb * 1e9 > limit:
+        raise ConfigError(f"memory_budget_gb {budget_gb:g} is more than there is here: {limit / 1e9:.1f} GB")
+    if budget_gb:
+        return int(budget_gb * 1e9)
+    available = min(memory.available, memory.cgroup.available if memory.cgroup else memory.available)
+    return memory.process.anonymous + available
+
+
+def fits(need: Need, memory: Memory, limit: int) -> bool:
+    """Whether the need is within `limit` bytes. A GPU of its own must hold its part besides."""
+    cuda = memory.cuda
+    if cuda is None or cuda.shared:
+        return need.peak <= limit
+    return need.host <= limit and need.device <= cuda.free
+
+
+def _activations(config: PolicyConfig, itemsize: int) -> int:
+    """Of the tower that needs most: one layer's inputs, outputs and attention, doubled for what is being computed."""
+    kosmos, clip = config.kosmos, config.clip
+    text = kosmos.get("latent_query_num", 64) + _TEXT_TOKENS
+    towers = [(kosmos["text_config"], text), (kosmos["vision_config"], _patches(config, kosmos))]
+    if clip:
+        towers += [(clip["text_config"], 77), (clip["vision_config"], _patches(config, clip))]
+    return 2 * max(_layer(settings, tokens, itemsize) for settings, tokens in towers)
+
+
+def _layer(settings: Mapping[str, Any], tokens: int, itemsize: int) -> int:
+    width = settings.get("embed_dim") or settings["hidden_size"]
+    inner = settings.get("ffn_dim") or settings["intermediate_size"]
+    heads = settings.get("attention_heads") or settings["num_attention_heads"]
+    return tokens * (6 * width + 2 * inner) * itemsize + heads * tokens * tokens * 4
+
+
+def _patches(config: PolicyConfig, encoder: Mapping[str, Any]) -> int:
+    return (config.input_size(encoder) // encoder["vision_config"]["patch_size"]) ** 2 + 1
