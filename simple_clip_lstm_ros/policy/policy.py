@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import deque
@@ -55,6 +56,17 @@ class Policy:
     def precision(self) -> str:
         """dtype of the encoders, as torch names it."""
         return str(next(self.model.kosmos_model.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def frames_seen(self) -> int:
+        """How many frames the hidden state holds."""
+        return self._steps
+
+    def fork(self) -> Policy:
+        """The same model with a hidden state of its own that starts from this one's, which stays as it is."""
+        twin = copy.copy(self)
+        twin._window = self._window.copy()
+        return twin
 
     def reset(self) -> None:
         """Forget every frame seen so far."""
