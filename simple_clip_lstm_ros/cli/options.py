@@ -50,6 +50,14 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def tables() -> Console:
+    """On stdout, for tables and text of anybody's choosing; wide where that is no terminal."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console
+
+
 def load_with_progress(args: argparse.Namespace) -> Policy:
     from simple_clip_lstm_ros.checkpoint.load import load_policy
 
