@@ -27,6 +27,7 @@ setup(
         "tokenizers",
         "numpy",
         "opencv-python-headless",
+        "prompt_toolkit",
         "psutil",
         "PyYAML",
         "rich",

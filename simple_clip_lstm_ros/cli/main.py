@@ -13,7 +13,7 @@ from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 # Each verb is a module of this room with add_arguments(parser) and run(args); its docstring is its help.
-VERBS = ("inspect", "synth", "infer", "demo")
+VERBS = ("inspect", "synth", "infer", "session", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
