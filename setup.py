@@ -27,13 +27,16 @@ setup(
         "tokenizers",
         "numpy",
         "opencv-python-headless",
+        "prompt_toolkit",
         "psutil",
         "PyYAML",
         "rich",
+        "safetensors",
         "scikit-image",
     ],
     extras_require={
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
+        "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
         "test": ["colcon-common-extensions", "hypothesis", "mypy", "pytest", "ruff", "types-PyYAML"],
     },
     entry_points={

@@ -27,7 +27,7 @@ PARAMETERS = {
     "processors": ("folder of the processors, if they are not beside or inside the checkpoint", None),
     "policy_config": ("YAML file of PolicyConfig overrides", None),
     "device": ("auto, cpu, cuda or cuda:N", None),
-    "precision": ("number format of the weights", ["auto", "fp32", "bf16", "fp16"]),
+    "precision": ("number format of the weights", ["auto", "fp32", "bf16", "fp16", "int8"]),
     "engine": ("how the model runs", ["auto", "eager"]),
     "image_topic": ("camera topic", None),
     "image_transport": ("raw, or compressed for <image_topic>/compressed", ["raw", "compressed"]),

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from simple_clip_lstm_ros import __version__
+from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
 from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, FORMAT, FORMAT_VERSION, PROCESSORS, SCALE, SUMS, sha256
 from simple_clip_lstm_ros.checkpoint.cast import Cast
-from simple_clip_lstm_ros.checkpoint.plan import Blueprint, open_blueprint
 from simple_clip_lstm_ros.checkpoint.shards import Entry, Shard, Writer, lay_out
 from simple_clip_lstm_ros.engine.precision import storage_precision
 from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, require_library

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from simple_clip_lstm_ros.checkpoint.build import fill
-from simple_clip_lstm_ros.checkpoint.plan import Plan, plan
+from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
+from simple_clip_lstm_ros.engine.memory import clear_memory
 from simple_clip_lstm_ros.engine.quantise import as_weight
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -33,12 +34,13 @@ def load_policy(
     and take no anonymous memory. All or nothing: raises CheckpointError, ConfigError, ProcessorsError, DeviceError or
     MemoryBudgetError, each before the weights are read where it can be.
     """
-    return load(plan(path, processors, device, precision, config or {}, memory_budget_gb), progress)
+    return load(survey(path, processors, device, config or {}, memory_budget_gb).choose(precision), progress)
 
 
 def load(plan: Plan, progress: Progress | None = None) -> Policy:
     """What is planned. Raises CheckpointError for weights that are not finite."""
     model, dtype = plan.blueprint.model, plan.precision.dtype
+    clear_memory()  # what imports and tokenizers left behind would stand beside the weights
     fill(model, _tensors(plan, progress), plan.device, dtype)
     return Policy(model, Images(model.config, plan.device, dtype), plan.texts, plan.precision.name)
 

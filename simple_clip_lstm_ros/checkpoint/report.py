@@ -7,11 +7,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from simple_clip_lstm_ros.checkpoint.blueprint import configured
 from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
 from simple_clip_lstm_ros.checkpoint.compare import compare
 from simple_clip_lstm_ros.checkpoint.derive import COMPONENTS, feature_sums
 from simple_clip_lstm_ros.checkpoint.describe import Description, describe
-from simple_clip_lstm_ros.checkpoint.plan import configured
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, recipe_alternatives
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import add_config_options, add_json_option, overrides, print_json
+from simple_clip_lstm_ros.cli.options import add_config_options, add_json_option, overrides, print_json, tables
 from simple_clip_lstm_ros.errors import CheckpointError, printable
 
 
@@ -34,9 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 160
+    console = tables()
     console.print(f"{found['file']}: {found['bytes'] / 1e9:.3f} GB, {found['keys']} tensors, ", end="")
     console.print(f"{found['parameters']:,} parameters, {found['precision']}")
     for name, value in found["metadata"].items():

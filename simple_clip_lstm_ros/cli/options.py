@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
+from simple_clip_lstm_ros.cli.memory_table import need_table
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.policy.policy import Policy
@@ -21,15 +22,19 @@ log_console = Console(stderr=True)
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    add_device_options(parser)
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 or int8, of the encoders")
+    add_config_options(parser)
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: beside the checkpoint"
+        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or beside the checkpoint"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 or int8, of the encoders")
     parser.add_argument(
         "--memory-budget-gb", metavar="GB", type=float, default=0.0, help="refuse to take more; 0: what the machine has"
     )
-    add_config_options(parser)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -79,15 +84,22 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def tables() -> Console:
+    """On stdout, for tables and text of anybody's choosing; wide where that is no terminal."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console
+
+
 def load_with_progress(args: argparse.Namespace) -> Policy:
     """Of add_policy_options' arguments; says on stderr what will be needed, and shows the progress there."""
     from simple_clip_lstm_ros.checkpoint.load import load
-    from simple_clip_lstm_ros.checkpoint.plan import plan
+    from simple_clip_lstm_ros.checkpoint.plan import survey
 
-    planned = plan(
-        args.checkpoint, args.processors, args.device, args.precision, overrides(args), args.memory_budget_gb
-    )
-    log_console.print(planned.why, soft_wrap=True)
+    surveyed = survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
+    planned = surveyed.choose(args.precision)
+    log_console.print(need_table({planned.why: planned.need}, planned.limit), soft_wrap=True)
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)
         return load(planned, lambda done, total: progress.update(task, completed=done, total=total))

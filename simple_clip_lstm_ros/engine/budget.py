@@ -23,8 +23,8 @@ _TEXT_TOKENS = 24
 _FIRST_STEP = 30_000_000
 # Of a CUDA context: its share of the GPU's memory, and what it takes of the process.
 _CUDA_DEVICE, _CUDA_HOST = 500_000_000, 1_200_000_000
-# While weights are read, two pieces of one tensor are at hand besides what is loaded.
-_PIECES = 64_000_000
+# While weights are read, pieces of one tensor are at hand besides what is loaded.
+_PIECES = 10_000_000
 
 
 @dataclass(frozen=True)

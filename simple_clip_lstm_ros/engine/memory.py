@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
 
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory, read_cgroup
+from simple_clip_lstm_ros.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,40 @@ class Memory:
     cgroup: CgroupMemory | None
     cuda: CudaMemory | None
 
+    def figures(self) -> Iterator[tuple[str, str, int]]:
+        """Whose, which, and how many bytes: all that was seen."""
+        yield "process", "resident", self.process.resident
+        yield "process", "anonymous", self.process.anonymous
+        yield "process", "peak", self.process.peak
+        yield "machine", "total", self.total
+        yield "machine", "available", self.available
+        if self.cgroup:
+            yield "container", "limit", self.cgroup.limit
+            yield "container", "used", self.cgroup.used
+        if self.cuda:
+            owner = f"{self.cuda.name}, shared with the CPU" if self.cuda.shared else self.cuda.name
+            for kind in ("total", "free", "allocated", "reserved"):
+                yield owner, kind, getattr(self.cuda, kind)
 
-def read_memory(device: torch.device | None = None) -> Memory:
-    """Of this process and machine; of the GPU if `device` is one."""
+
+def read_memory(device: torch.device | None = None, pid: int | None = None) -> Memory:
+    """Of the process (this one, unless `pid` names another) and the machine; of the GPU if `device` is one.
+
+    Raises DeviceError for a process that is not there.
+    """
     machine = psutil.virtual_memory()
     cuda = _read_cuda(device, machine) if device is not None and device.type == "cuda" else None
-    return Memory(read_process(), machine.total, machine.available, read_cgroup(), cuda)
+    return Memory(read_process(pid), machine.total, machine.available, read_cgroup(), cuda)
 
 
-def read_process() -> ProcessMemory:
-    with open("/proc/self/status") as file:
-        kilobytes = {words[0]: int(words[1]) for words in map(str.split, file) if words[-1] == "kB"}
+def read_process(pid: int | None = None) -> ProcessMemory:
+    try:
+        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        raise DeviceError(f"there is no process {pid}") from None
+    kilobytes = {words[0]: int(words[1]) for words in map(str.split, lines) if words[-1:] == ["kB"]}
+    if "VmRSS:" not in kilobytes:
+        raise DeviceError(f"process {pid} has no memory of its own: it has ended, or is the kernel's")
     return ProcessMemory(*(kilobytes[name] * 1024 for name in ("VmRSS:", "RssAnon:", "VmHWM:")))
 
 

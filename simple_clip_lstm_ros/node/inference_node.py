@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -20,10 +19,12 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.checkpoint.load import load
 from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
+from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
 from simple_clip_lstm_ros.control.governor import Decision, Reason
 from simple_clip_lstm_ros.control.velocity import ZERO
+from simple_clip_lstm_ros.engine.memory import read_memory
 from simple_clip_lstm_ros.engine.warm_up import warm_up
 from simple_clip_lstm_ros.errors import Cancelled, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.node import process, settings
@@ -107,20 +108,20 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def _configure(self) -> None:
         current = settings.read(self)
         self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
-        policy = load_policy(
-            current.checkpoint,
-            processors=current.processors or None,
-            device=current.device,
-            precision=current.precision,
-            config=read_overrides(current.policy_config) | current.action_overrides,
-            progress=self._on_progress,
-        )
+        policy = load(self._plan(current), self._on_progress)
         latency = warm_up(policy)
         self._warn(current, policy, latency)
         self._driver = Driver(self, current, policy, announce=self._announce)
         # After the assignment: a stop that came while the weights were loading must not be lost.
         self._driver.enable(self._enabled)
         self._announce(Decision(ZERO, Reason.INACTIVE))
+
+    def _plan(self, current: settings.Settings) -> Plan:
+        overrides = read_overrides(current.policy_config) | current.action_overrides
+        processors, budget = current.processors or None, current.memory_budget_gb
+        plan = survey(current.checkpoint, processors, current.device, overrides, budget).choose(current.precision)
+        self.get_logger().info(f"{plan.why}: needs {plan.need}, there are {plan.limit / 1e9:.1f} GB")
+        return plan
 
     def _on_progress(self, done: int, total: int) -> None:
         if self._stopping.is_set():
@@ -137,6 +138,8 @@ class InferenceNode(LifecycleNodeMixin, Node):
                 f"neither the checkpoint nor policy_config states {', '.join(policy.config.assumed)}; "
                 "`simple_clip_lstm inspect` shows what is assumed instead"
             )
+        if policy.config.reductions:
+            warn(f"the model is cut: {policy.config.reductions}; its actions are not those of the whole model")
         needed = _COMMAND_TIMEOUT_STEPS * latency
         if needed > current.command_timeout:
             needed = math.ceil(needed * 10.0) / 10.0
@@ -185,12 +188,13 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def _publish_diagnostics(self) -> None:
         driver, decision = self._driver, self._decision
-        values: dict[str, object] = {"memory (MB)": psutil.Process().memory_info().rss // 1_000_000}
+        memory = read_memory(driver.policy.device if driver else None)
+        values: dict[str, object] = {f"{a} {b} (MB)": size // 1_000_000 for a, b, size in memory.figures()}
         hardware, doubts = "", False
         if driver is not None:
             config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
             hardware = Path(checkpoint).name
-            doubts = config.untrained or bool(config.assumed)
+            doubts = config.untrained or bool(config.assumed) or bool(config.reductions)
             values |= {
                 "checkpoint": checkpoint,
                 "device": driver.policy.device,
@@ -198,6 +202,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
                 "untrained": config.untrained,
                 "features": " + ".join(config.features),
                 "assumed": ", ".join(config.assumed),
+                "cut": config.reductions,
                 **driver.report(),
             }
         now = self.get_clock().now().to_msg()

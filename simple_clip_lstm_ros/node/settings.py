@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 
 from simple_clip_lstm_ros.control.limits import Limits
+from simple_clip_lstm_ros.engine.precision import PRECISIONS
 from simple_clip_lstm_ros.errors import ConfigError, first_line
 
 _LIMITS = Limits()
@@ -29,11 +30,14 @@ _PATHS = ("checkpoint", "processors", "policy_config")
 class Settings:
     """Values of all parameters, checked. Raises ConfigError."""
 
-    checkpoint: str = _parameter("", "the .pth file to load; there is no default")
-    processors: str = _parameter("", "folder of the Kosmos-2 and CLIP processors; empty: beside the checkpoint")
+    checkpoint: str = _parameter("", "the .pth file or bundle to load; there is no default")
+    processors: str = _parameter(
+        "", "Kosmos-2 and CLIP processors; empty: in the folder inside or beside the checkpoint"
+    )
     policy_config: str = _parameter("", "YAML file of PolicyConfig settings that win over the checkpoint's")
     device: str = _parameter("auto", "auto, cpu, cuda or cuda:N")
-    precision: str = _parameter("auto", "of the encoders", "auto", "fp32", "bf16", "fp16")
+    precision: str = _parameter("auto", "of the encoders", *PRECISIONS)
+    memory_budget_gb: float = _parameter(0.0, "GB; refuse to load what would take more; 0: what the machine has")
     engine: str = _parameter("auto", "how the model runs", "auto", "eager")
     allow_untrained: bool = _parameter(False, "let random weights move the robot: for demo and tests only")
     image_topic: str = _parameter("image_raw", "camera topic")
@@ -60,7 +64,7 @@ class Settings:
             if choices and getattr(self, item.name) not in choices:
                 raise ConfigError(f"{item.name}: {getattr(self, item.name)!r} is not one of {', '.join(choices)}")
         if not self.checkpoint:
-            raise ConfigError("checkpoint is empty; set it to the .pth file to load (there is no default)")
+            raise ConfigError("checkpoint is empty; set it to the .pth file or bundle to load (there is no default)")
         for name, most in (("command_rate", 1000.0), ("state_timeout", 3600.0)):
             if not 0.0 < getattr(self, name) <= most:
                 raise ConfigError(f"{name} must be above 0 and at most {most:g}, not {getattr(self, name)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import deque
@@ -43,8 +44,7 @@ class Policy:
         self.config = model.config
         self._images = images
         self._texts = texts
-        self._text = ""
-        self._instruction: Instruction | None = None
+        self._encoded: tuple[str, Instruction] | None = None
         self._scale = np.array(self.config.action_scale)
         self._offset = np.array(self.config.action_offset)
         self.reset()
@@ -52,6 +52,17 @@ class Policy:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    @property
+    def frames_seen(self) -> int:
+        """How many frames the hidden state holds."""
+        return self._steps
+
+    def fork(self) -> Policy:
+        """The same model with a hidden state of its own that starts from this one's, which stays as it is."""
+        twin = copy.copy(self)
+        twin._window = self._window.copy()
+        return twin
 
     def reset(self) -> None:
         """Forget every frame seen so far."""
@@ -89,11 +100,11 @@ class Policy:
         return tuple(float(value) for value in raw * self._scale + self._offset)
 
     def _encode(self, text: str) -> Instruction:
-        if self._instruction is None or text != self._text:
-            self._instruction = self.model.encode_instruction(self._texts(text))
-            self._text = text
+        if self._encoded is None or text != self._encoded[0]:
+            encoded = text, self.model.encode_instruction(self._texts(text))
             self.reset()
-        return self._instruction
+            self._encoded = encoded
+        return self._encoded[1]
 
     def _remember_and_act(self, fused: Tensor) -> np.ndarray:
         if self.config.history == "carry":

@@ -21,7 +21,7 @@ from simple_clip_lstm_ros.policy.photographs import crops
 _WARM = """
 import gc, json, os, sys
 from simple_clip_lstm_ros.checkpoint import load, report, synth
-from simple_clip_lstm_ros.cli import infer, inspect, synth
+from simple_clip_lstm_ros.cli import console, infer, inspect, session, synth
 from simple_clip_lstm_ros.cli.main import main
 from simple_clip_lstm_ros.policy.photographs import crops
 
@@ -39,7 +39,8 @@ for line in sys.stdin:
             os.close(reader)
         else:
             stdout = os.open("stdout", os.O_WRONLY | os.O_CREAT)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open("stdin", os.O_RDONLY), 0)
+        sys.stdin = open(0)
         os.dup2(stdout, 1)
         os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT), 2)
         try:
@@ -83,8 +84,9 @@ def warm(tiny: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
 def cli(warm: subprocess.Popen, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
     """Runs `simple_clip_lstm` with these arguments. With `reader_gone` nobody reads its stdout any more."""
 
-    def run(*arguments: object, reader_gone: bool = False) -> Outcome:
+    def run(*arguments: object, stdin: bytes = b"", reader_gone: bool = False) -> Outcome:
         folder = tmp_path_factory.mktemp("run")
+        (folder / "stdin").write_bytes(stdin)
         job = {"folder": str(folder), "arguments": [str(item) for item in arguments], "reader_gone": reader_gone}
         warm.stdin.write(json.dumps(job) + "\n")
         warm.stdin.flush()

@@ -35,6 +35,8 @@ Cli = Callable[..., Any]
         ["synth", "--profile", "tiny", "--seed", "one", "x.pth"],
         ["infer", "x.pth"],
         ["infer", "--image", "x.png"],
+        ["session"],
+        ["session", "x.pth", "y.pth"],
     ],
     ids=" ".join,
 )

@@ -61,6 +61,18 @@ def test_reset_restores_the_beginning_exactly(policy, frames):
     assert values(policy, frames) == before
 
 
+@pytest.mark.parametrize("history", ["carry", "window"])
+def test_what_a_fork_sees_the_policy_does_not(tiny, frames, history):
+    policy = load_policy(tiny, config={"history": history})
+    undisturbed = values(load_policy(tiny, config={"history": history}), frames)
+    before = values(policy, frames[:2])
+    fork = policy.fork()
+    assert values(fork, frames[2:]) == undisturbed[2:], "it goes on from where the policy is"
+    values(fork, frames, "another way")
+    assert (policy.frames_seen, fork.frames_seen) == (2, len(frames))
+    assert before + values(policy, frames[2:]) == undisturbed
+
+
 def test_another_policy_of_the_same_checkpoint_gives_the_same_actions(policy, tiny, frames):
     assert values(policy, frames) == values(load_policy(tiny), frames)
 

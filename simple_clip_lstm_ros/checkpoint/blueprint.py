@@ -1,0 +1,88 @@
+"""A checkpoint and the model that its tensors fit: everything but the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
+from simple_clip_lstm_ros.checkpoint.cast import Cast
+from simple_clip_lstm_ros.checkpoint.compare import compare
+from simple_clip_lstm_ros.checkpoint.derive import derive_config
+from simple_clip_lstm_ros.checkpoint.describe import Description, describe
+from simple_clip_lstm_ros.checkpoint.layers import Layers, parse_layers, reduced_config
+from simple_clip_lstm_ros.engine.budget import Need, Weights, predict
+from simple_clip_lstm_ros.engine.precision import Precision
+from simple_clip_lstm_ros.engine.quantise import linear_weights
+from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.policy.config import PolicyConfig, merged
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """`model` is on the meta device."""
+
+    description: Description
+    config: PolicyConfig
+    model: SimpleCLIPLSTM
+
+    def casts(self, precision: Precision) -> list[Cast]:
+        linear, found = linear_weights(self.model), self.description
+        return [
+            Cast(name, stored, found.scales.get(name), precision.dtype_of(name, linear), found.checked)
+            for name, stored in found.tensors.items()
+        ]
+
+    def need(self, precision: Precision, device: torch.device, runtime: int) -> Need:
+        """See `predict`."""
+        return predict(self.config, self._weights(precision, device), precision.dtype, device, runtime)
+
+    def with_layers(self, layers: Layers) -> Blueprint:
+        """For a look at what fewer layers would need: the model is still the whole one."""
+        return replace(self, description=self.description.reduced(layers))
+
+    def _weights(self, precision: Precision, device: torch.device) -> Weights:
+        mapped, copied = 0, sum(buffer.nbytes for buffer in self.model.buffers())
+        for cast in self.casts(precision):
+            if not cast.is_as_stored or device.type != "cpu":
+                copied += cast.nbytes
+            elif not _is_table(cast.name):
+                mapped += cast.nbytes
+        shapes = self.description.shapes
+        largest = max(prod(shapes[name]) for name in linear_weights(self.model) & shapes.keys())
+        return Weights(mapped, copied, largest * precision.dtype.itemsize)
+
+
+def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:
+    """Of the checkpoint at `path`. Raises CheckpointError or ConfigError where its tensors fit no model."""
+    description = describe(path)
+    try:
+        description, config = configured(description, overrides)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    model = build(config)
+    mismatch = compare(needed_shapes(model), description.shapes)
+    if mismatch:
+        raise CheckpointError(f"{path} does not fit the model: {mismatch}")
+    return Blueprint(description, config, model)
+
+
+def configured(description: Description, overrides: Mapping[str, Any]) -> tuple[Description, PolicyConfig]:
+    """The config of what is described; both for the layers that are left, if `overrides` asks for some only."""
+    overrides, stated = dict(overrides), description.stated_config or {}
+    wanted = parse_layers(overrides.pop("layers", None) or {})
+    if wanted:
+        description = description.reduced(wanted)
+        overrides = merged(overrides, reduced_config(wanted, parse_layers(stated.get("layers") or {})))
+    return description, derive_config(description.shapes, stated, overrides)
+
+
+def _is_table(name: str) -> bool:
+    """Of an embedding a step touches a few rows only."""
+    return name.endswith(("embed_tokens.weight", "token_embedding.weight"))
