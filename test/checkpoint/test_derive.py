@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
 
+from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
 from simple_clip_lstm_ros.checkpoint.derive import derive_config, feature_sums
-from simple_clip_lstm_ros.checkpoint.load import needed_shapes
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
 from simple_clip_lstm_ros.policy.config import RECIPE, PolicyConfig, feature_widths
@@ -59,7 +59,7 @@ def test_the_published_checkpoint_is_known_by_its_shapes(kosmos: Shapes, clip: S
     assert sum(map(prod, shapes.values())) == 1_859_579_651
 
     config = derive_config(shapes)
-    assert needed_shapes(config) == shapes
+    assert needed_shapes(build(config)) == shapes
     assert config.features == ("kosmos_text", "clip_text_embeds")
     assert (config.fusion_size, config.rnn_hidden_size, config.rnn_num_layers) == (2048, 1024, 4)
     _assert_sizes_and_heads_of_hugging_face(config)
@@ -69,7 +69,7 @@ def test_the_seed_checkpoint_is_known_by_its_shapes(kosmos: Shapes, clip: Shapes
     shapes = kosmos | clip | _published_head(4864, 512)
     assert len(shapes) == 1311
     config = derive_config(shapes)
-    assert needed_shapes(config) == shapes
+    assert needed_shapes(build(config)) == shapes
     assert config.features == ALL_FIVE
     assert config.rnn_hidden_size == 512
     _assert_sizes_and_heads_of_hugging_face(config)
@@ -82,7 +82,7 @@ def test_the_family_without_clip_and_fusion_is_known_by_its_shapes(kosmos: Shape
     assert sum(map(prod, shapes.values())) == 1_703_973_122
 
     config = derive_config(shapes)
-    assert needed_shapes(config) == shapes
+    assert needed_shapes(build(config)) == shapes
     assert config.features == ("kosmos_text",)
     assert (config.clip, config.fusion_size, config.rnn_input_size) == (None, None, 2048)
 
@@ -105,7 +105,7 @@ def _assert_sizes_and_heads_of_hugging_face(config: PolicyConfig) -> None:
 def test_a_full_size_profile_needs_just_the_tensors_of_the_real_file(
     kosmos: Shapes, clip: Shapes, profile: str, inputs: int, hidden: int
 ) -> None:
-    assert needed_shapes(PROFILES[profile]) == kosmos | clip | _published_head(inputs, hidden)
+    assert needed_shapes(build(PROFILES[profile])) == kosmos | clip | _published_head(inputs, hidden)
 
 
 @pytest.mark.parametrize("width", [2600, 4863, 1])

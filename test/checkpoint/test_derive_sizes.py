@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
 from simple_clip_lstm_ros.checkpoint.compare import compare
 from simple_clip_lstm_ros.checkpoint.derive import derive_config
-from simple_clip_lstm_ros.checkpoint.load import needed_shapes
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, SimpleClipLstmError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, feature_widths
 
@@ -93,11 +93,11 @@ def configs(draw: st.DrawFn) -> PolicyConfig:
 @settings(max_examples=25, deadline=None)
 @given(configs())
 def test_the_shapes_of_any_small_model_give_its_config_back(config: PolicyConfig) -> None:
-    shapes = needed_shapes(config)
+    shapes = needed_shapes(build(config))
     found = derive_config(shapes, overrides={"features": config.features})
     for name in ("kosmos", "clip", "fusion_size", "rnn_hidden_size", "rnn_num_layers", "mlp"):
         assert getattr(found, name) == getattr(config, name), name
-    assert needed_shapes(found) == shapes
+    assert needed_shapes(build(found)) == shapes
 
 
 # Counts of rows that nothing else in the file repeats: only the file's own config could contradict them.
@@ -237,7 +237,7 @@ def test_a_setting_that_makes_no_sense_is_refused_in_one_line(tiny_shapes: Shape
     own = derive_config(tiny_shapes).to_dict()
     with pytest.raises(SimpleClipLstmError) as raised:
         config = derive_config(tiny_shapes, *((own | setting, None) if by == "file" else (own, setting)))
-        if mismatch := compare(needed_shapes(config), tiny_shapes):
+        if mismatch := compare(needed_shapes(build(config)), tiny_shapes):
             raise CheckpointError(mismatch)
     assert "\n" not in str(raised.value)
 

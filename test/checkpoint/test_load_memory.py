@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import simple_clip_lstm_ros
-from simple_clip_lstm_ros.checkpoint.load import needed_shapes
+from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 
 pytestmark = [
@@ -93,7 +93,7 @@ def _write_wide(path: Path) -> None:
     kosmos = tiny.kosmos | {"text_config": tiny.kosmos["text_config"] | {"ffn_dim": 24_000}}
     clip = tiny.clip | {"vision_config": tiny.clip["vision_config"] | {"intermediate_size": 8_000}}
     config = replace(tiny, kosmos=kosmos, clip=clip)
-    state = {name: torch.full(shape, 0.01) for name, shape in needed_shapes(config).items()}
+    state = {name: torch.full(shape, 0.01) for name, shape in needed_shapes(build(config)).items()}
     torch.save({"model_state_dict": state, "policy_config": config.to_dict()}, path)
     assert 50e6 < path.stat().st_size < 100e6
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simple_clip_lstm_ros.engine.precision import PRECISIONS, resolve_device, resolve_dtype
+from simple_clip_lstm_ros.engine.precision import (
+    PRECISIONS,
+    Precision,
+    candidates,
+    resolve_device,
+    storage_precision,
+)
 from simple_clip_lstm_ros.errors import ConfigError, DeviceError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -57,30 +63,78 @@ def test_another_word_is_no_device(name, gpus):
         resolve_device(name)
 
 
-def test_auto_precision_is_float32_on_a_cpu_and_half_on_cuda(gpus):
+def names(options) -> list[str]:
+    return [option.name for option in options]
+
+
+def test_auto_prefers_float32_on_a_cpu_and_half_on_cuda(gpus):
     gpus(1)
-    assert resolve_dtype("auto", CPU) == torch.float32
-    assert resolve_dtype("auto", CUDA) == torch.bfloat16
+    assert names(candidates("auto", CPU, "fp32")) == ["fp32", "bf16", "int8"]
+    assert names(candidates("auto", CUDA, "fp32")) == ["bf16", "int8"]
     gpus(1, bf16=False)
-    assert resolve_dtype("auto", CUDA) == torch.float16
+    assert names(candidates("auto", CUDA, "fp32")) == ["fp16", "int8"]
+
+
+def test_auto_is_never_wider_than_what_is_stored(gpus):
+    gpus(1)
+    assert names(candidates("auto", CPU, "bf16")) == ["bf16", "int8"]
+    assert names(candidates("auto", CPU, "fp16")) == ["bf16", "int8"]
+    assert names(candidates("auto", CUDA, "bf16")) == ["bf16", "int8"]
+    assert names(candidates("auto", CPU, "int8")) == names(candidates("auto", CUDA, "int8")) == ["int8"]
 
 
 @pytest.mark.parametrize(
-    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+    ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
-def test_a_named_precision_is_its_dtype(precision, dtype):
-    assert precision in PRECISIONS
-    assert resolve_dtype(precision, CUDA) == dtype
-    if precision != "fp16":
-        assert resolve_dtype(precision, CPU) == dtype
+def test_a_named_precision_is_that_alone_and_its_dtype(name, dtype):
+    assert name in PRECISIONS
+    assert candidates(name, CUDA, "fp32") == [Precision(name, dtype)]
+    if name != "fp16":
+        assert candidates(name, CPU, "bf16") == [Precision(name, dtype)]
+
+
+def test_int8_computes_in_the_half_precision_of_the_device(gpus):
+    gpus(1)
+    assert candidates("int8", CPU, "fp32") == candidates("int8", CUDA, "int8") == [Precision("int8", torch.bfloat16)]
+    gpus(1, bf16=False)
+    assert candidates("int8", CUDA, "int8") == [Precision("int8", torch.float16)]
+
+
+def test_int8_is_for_linear_layers_of_the_encoders_only():
+    linear = {"kosmos_model.a.q_proj.weight", "clip_model.b.fc1.weight", "feature_fusion.weight"}
+    int8 = Precision("int8", torch.bfloat16)
+    assert int8.dtype_of("kosmos_model.a.q_proj.weight", linear) == torch.int8
+    assert int8.dtype_of("clip_model.b.fc1.weight", linear) == torch.int8
+    assert int8.dtype_of("kosmos_model.a.q_proj.bias", linear) == torch.bfloat16
+    assert int8.dtype_of("clip_model.embeddings.weight", linear) == torch.bfloat16
+    for head in ("feature_fusion.weight", "rnn.weight_ih_l0", "actions.mlp.8.weight"):
+        for precision in (int8, Precision("bf16", torch.bfloat16), Precision("fp16", torch.float16)):
+            assert precision.dtype_of(head, linear) == torch.float32
+    assert Precision("bf16", torch.bfloat16).dtype_of("kosmos_model.a.q_proj.weight", linear) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_int8_weights_cannot_go_back(name):
+    for give in (lambda: candidates(name, CPU, "int8"), lambda: storage_precision(name, "int8")):
+        with pytest.raises(ConfigError, match=f"^precision {name}: .* convert their source again$"):
+            give()
+
+
+def test_a_bundle_is_as_its_source_unless_told_otherwise_and_for_any_device(gpus):
+    gpus(0)
+    assert storage_precision("", "bf16") == Precision("bf16", torch.bfloat16)
+    assert storage_precision("fp16", "fp32") == Precision("fp16", torch.float16)
+    assert storage_precision("int8", "fp32") == Precision("int8", torch.bfloat16)
+    with pytest.raises(ConfigError, match="one precision"):
+        storage_precision("auto", "fp32")
 
 
 def test_fp16_on_a_cpu_is_refused_with_what_to_use():
     with pytest.raises(DeviceError, match="use fp32 or bf16"):
-        resolve_dtype("fp16", CPU)
+        candidates("fp16", CPU, "fp32")
 
 
-@pytest.mark.parametrize("name", ["", "FP32", "float32", "int8"])
+@pytest.mark.parametrize("name", ["", "FP32", "float32", "int4"])
 def test_an_unknown_precision_is_refused_by_naming_the_known(name):
-    with pytest.raises(ConfigError, match=f"^precision {name!r} is not one of auto, fp32, bf16, fp16$"):
-        resolve_dtype(name, CPU)
+    with pytest.raises(ConfigError, match=f"^precision {name!r} is not one of auto, fp32, bf16, fp16, int8$"):
+        candidates(name, CPU, "fp32")

@@ -38,7 +38,7 @@ def wrapped(processors: Path) -> Callable[[SimpleCLIPLSTM], Policy]:
 
     def wrap(model: SimpleCLIPLSTM) -> Policy:
         cpu = torch.device("cpu")
-        return Policy(model, Images(model.config, cpu, torch.float32), Texts(processors, model.config, cpu))
+        return Policy(model, Images(model.config, cpu, torch.float32), Texts(processors, model.config, cpu), "fp32")
 
     return wrap
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model, Kosmos2Processor
 
-from simple_clip_lstm_ros.checkpoint.load import build, fill, load_policy, needed_shapes
+from simple_clip_lstm_ros.checkpoint.build import build, fill, needed_shapes
+from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.policy.config import FEATURES, PolicyConfig
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -149,7 +150,7 @@ def random_weights(config: PolicyConfig) -> Weights:
     """Nothing is left at ones or zeros: a forgotten bias or LayerNorm shows. The gain keeps the frames apart."""
     generator = torch.Generator().manual_seed(0)
     weights = {}
-    for name, shape in needed_shapes(config).items():
+    for name, shape in needed_shapes(build(config)).items():
         drawn = torch.randn(shape, generator=generator)
         gain = 3.0 if name.startswith(("rnn.", "actions.")) else 1.0
         matrix, vector = len(shape) > 1, 0.3 * drawn + name.endswith("norm.weight")
