@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-import torch
-import transformers
+from watch import Peaks, machine, watch
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.node.stage import Stage
@@ -42,10 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.step:
         return _step(args)
-    print(
-        f"{platform.processor() or platform.machine()}, {psutil.cpu_count()} cores, torch {torch.__version__},", end=" "
-    )
-    print(f"transformers {transformers.__version__}, {time.strftime('%Y-%m-%d')}\n")
+    print(f"{machine()}\n")
     print("| what | seconds | peak RSS (GB) | peak anonymous (GB) | more |\n|---|---|---|---|---|")
     verb = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main"]
     if not args.checkpoint.exists():
@@ -68,36 +61,10 @@ def _told(output: str) -> str:
 
 def _row(what: str, command: list[object], more: Callable[[str], str]) -> None:
     """Run, watch, print one row of the table."""
-    begin = time.monotonic()
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    peaks = Peaks(process.pid)
-    while process.poll() is None:
-        peaks.sample()
-        time.sleep(0.02)
-    output = process.stdout.read() if process.stdout else ""
-    if process.returncode:
-        sys.exit(f"{what} failed with exit code {process.returncode}")
-    print(f"| {what} | {time.monotonic() - begin:.1f} | {peaks} | {more(output)} |", flush=True)
-
-
-class Peaks:
-    """Largest resident and anonymous memory of a process, from /proc."""
-
-    def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/status")
-        self.resident = self.anonymous = 0
-
-    def sample(self) -> None:
-        try:
-            lines = (line.split() for line in self._status.read_text().splitlines())
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        fields = {words[0]: int(words[1]) * 1024 for words in lines if words[0] in ("VmHWM:", "RssAnon:")}
-        self.resident = max(self.resident, fields.get("VmHWM:", 0))
-        self.anonymous = max(self.anonymous, fields.get("RssAnon:", 0))
-
-    def __str__(self) -> str:
-        return f"{self.resident / 1e9:.2f} | {self.anonymous / 1e9:.2f}"
+    watched = watch(command)
+    if watched.code:
+        sys.exit(f"{what} failed with exit code {watched.code}")
+    print(f"| {what} | {watched.seconds:.1f} | {watched.peaks} | {more(watched.output)} |", flush=True)
 
 
 def _step(args: argparse.Namespace) -> None:

@@ -1,0 +1,104 @@
+"""A child process under watch, for the benchmarks: seconds, memory, and a memory limit that it must live with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+
+@dataclass
+class Peaks:
+    """Largest resident and anonymous memory of a process, in bytes, from /proc."""
+
+    pid: int
+    resident: int = 0
+    anonymous: int = 0
+
+    def sample(self) -> None:
+        """`resident` is the kernel's own high-water mark, `anonymous` the largest that a sample has met."""
+        try:
+            rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return
+        self.anonymous = max(self.anonymous, _bytes(rollup, "Anonymous:"))
+        self.resident = max(self.resident, _bytes(status, "VmHWM:"))
+
+    def __str__(self) -> str:
+        return f"{self.resident / 1e9:.2f} | {self.anonymous / 1e9:.2f}"
+
+
+@dataclass
+class Watched:
+    """How a process went. `killed` is by the limit (SIGKILL)."""
+
+    peaks: Peaks
+    seconds: float = 0.0
+    output: str = ""
+    code: int = 0
+    killed: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.killed = self.code in (-9, 137)
+
+
+def watch(command: Sequence[object], *, limit: int = 0, environment: dict[str, str] | None = None) -> Watched:
+    """Run to the end, in a cgroup of `limit` bytes if that is not 0. Raises OSError where none can be made."""
+    begin = time.monotonic()
+    with _group(limit) as enter:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=enter,
+            env=os.environ | (environment or {}),
+        )
+        peaks = Peaks(process.pid)
+        while process.poll() is None:
+            peaks.sample()
+            time.sleep(0.02)
+        output = process.stdout.read() if process.stdout else ""
+    return Watched(peaks, time.monotonic() - begin, output, process.returncode)
+
+
+@contextmanager
+def _group(limit: int) -> Iterator[Callable[[], None] | None]:
+    """A memory cgroup of version 2 or 1; gives what a child calls to enter it."""
+    if not limit:
+        yield None
+        return
+    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    root, file = (v1, "memory.limit_in_bytes") if v1.is_dir() else (v2, "memory.max")
+    group = root / f"simple_clip_lstm_{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / file).write_text(str(limit))
+        procs = str(group / "cgroup.procs")
+        yield lambda: Path(procs).write_text(str(os.getpid())) and None
+    finally:
+        group.rmdir()
+
+
+def machine() -> str:
+    """Where figures come from, in one line."""
+    with open("/proc/cpuinfo") as file:
+        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchao"))
+    memory = psutil.virtual_memory().total / 1e9
+    return (
+        f"{model or platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GB; {versions}, "
+        f"Python {platform.python_version()}; {time.strftime('%Y-%m-%d')}"
+    )
+
+
+def _bytes(text: str, name: str) -> int:
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(name)), 0)
