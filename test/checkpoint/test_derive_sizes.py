@@ -135,7 +135,7 @@ def _would_load(shapes: Shapes, stated: dict[str, Any] | None = None) -> bool:
 
 @functools.lru_cache
 def _needed(config: str) -> Shapes:
-    return needed_shapes(PolicyConfig.from_dict(json.loads(config)))
+    return needed_shapes(build(PolicyConfig.from_dict(json.loads(config))))
 
 
 # --- head counts ----------------------------------------------------------------------------------------------

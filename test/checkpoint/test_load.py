@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.checkpoint.mapped import Stored
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, DeviceError
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -81,7 +82,16 @@ def test_weights_stored_in_half_precision_act_as_their_values_say(
     rounded = {name: tensor.float() for name, tensor in half.items()}
     stored_as_half, stored_as_float = save(half, "half.pth"), save(rounded, "float.pth")
     assert stored_as_half.stat().st_size < 0.6 * stored_as_float.stat().st_size
-    np.testing.assert_array_equal(act(load_policy(stored_as_half)), act(load_policy(stored_as_float)))
+    of_half, of_float = (load_policy(path, precision="fp32") for path in (stored_as_half, stored_as_float))
+    np.testing.assert_array_equal(act(of_half), act(of_float))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_auto_is_never_wider_than_what_is_stored(state: State, save: Save, act: Act, dtype: torch.dtype) -> None:
+    half = save({name: tensor.to(dtype) for name, tensor in state.items()})
+    policy = load_policy(half)
+    assert policy.precision == "bf16"
+    np.testing.assert_array_equal(act(policy), act(load_policy(half, precision="bf16")))
 
 
 def test_actions_differ_from_frame_to_frame(expected: np.ndarray) -> None:
@@ -135,8 +145,6 @@ def test_a_setting_of_the_caller_changes_what_the_policy_does(tiny: Path, act: A
 @pytest.mark.parametrize(
     ("options", "error", "reason"),
     [
-        ({"precision": "int3"}, ConfigError, r"precision 'int3' is not one of auto, fp32"),
-        ({"precision": "fp16"}, DeviceError, r"fp16.*use fp32 or bf16"),
         ({"device": "gpu"}, ConfigError, r"device 'gpu' is not one of auto, cpu, cuda"),
         ({"device": "cuda:x"}, ConfigError, r"device 'cuda:x' is not one of"),
         ({"device": ""}, ConfigError, r"device '' is not one of"),
@@ -146,12 +154,35 @@ def test_a_setting_of_the_caller_changes_what_the_policy_does(tiny: Path, act: A
     ],
     ids=str,
 )
-def test_a_device_or_precision_that_is_not_there_is_refused_before_the_file_is_touched(
+def test_a_device_that_is_not_there_is_refused_before_the_file_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, error: type[Exception], reason: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(error, match=reason):
         load_policy(tmp_path / "missing.pth", **options)
+
+
+@pytest.mark.parametrize(
+    ("precision", "error", "reason"),
+    [
+        ("int3", ConfigError, r"precision 'int3' is not one of auto, fp32"),
+        ("float32", ConfigError, r"precision 'float32' is not one of auto, fp32"),
+        ("", ConfigError, r"precision '' is not one of auto, fp32"),
+        ("fp16", DeviceError, r"fp16.*use fp32 or bf16"),
+    ],
+)
+def test_a_precision_that_is_not_there_is_refused_before_a_weight_is_read(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, precision: str, error: type[Exception], reason: str
+) -> None:
+    def read(_: Stored) -> None:
+        raise AssertionError("a weight is read")
+
+    monkeypatch.setattr(Stored, "pieces", read)
+    monkeypatch.setattr(Stored, "view", read)
+    with pytest.raises(error, match=reason):
+        load_policy(tiny, device="cpu", precision=precision)
+    with pytest.raises(AssertionError, match="a weight is read"):
+        load_policy(tiny, device="cpu", precision="fp32")
 
 
 def test_a_cuda_device_beyond_the_last_is_refused_with_their_number(

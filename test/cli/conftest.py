@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,11 +56,25 @@ for line in sys.stdin:
 """
 
 
+_NEED = re.compile(
+    r"\Aneed \(GB\) +(fp32|bf16|fp16|int8) on (cpu|cuda(:\d+)?)(; [^\n]+)?\n"
+    r"weights +\d+\.\d\d\nactivations +\d+\.\d\d\nruntime +\d+\.\d\d\n(of them on the GPU +\d+\.\d\d\n)?"
+    r"in all +\d+\.\d\d\npeak while loading +\d+\.\d\d\nthere are +\d+\.\d\d\n"
+)
+
+
 @dataclass(frozen=True)
 class Outcome:
     code: int
     out: str
     err: str
+
+    @property
+    def said(self) -> str:
+        """stderr after the table of what a model will need, which every load must begin with."""
+        table = _NEED.match(self.err)
+        assert table, self.err
+        return self.err[table.end() :]
 
 
 @pytest.fixture(scope="session")

@@ -255,7 +255,7 @@ def test_benchmark_measures_the_model_and_leaves_the_state(say, session, loaded,
     # The rate is that of the mean.
     assert 1e3 / largest * 0.9 <= float(re.search(r"(\S+) frames per second", shown)[1])
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-    assert f"5 steps of the whole model ({parameters:,} parameters, float32 on cpu)" in shown
+    assert f"5 steps of the whole model ({parameters:,} parameters, fp32 on cpu)" in shown
     assert status(say("status"))["hidden state"] == "1 frame"
     second = say(f"infer {folder / '1.png'}")
     np.testing.assert_allclose(actions(first + second), expected(loaded, frames[:2]), atol=2e-4)
@@ -281,13 +281,14 @@ def test_status_tells_what_is_loaded_and_set(say, folder) -> None:
     assert before == {
         "checkpoint": "tiny.pth",
         "device": "cpu",
-        "precision": "float32",
+        "precision": "fp32",
         "instruction": TEXT,
         "camera": "none",
         "hidden state": "0 frames",
         "last latency": "none",
         "untrained": "yes: the actions mean nothing",
         "assumed": "nothing",
+        "cut": "no",
     }
     say(f"camera {folder}")
     latency = re.search(r"(\d+ ms)  step 1", say("infer"))[1]

@@ -97,8 +97,8 @@ def test_the_text_has_a_line_for_each_frame(cli: Cli, tiny: Path, folder: Path) 
 def test_untrained_weights_are_told_on_stderr_alone(cli: Cli, tiny: Path, photograph: Path) -> None:
     outcome = cli("infer", tiny, "--image", photograph, "--json")
     assert outcome.code == 0
-    assert "untrained" in outcome.err
-    assert outcome.err.count("\n") == 1
+    assert "untrained" in outcome.said
+    assert outcome.said.count("\n") == 1
     assert len(json.loads(outcome.out)["frames"]) == 1
 
 

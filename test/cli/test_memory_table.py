@@ -36,7 +36,7 @@ def test_without_a_limit_and_a_gpu_there_is_no_row_of_them(rows) -> None:
 
 def test_a_limit_and_a_gpu_have_theirs(rows) -> None:
     assert rows(Memory(PROCESS, 1, 1, CGROUP, CUDA))[6:] == [
-        ["cgroup", "limit", "8.000"],
+        ["container", "limit", "8.000"],
         ["used", "3.000"],
         ["Orin,", "shared", "with", "the", "CPU", "total", "16.000"],
         ["free", "9.000"],

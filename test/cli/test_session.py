@@ -48,9 +48,9 @@ def test_an_action_is_what_the_verb_infer_prints(cli: Cli, tiny: Path, photograp
 def test_it_says_what_was_loaded_and_that_it_means_nothing(cli: Cli, tiny: Path) -> None:
     outcome = cli("session", tiny)
     assert (outcome.code, outcome.out) == (0, "")
-    warning, loaded = outcome.err.splitlines()
+    warning, loaded = outcome.said.splitlines()
     assert warning == "WARNING: these weights are untrained (random): the actions mean nothing"
-    assert loaded.startswith(f"{tiny}: ") and loaded.endswith("parameters, float32 on cpu; help lists the commands")
+    assert loaded.startswith(f"{tiny}: ") and loaded.endswith("parameters, fp32 on cpu; help lists the commands")
 
 
 def test_what_is_assumed_is_told(cli: Cli, content: dict[str, Any], save: Callable[[Any], Path]) -> None:
@@ -109,14 +109,15 @@ def test_without_a_model_there_is_no_session(cli: Cli, tiny: Path, options: list
     checkpoint = [] if options[0].startswith("/") else [tiny]
     outcome = cli("session", *checkpoint, *options, stdin=b"status\n")
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err.count("\n") == 1
-    assert outcome.err.startswith("error: ") and reason in outcome.err
+    line = outcome.said if "--instruction" in options else outcome.err
+    assert line.count("\n") == 1
+    assert line.startswith("error: ") and reason in line
 
 
 def test_a_reader_that_has_gone_is_no_reason_to_complain(cli: Cli, tiny: Path) -> None:
     outcome = cli("session", tiny, stdin=b"status\nhelp\n", reader_gone=True)
     assert outcome.code in (0, 1)
-    assert len(outcome.err.splitlines()) == 2  # untrained, loaded
+    assert len(outcome.said.splitlines()) == 2  # untrained, loaded
 
 
 @pytest.mark.slow
