@@ -17,6 +17,7 @@ from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
 from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, FORMAT, FORMAT_VERSION, PROCESSORS, SCALE, SUMS, sha256
 from simple_clip_lstm_ros.checkpoint.cast import Cast
+from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.checkpoint.shards import Entry, Shard, Writer, lay_out
 from simple_clip_lstm_ros.engine.precision import storage_precision
 from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, require_library
@@ -28,7 +29,7 @@ Report = Callable[[str, int, int], None]  # what is being done, bytes done, byte
 SHARD_BYTES = 5_000_000_000
 
 # A folder that was filled from a hub may hold weights and caches besides tokenizers.
-_NO_PROCESSORS = shutil.ignore_patterns("*.bin", "*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.pt", ".*")
+_NO_PROCESSORS = {".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
 
 
 def convert(
@@ -56,11 +57,15 @@ def convert(
         require_library()
     casts = blueprint.casts(target)
     shards = lay_out([entry for cast in casts for entry in _entries(cast)], shard_bytes)
-    _refuse_unwritable(destination, sum(shard.nbytes for shard in shards) + _size(folder))
-    partial = _partial(destination)
+    tokenizers = _processor_files(folder)
+    refuse_unwritable(destination, sum(shard.nbytes for shard in shards) + sum(map(_size, tokenizers.values())))
+    partial = partial_of(destination)
+    if partial.exists():
+        raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
     partial.mkdir()
+    report = report or (lambda what, done, total: None)
     try:
-        _Conversion(source, blueprint, target.name, casts, shards, folder, report or (lambda *_: None)).write(partial)
+        _Conversion(source, blueprint, target.name, casts, shards, tokenizers, report).write(partial)
         partial.rename(destination)
     except OSError as error:
         raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from error
@@ -75,12 +80,14 @@ class _Conversion:
     precision: str
     casts: list[Cast]
     shards: list[Shard]
-    processors: Path
+    tokenizers: dict[Path, Path]
     report: Report
 
     def write(self, folder: Path) -> None:
         before = _stamp(self.source)
-        shutil.copytree(self.processors, folder / PROCESSORS, ignore=_NO_PROCESSORS)
+        for name, file in self.tokenizers.items():
+            (folder / PROCESSORS / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / PROCESSORS / name)
         self._write_tensors(folder)
         config = {
             "format": FORMAT,
@@ -112,14 +119,14 @@ class _Conversion:
         metadata = self.blueprint.description.metadata
         if self.source.is_dir():
             return metadata
-        size = self.source.stat().st_size
+        size = _size(self.source)
         checksum = sha256(self.source, _Progress(self.report, "checksum of the source", size))
         told = {name: metadata.get(name) for name in ("epoch", "val_mae")}
         return {"file": self.source.name, "bytes": size, "sha256": checksum, **_finite(told)}
 
     def _write_sums(self, folder: Path) -> None:
         files = sorted(file for file in folder.rglob("*") if file.is_file())
-        progress = _Progress(self.report, "checksums of the bundle", sum(file.stat().st_size for file in files))
+        progress = _Progress(self.report, "checksums of the bundle", sum(map(_size, files)))
         lines = [f"{sha256(file, progress)}  {file.relative_to(folder).as_posix()}\n" for file in files]
         (folder / SUMS).write_text("".join(lines))
 
@@ -135,26 +142,11 @@ class _Progress:
         self._report(self._what, self._done, self._total)
 
 
-def _partial(destination: Path) -> Path:
-    return destination.with_name(f"{destination.name}.partial")
-
-
-def _refuse_unwritable(destination: Path, size: int) -> None:
-    if destination.exists():
-        raise CheckpointError(f"{destination} exists; remove it or choose another name")
-    partial, parent = _partial(destination), destination.absolute().parent
-    if partial.exists():
-        raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
-    if not parent.is_dir():
-        raise CheckpointError(f"{parent} is not a folder; create it first")
-    try:
-        partial.mkdir()
-        partial.rmdir()
-    except OSError as error:
-        raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from None
-    free = shutil.disk_usage(parent).free
-    if free < size:
-        raise CheckpointError(f"{parent} has {free / 1e9:.2f} GB free, the bundle needs {size / 1e9:.2f} GB")
+def _processor_files(folder: Path) -> dict[Path, Path]:
+    """Name within the folder -> file."""
+    files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    hidden = {name for name in files if any(part.startswith(".") for part in name.parts)}
+    return {name: file for name, file in files.items() if name not in hidden and name.suffix not in _NO_PROCESSORS}
 
 
 def _entries(cast: Cast) -> list[Entry]:
@@ -167,8 +159,8 @@ def _stamp(source: Path) -> list[tuple[Path, int, int, int]]:
     return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
 
 
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def _size(file: Path) -> int:
+    return file.stat().st_size
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

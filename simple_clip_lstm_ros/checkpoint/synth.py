@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from simple_clip_lstm_ros.checkpoint.build import build, fill
+from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
 from simple_clip_lstm_ros.checkpoint.writer import LazyTensor, write_archive
@@ -57,7 +58,9 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
         "policy_config": config.to_dict(),
     }
     total = sum(tensor.nbytes for tensor in _lazy_tensors(content))
-    _refuse_unwritable(path, total)
+    if _processors(path).exists():
+        raise CheckpointError(f"{_processors(path)} exists; remove it or choose another name")
+    refuse_unwritable(path, round(total * 1.01))
     report = report or (lambda what, done, of: None)
     _calibrate(weights, config, seed, report)
     _write(path, content, total, report, with_processors=profile == "tiny")
@@ -65,7 +68,7 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
 
 def _write(path: Path, content: Any, total: int, report: Report, *, with_processors: bool) -> None:
     """All or nothing: what is left of an attempt that failed is removed."""
-    partial, processors = _partial(path), _processors(path)
+    partial, processors = partial_of(path), _processors(path)
     done = 0
 
     def written(count: int) -> None:
@@ -86,28 +89,8 @@ def _write(path: Path, content: Any, total: int, report: Report, *, with_process
             shutil.rmtree(processors, ignore_errors=True)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
-
-
 def _processors(path: Path) -> Path:
     return Path(f"{path}.processors")
-
-
-def _refuse_unwritable(path: Path, size: int) -> None:
-    for existing in (path, _processors(path)):
-        if existing.exists():
-            raise CheckpointError(f"{existing} exists; remove it or choose another name")
-    if not path.parent.is_dir():
-        raise CheckpointError(f"{path.parent} is not a folder; create it first")
-    try:
-        _partial(path).touch()
-        _partial(path).unlink()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
-    free = shutil.disk_usage(path.parent).free
-    if free < size * 1.01:
-        raise CheckpointError(f"{path.parent} has {free / 1e9:.1f} GB free, the file needs {size / 1e9:.1f} GB")
 
 
 def _weights(model: SimpleCLIPLSTM, seed: int) -> OrderedDict[str, LazyTensor]:
