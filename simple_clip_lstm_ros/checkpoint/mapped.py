@@ -41,12 +41,13 @@ class Stored:
 
         Raises CheckpointError where the file has become shorter; a look into its map would end the process.
         """
-        if not self.shape or not self._is_contiguous:
+        if not self.shape or not self.nbytes or not self._is_contiguous:
             yield slice(0, self.shape[0] if self.shape else 1), self.view().clone()
             return
-        row = self.nbytes // max(1, self.shape[0])
-        rows = min(self.shape[0], max(1, _PIECE // max(1, row)))
-        buffer = torch.empty((rows, *self.shape[1:]), dtype=self.dtype)
+        row = self.nbytes // self.shape[0]
+        rows = min(self.shape[0], max(1, _PIECE // row))
+        # Not from the heap: what is freed there between tensors that stay is not given back.
+        buffer = torch.frombuffer(mmap.mmap(-1, rows * row), dtype=self.dtype).view(rows, *self.shape[1:])
         for start in range(0, self.shape[0], rows):
             piece = buffer[: self.shape[0] - start]
             self.file.read_into(piece, self.offset + start * row)

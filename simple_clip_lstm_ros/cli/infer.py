@@ -64,7 +64,10 @@ def action_line(frame: str, action: Action, axes: Sequence[str]) -> str:
 def read_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Name and uint8 RGB [height, width, 3] of each frame at `path`. Raises InputError, at once if nothing is there."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _is_image(file))
+        try:
+            files = sorted(file for file in path.iterdir() if _is_image(file))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
         if not files:
             raise InputError(f"{path} holds no image")
         return ((file.name, _read_image(file)) for file in files)

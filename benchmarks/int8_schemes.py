@@ -1,0 +1,77 @@
+"""Which int8 scheme? Each that torchao has for these layers, against float32: accuracy, memory of the weights, a step.
+
+    python benchmarks/int8_schemes.py CHECKPOINT --processors DIR
+
+Prints a Markdown table; needs memory for the mapped file and a bfloat16 copy. `engine/quantise.py` is the scheme that
+was chosen by it: weight-only, one scale a row, computing in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, PerGroup, quantize_
+from watch import machine
+
+from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.engine.difference import Trace, difference, trace
+from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.policy import Policy
+
+# Name, dtype of the arithmetic, torchao's configuration.
+_SCHEMES: tuple[tuple[str, str, Any], ...] = (
+    ("bfloat16, no int8", "bf16", None),
+    ("weights, a scale a row, in bfloat16", "bf16", Int8WeightOnlyConfig()),
+    ("weights, a scale a row, in float32", "fp32", Int8WeightOnlyConfig()),
+    ("weights, a scale each 128, in bfloat16", "bf16", Int8WeightOnlyConfig(granularity=PerGroup(128))),
+    ("weights and activations (a token), in bfloat16", "bf16", Int8DynamicActivationInt8WeightConfig()),
+    ("weights and activations (a token), in float32", "fp32", Int8DynamicActivationInt8WeightConfig()),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--processors", type=Path)
+    parser.add_argument("--frames", type=int, default=8)
+    args = parser.parse_args()
+    reference, _ = _traced(load_policy(args.checkpoint, processors=args.processors, precision="fp32"), args.frames)
+    print(f"{machine()}; {args.frames} frames\n")
+    names = [*reference.features, *(f"action {axis}" for axis in reference.axes)]
+    print(f"| scheme | encoders GB | step s | {' | '.join(names)} |\n{'|---' * (3 + len(names))}|")
+    for name, precision, config in _SCHEMES:
+        policy = load_policy(args.checkpoint, processors=args.processors, precision=precision)
+        if config is not None:
+            for encoder in filter(None, (policy.model.kosmos_model, policy.model.clip_model)):
+                quantize_(encoder, config, filter_fn=lambda module, _: isinstance(module, nn.Linear))
+        found, seconds = _traced(policy, args.frames)
+        errors = difference(reference, found)
+        told = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
+        print(f"| {name} | {sum(_sizes(policy)) / 1e9:.2f} | {seconds:.2f} | {told} |", flush=True)
+        del policy
+
+
+def _traced(policy: Policy, frames: int) -> tuple[Trace, float]:
+    """What it made of the frames, and the median time of one; the first reads the weights and does not count."""
+    stamps = [time.perf_counter()]
+    found = trace(policy, crops(frames), stepped=lambda: stamps.append(time.perf_counter()))
+    return found, statistics.median([b - a for a, b in pairwise(stamps)][1:])
+
+
+def _sizes(policy: Policy) -> Iterator[int]:
+    for name, tensor in policy.model.named_parameters():
+        if name.startswith(("kosmos_model.", "clip_model.")):
+            parts = [getattr(tensor, part) for part in ("qdata", "scale") if hasattr(tensor, part)] or [tensor]
+            yield from (part.numel() * part.element_size() for part in parts if isinstance(part, torch.Tensor))
+
+
+if __name__ == "__main__":
+    main()
