@@ -62,8 +62,9 @@ def lay_out(entries: Sequence[Entry], limit: int) -> list[Shard]:
 def _shard(file: str, entries: Sequence[Entry]) -> Shard:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     relative, end = {}, 0
-    # The widest first, so that each tensor begins where its dtype may.
-    for entry in sorted(entries, key=lambda entry: -entry.dtype.itemsize):
+    # The few of odd sizes last, so that all others are aligned as in a .pth: their arithmetic is the same bit for bit.
+    # Of those the widest first, so that each tensor begins where its dtype may.
+    for entry in sorted(entries, key=lambda entry: (entry.nbytes % _ALIGNMENT != 0, -entry.dtype.itemsize)):
         relative[entry.name], end = end, end + entry.nbytes
         extent = [relative[entry.name], end]
         header[entry.name] = {"dtype": _NAMES[entry.dtype], "shape": list(entry.shape), "data_offsets": extent}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.describe import describe
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.policy.photographs import crops
@@ -62,3 +64,25 @@ def expected(tiny: Path, act: Act) -> np.ndarray:
 @pytest.fixture(scope="session")
 def tiny_shapes(tiny: Path) -> dict[str, tuple[int, ...]]:
     return describe(tiny).shapes
+
+
+@pytest.fixture(scope="session")
+def bundles(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny checkpoint as a bundle of each precision; treat them as read-only."""
+    folder = tmp_path_factory.mktemp("bundles")
+    found = {name: folder / name for name in ("fp32", "bf16", "fp16", "int8")}
+    for name, path in found.items():
+        convert(tiny, path, precision=name)
+    return found
+
+
+@pytest.fixture(scope="session")
+def stamp() -> Callable[[Path], None]:
+    """Writes the SHA256SUMS of whatever the folder holds now, as somebody who has edited a bundle may do."""
+
+    def stamp(bundle: Path) -> None:
+        files = sorted(file for file in bundle.rglob("*") if file.is_file() and file.name != "SHA256SUMS")
+        sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(bundle)}\n" for file in files]
+        (bundle / "SHA256SUMS").write_text("".join(sums))
+
+    return stamp
