@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py CHECKPOINT --processors DIR
 
-Prints a Markdown table. `need` is anonymous memory and the resident pages of the weights' files after the steps, and
-beside it what was predicted before loading. Bundles are made in --work (default: beside the checkpoint) and kept for
-the next run. Rows in a memory cgroup are left out, with a line, where none can be made. --errors adds what each
-precision costs in accuracy, over 32 crops of photographs; --json gives the rows as one JSON document.
+Prints a Markdown table. `need` is the peak of anonymous memory and the resident pages of the weights' files after the
+steps; beside it stands what was predicted before loading. Bundles are made in --work (default: beside the checkpoint)
+and kept for the next run. Rows in a memory cgroup are left out, with a line, where none can be made. --errors adds what
+each precision costs in accuracy, over 32 crops of photographs; --json gives the rows as one JSON document.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ def _row(what: str, watched: Watched, remark: str = "") -> Row:
         sys.exit(f"{what} failed with exit code {watched.code}")
     figures = json.loads(watched.output.splitlines()[-1]) if watched.output.startswith("{") and not watched.code else {}
     peaks = watched.peaks
+    if "mapped" in figures:
+        figures["need"] = peaks.anonymous / 1e9 + figures.pop("mapped")
     return Row(what, watched.seconds, peaks.resident / 1e9, peaks.anonymous / 1e9, **figures, remark=remark)
 
 
@@ -170,8 +172,8 @@ def _load(args: argparse.Namespace) -> None:
     weights = args.checkpoint.rglob("*") if args.checkpoint.is_dir() else [args.checkpoint]
     files = {str(path.resolve()) for path in weights}
     maps = psutil.Process().memory_maps(grouped=True)
-    need = sum(m.anonymous for m in maps) + sum(m.rss - m.anonymous for m in maps if m.path in files)
-    figures = {"load": seconds, "step": statistics.median(latencies), "need": need / 1e9}
+    mapped = sum(m.rss - m.anonymous for m in maps if m.path in files)
+    figures = {"load": seconds, "step": statistics.median(latencies), "mapped": mapped / 1e9}
     print(json.dumps(figures | {"predicted": plan.need.total / 1e9}))
 
 

@@ -49,14 +49,14 @@ class Blueprint:
 
     def _weights(self, precision: Precision, device: torch.device) -> Weights:
         mapped, copied = 0, sum(buffer.nbytes for buffer in self.model.buffers())
-        for cast in self.casts(precision):
+        casts = self.casts(precision)
+        for cast in casts:
             if not cast.is_as_stored or device.type != "cpu":
                 copied += cast.nbytes
             elif not _is_table(cast.name):
                 mapped += cast.nbytes
-        shapes = self.description.shapes
-        largest = max(prod(shapes[name]) for name in linear_weights(self.model) & shapes.keys())
-        return Weights(mapped, copied, largest * precision.dtype.itemsize)
+        quantised = (prod(cast.stored.shape) for cast in casts if cast.dtype == torch.int8)
+        return Weights(mapped, copied, max(quantised, default=0) * precision.dtype.itemsize)
 
 
 def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:

@@ -85,6 +85,8 @@ def verify(path: Path, report: Callable[[int, int], None]) -> int:
 
 def read_sums(path: Path) -> dict[str, str]:
     """File -> checksum, of exactly the files that are there. Raises CheckpointError where others are, or some lack."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is no bundle; name a folder that `convert` made")
     if not (path / SUMS).is_file():
         what = "is an incomplete bundle" if (path / CONFIG).is_file() else "is a folder and no bundle"
         raise CheckpointError(f"{path} {what}: it has no {SUMS}; name a .pth file, or a folder that `convert` made")

@@ -29,11 +29,14 @@ _PIECES = 10_000_000
 
 @dataclass(frozen=True)
 class Weights:
-    """Bytes of a model's tensors: `mapped` stay in the file and are touched by a step, `copied` are made anew."""
+    """Bytes of a model's tensors: `mapped` stay in the file and are touched by a step, `copied` are made anew.
+
+    `widened` is the largest int8 weight in the dtype of the arithmetic, as it is for the moment of its multiplication.
+    """
 
     mapped: int
     copied: int
-    largest: int  # of one Linear layer, in the dtype of the arithmetic
+    widened: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Need:
 
 def predict(config: PolicyConfig, weights: Weights, dtype: torch.dtype, device: torch.device, runtime: int) -> Need:
     """`runtime` is what the process has taken before it loads weights: interpreter, libraries, tokenizers."""
-    activations = _activations(config, dtype.itemsize) + weights.largest
+    activations = _activations(config, dtype.itemsize) + weights.widened
     size = weights.mapped + weights.copied
     on_gpu = device.type == "cuda"
     return Need(
@@ -105,13 +108,13 @@ def fits(need: Need, memory: Memory, limit: int) -> bool:
 
 
 def _activations(config: PolicyConfig, itemsize: int) -> int:
-    """Of the tower that needs most: one layer's inputs, outputs and attention, doubled for what is being computed."""
+    """Of the tower that needs most: one layer's inputs, outputs and attention."""
     kosmos, clip = config.kosmos, config.clip
     text = kosmos.get("latent_query_num", 64) + _TEXT_TOKENS
     towers = [(kosmos["text_config"], text), (kosmos["vision_config"], _patches(config, kosmos))]
     if clip:
         towers += [(clip["text_config"], 77), (clip["vision_config"], _patches(config, clip))]
-    return 2 * max(_layer(settings, tokens, itemsize) for settings, tokens in towers)
+    return max(_layer(settings, tokens, itemsize) for settings, tokens in towers)
 
 
 def _layer(settings: Mapping[str, Any], tokens: int, itemsize: int) -> int:

@@ -1,0 +1,82 @@
+"""benchmarks/memory.py in small: what each way of loading takes, as shares of the file, and what was predicted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
+from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+
+ROOT = Path(__file__).parent.parent
+BUNDLES = ("fp32", "bf16", "int8")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's smaps_rollup"),
+]
+
+
+def write_wide(path: Path) -> None:
+    """The tiny profile with long feed-forward layers: 340 MB, nearly all of it there as in a real file."""
+    tiny = PROFILES["tiny"]
+    kosmos = tiny.kosmos | {"text_config": tiny.kosmos["text_config"] | {"ffn_dim": 200_000}}
+    clip = tiny.clip | {"vision_config": tiny.clip["vision_config"] | {"intermediate_size": 60_000}}
+    config = replace(tiny, kosmos=kosmos, clip=clip)
+    state = {name: torch.full(shape, 0.001) for name, shape in needed_shapes(build(config)).items()}
+    torch.save({"model_state_dict": state, "policy_config": config.to_dict()}, path)
+
+
+@pytest.fixture(scope="module")
+def rows(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """The benchmark's rows by name, memory as a share of the file, above what is anonymous with the mapped bundle."""
+    folder = tmp_path_factory.mktemp("wide")
+    wide = folder / "wide.pth"
+    write_wide(wide)
+    command = [sys.executable, ROOT / "benchmarks" / "memory.py", wide, "--processors", f"{tiny}.processors"]
+    ran = subprocess.run(
+        ["timeout", "-s", "KILL", "300", *command, "--json", "--no-limits"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = {row["what"]: row for row in json.loads(ran.stdout)}
+    size, base = wide.stat().st_size / 1e9, found["load and step fp32 bundle"]["anonymous"]
+    for row in found.values():
+        for kind in ("anonymous", "resident"):
+            row[kind] = (row[kind] - base) / size
+    wide.unlink()
+    return found
+
+
+def test_the_naive_way_holds_the_model_and_the_file(rows: dict[str, dict]) -> None:
+    # Both for a moment only: the kernel's high-water mark has seen it, a sample may not have.
+    assert rows["naive: build, torch.load, load_state_dict"]["resident"] > 1.6
+
+
+def test_from_the_file_a_cast_takes_its_result_and_no_cast_takes_nothing(rows: dict[str, dict]) -> None:
+    assert rows["load and step fp32 from .pth"]["anonymous"] < 0.15
+    assert 0.4 < rows["load and step bf16 from .pth"]["anonymous"] < 0.65
+    assert 0.2 < rows["load and step int8 from .pth"]["anonymous"] < 0.45
+
+
+@pytest.mark.parametrize("precision", BUNDLES)
+def test_converting_takes_little_and_a_bundle_stays_mapped(rows: dict[str, dict], precision: str) -> None:
+    assert rows[f"convert {precision}"]["anonymous"] < 0.25
+    assert rows[f"load and step {precision} bundle"]["anonymous"] < 0.25
+
+
+def test_what_is_predicted_is_within_15_percent_of_what_is_needed(rows: dict[str, dict]) -> None:
+    measured = {name: (row["predicted"], row["need"]) for name, row in rows.items() if row["need"] is not None}
+    assert len(measured) == 2 * len(BUNDLES)
+    for name, (predicted, need) in measured.items():
+        assert abs(predicted - need) <= 0.15 * need, f"{name}: {predicted:.3f} predicted, {need:.3f} needed"
