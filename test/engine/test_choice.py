@@ -166,7 +166,7 @@ def test_on_a_gpu_auto_takes_half_precision_and_int8_where_that_is_too_much(on_g
 
 def test_a_gpu_that_is_too_small_is_what_the_refusal_speaks_of(on_gpu):
     message = refusal(on_gpu(100_000_000), "auto")
-    assert "does not fit into 60.0 GB" not in message
+    assert "does not fit into 60.0 GB: " not in message
     assert "0.1 GB" in message
 
 

@@ -230,15 +230,15 @@ def anonymous(bench) -> float:
 
 
 def test_cleanup_gives_the_memory_back_and_another_precision_may_follow(bench, wide):
-    # The libraries that int8 and a first step bring along stay.
-    assert bench.configure(precision="int8") and bench.transition("cleanup")
-    before = anonymous(bench)
     taken, kept = [], []
-    for precision in ("bf16", "int8", "bf16", "fp32"):
+    # The first round brings libraries and their buffers, which stay.
+    for precision in ("fp32", "int8", "bf16") * 2:
         assert bench.configure(checkpoint=wide, precision=precision), bench.process.log
         told(bench, precision=precision)
-        taken.append(round(anonymous(bench) - before))
+        taken.append(anonymous(bench))
         assert bench.transition("cleanup")
-        kept.append(round(anonymous(bench) - before))
-    assert taken[0] > 90 and taken[1] > 45 and taken[2] > 90, "what is cast is in the process's own memory"
-    assert max(kept) < 25, f"MB taken: {taken}, of them kept: {kept}"
+        kept.append(anonymous(bench))
+    told_figures = f"MB taken {list(map(round, taken))}, kept {list(map(round, kept))}"
+    assert taken[-1] - kept[-1] > 50, told_figures
+    # Three more models, of 50 to 100 MB each in int8 and bfloat16; threads scatter some of what they free.
+    assert kept[-1] - kept[2] < 60, told_figures
