@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -15,7 +15,7 @@ from simple_clip_lstm_ros.checkpoint.cast import Cast
 from simple_clip_lstm_ros.checkpoint.compare import compare
 from simple_clip_lstm_ros.checkpoint.derive import derive_config
 from simple_clip_lstm_ros.checkpoint.describe import Description, describe
-from simple_clip_lstm_ros.checkpoint.layers import Layers, parse_layers, reduced_config
+from simple_clip_lstm_ros.checkpoint.layers import Layers, count_layers, parse_layers, reduced_config
 from simple_clip_lstm_ros.engine.budget import Need, Weights, predict
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.engine.quantise import linear_weights
@@ -70,16 +70,29 @@ def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:
     mismatch = compare(needed_shapes(model), description.shapes)
     if mismatch:
         raise CheckpointError(f"{path} does not fit the model: {mismatch}")
+    _refuse_integers(description, linear_weights(model))
     return Blueprint(description, config, model)
+
+
+def _refuse_integers(description: Description, linear: Container[str]) -> None:
+    for name, stored in description.tensors.items():
+        if not stored.dtype.is_floating_point and not (name in description.scales and name in linear):
+            raise CheckpointError(f"{description.path}: {name} is stored as {stored.dtype} and not as weights")
 
 
 def configured(description: Description, overrides: Mapping[str, Any]) -> tuple[Description, PolicyConfig]:
     """The config of what is described; both for the layers that are left, if `overrides` asks for some only."""
     overrides, stated = dict(overrides), description.stated_config or {}
+    before = parse_layers(stated.get("layers") or {})
+    counts = count_layers(description.tensors)
+    wrong = next((tower for tower, kept in before.items() if len(kept) != counts[tower]), None)
+    if wrong:
+        raise CheckpointError(f"layers says {before[wrong]} of {wrong}, but the tensors have {counts[wrong]} layers")
     wanted = parse_layers(overrides.pop("layers", None) or {})
     if wanted:
         description = description.reduced(wanted)
-        overrides = merged(overrides, reduced_config(wanted, parse_layers(stated.get("layers") or {})))
+        cut = {tower: kept for tower, kept in wanted.items() if len(kept) < counts[tower]}
+        overrides = merged(overrides, reduced_config(cut, before))
     return description, derive_config(description.shapes, stated, overrides)
 
 

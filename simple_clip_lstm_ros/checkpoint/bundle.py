@@ -95,6 +95,8 @@ def read_sums(path: Path) -> dict[str, str]:
     if any(len(pair) != 2 or len(pair[0]) != 64 for pair in pairs):
         raise CheckpointError(f"{path / SUMS} is damaged; {_AGAIN}")
     sums = {name: checksum for checksum, name in pairs}
+    if CONFIG not in sums or not any(name.endswith(".safetensors") for name in sums):
+        raise CheckpointError(f"{path / SUMS} is incomplete; {_AGAIN}")
     found = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()} - {SUMS}
     if missing := sorted(sums.keys() - found):
         raise CheckpointError(f"{path} lacks {_some(missing)}; {_AGAIN}")
@@ -129,12 +131,12 @@ def _some(names: list[str]) -> str:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
-    except ValueError:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deep
         raise CheckpointError(f"{path} is damaged; {_AGAIN}") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not of a bundle of this package; name a folder that `convert` made")
     version = config.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise CheckpointError(
             f"{path.parent} is a bundle of format {version} (written by {config.get('package_version')}) and this "
             f"package reads {FORMAT_VERSION}; update the package, or convert the source with this one"

@@ -49,6 +49,8 @@ def convert(
     source, destination = Path(source), Path(destination)
     if shard_bytes < 1:
         raise ConfigError(f"a shard holds at least one byte, not {shard_bytes}")
+    if destination.absolute().is_relative_to(source.absolute()):
+        raise CheckpointError(f"{destination} lies within {source}; choose a folder elsewhere")
     blueprint = open_blueprint(source, config or {})
     folder = find_processors(source, processors)
     Texts(folder, blueprint.config, torch.device("cpu"))
@@ -125,7 +127,9 @@ class _Conversion:
         return {"file": self.source.name, "bytes": size, "sha256": checksum, **_finite(told)}
 
     def _write_sums(self, folder: Path) -> None:
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        # The config comes last: a list that was cut off lacks it, and is known by that.
+        config = folder / CONFIG
+        files = sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: (file == config, file))
         progress = _Progress(self.report, "checksums of the bundle", sum(map(_size, files)))
         lines = [f"{sha256(file, progress)}  {file.relative_to(folder).as_posix()}\n" for file in files]
         (folder / SUMS).write_text("".join(lines))

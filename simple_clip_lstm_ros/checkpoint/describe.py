@@ -73,9 +73,9 @@ def _describe_bundle(bundle: Bundle) -> Description:
     origin = bundle.config.get("origin")
     metadata = _plain_metadata(origin) if isinstance(origin, dict) else {}
     description = Description(bundle.path, tensors, (), metadata, bundle.config["policy_config"], scales, checked=True)
-    if description.precision != bundle.config.get("precision"):
-        stated = bundle.config.get("precision")
-        raise CheckpointError(f"{bundle.path}: {CONFIG} says {stated} but the tensors are {description.precision}")
+    stated, found = bundle.config.get("precision"), description.precision
+    if stated != found:
+        raise CheckpointError(f"{bundle.path}: {CONFIG} says {stated} but the tensors are {found}; convert it again")
     return description
 
 

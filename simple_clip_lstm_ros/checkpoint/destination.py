@@ -16,7 +16,7 @@ def partial_of(path: Path) -> Path:
 
 def refuse_unwritable(path: Path, size: int) -> None:
     """Raises CheckpointError if something is at `path` already, or `size` bytes cannot be written there."""
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise CheckpointError(f"{path} exists; remove it or choose another name")
     parent = path.absolute().parent
     if not parent.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from simple_clip_lstm_ros.errors import ConfigError
@@ -29,6 +30,7 @@ _TOWERS = {
     "rnn": (r"(rnn\.(?:weight|bias)_[ih]h_l)(\d+)()", ("rnn_num_layers",)),
 }
 TOWERS = tuple(_TOWERS)
+_MOST = 10_000  # a range is walked through
 
 # The cut that people make who have no memory for the whole.
 FEW_LAYERS = {"kosmos_text": 6, "kosmos_vision": 6, "clip_text": 6, "clip_vision": 6, "rnn": 2}
@@ -42,10 +44,12 @@ def parse_layers(wanted: Any) -> Layers:
     for tower, kept in wanted.items():
         if tower not in _TOWERS:
             raise ConfigError(f"layers: there is no {tower!r}; the towers are {', '.join(TOWERS)}")
+        if _is_number(kept) and kept > _MOST:
+            raise ConfigError(f"layers: no {tower} has {kept} layers")
         numbers = range(kept) if _is_number(kept) else kept
         if not isinstance(numbers, (range, list, tuple)) or not all(map(_is_number, numbers)):
             raise ConfigError(f"layers: {tower} is a number of layers or a list of their numbers, not {kept!r}")
-        if not numbers or any(b <= a for a, b in zip(numbers, list(numbers)[1:], strict=False)) or numbers[0] < 0:
+        if not numbers or any(b <= a for a, b in pairwise(numbers)) or numbers[0] < 0:
             raise ConfigError(f"layers: {tower} keeps at least one layer, each once and in order, not {kept!r}")
         layers[str(tower)] = tuple(numbers)
     return layers

@@ -42,6 +42,7 @@ def load(plan: Plan, progress: Progress | None = None) -> Policy:
     model, dtype = plan.blueprint.model, plan.precision.dtype
     clear_memory()  # what imports and tokenizers left behind would stand beside the weights
     fill(model, _tensors(plan, progress), plan.device, dtype)
+    clear_memory()  # and what the pieces left would be kept by the heap
     return Policy(model, Images(model.config, plan.device, dtype), plan.texts, plan.precision.name)
 
 

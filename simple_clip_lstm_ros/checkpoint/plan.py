@@ -67,12 +67,15 @@ class Survey:
     def _refusal(self, tried: dict[str, Need]) -> str:
         """Why nothing that was asked for fits, and the nearest that does."""
         needs = ", ".join(f"precision {name} needs {need}" for name, need in tried.items())
-        problem = f"{self.blueprint.description.path} does not fit into {self.limit / 1e9:.1f} GB: {needs}"
-        least = ""
+        cuda = self.memory.cuda
+        gpu = f" and {cuda.free / 1e9:.1f} GB of {cuda.name}" if cuda and not cuda.shared else ""
+        problem = f"{self.blueprint.description.path} does not fit into {self.limit / 1e9:.1f} GB{gpu}: {needs}"
+        least, smallest = "", min(need.peak for need in tried.values())
         for name, need in self._narrower(tried):
             if fits(need, self.memory, self.limit):
                 return f"{problem}; {name} needs {need.peak / 1e9:.1f} GB and fits"
-            least = f", not even {name}, which needs {need.peak / 1e9:.1f} GB"
+            if need.peak < smallest:
+                smallest, least = need.peak, f", not even {name}, which needs {need.peak / 1e9:.1f} GB"
         return (
             f"{problem}; nothing smaller fits{least}: free memory, or raise memory_budget_gb or the container's limit"
         )

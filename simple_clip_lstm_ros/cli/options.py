@@ -61,9 +61,10 @@ def _layers(text: str) -> dict[str, int | list[int]]:
     for part in text.split(","):
         tower, equals, kept = part.partition("=")
         numbers = kept.split("+")
+        tower = tower.strip()
         if not equals or tower in layers or not all(n.strip().isdecimal() for n in numbers if n) or not numbers[0]:
             raise argparse.ArgumentTypeError(f"{part!r} is not TOWER=N or TOWER=FIRST+SECOND+..., each tower once")
-        layers[tower.strip()] = int(kept) if len(numbers) == 1 else [int(number) for number in numbers if number]
+        layers[tower] = int(kept) if len(numbers) == 1 else [int(number) for number in numbers if number]
     return layers
 
 

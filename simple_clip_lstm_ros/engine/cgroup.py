@@ -47,7 +47,8 @@ def _groups() -> Iterator[tuple[Path, _Files]]:
     A container sees its own group as the root of the mount, and may read the host's path of it in /proc/self/cgroup.
     """
     mounts = [mount for mount in psutil.disk_partitions(all=True) if mount.fstype in ("cgroup", "cgroup2")]
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    own = Path("/proc/self/cgroup")
+    for line in own.read_text().splitlines() if own.exists() else ():  # a kernel may have no groups
         _, controllers, path = line.split(":", 2)
         for mount in mounts:
             root = Path(mount.mountpoint)

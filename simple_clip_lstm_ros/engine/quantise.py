@@ -12,7 +12,7 @@ import importlib.util
 import torch
 from torch import Tensor, nn
 
-from simple_clip_lstm_ros.errors import DeviceError
+from simple_clip_lstm_ros.errors import DeviceError, first_line
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 SCALE_DTYPE = torch.float32
@@ -36,9 +36,9 @@ def require_library() -> None:
         raise DeviceError("precision int8 needs torchao: pip install torchao")
     try:
         from torchao.quantization import Int8Tensor  # noqa: F401
-    except ImportError as error:
+    except Exception as error:  # of another torch it misses a name: an ImportError, an AttributeError, ...
         raise DeviceError(
-            f"precision int8 needs torchao 0.16 or newer that fits torch {torch.__version__}: {error}"
+            f"precision int8 needs torchao 0.16 or newer that fits torch {torch.__version__}: {first_line(error)}"
         ) from None
 
 

@@ -24,7 +24,7 @@ from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
 from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
 from simple_clip_lstm_ros.control.governor import Decision, Reason
 from simple_clip_lstm_ros.control.velocity import ZERO
-from simple_clip_lstm_ros.engine.memory import read_memory
+from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.engine.warm_up import warm_up
 from simple_clip_lstm_ros.errors import Cancelled, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.node import process, settings
@@ -73,6 +73,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
+        clear_memory()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -135,12 +135,9 @@ class PolicyConfig:
     def reductions(self) -> str:
         """In words, what a reduced model lacks; empty for a whole one."""
         parts = [f"{tower} has layers {_ranges(kept)} only" for tower, kept in self.layers.items()]
-        if self.image_size is not None:
-            sizes = {
-                name: self.input_size(encoder)
-                for name, encoder in (("kosmos", self.kosmos), ("clip", self.clip))
-                if encoder
-            }
+        encoders = {name: encoder for name, encoder in (("kosmos", self.kosmos), ("clip", self.clip)) if encoder}
+        sizes = {name: self.input_size(encoder) for name, encoder in encoders.items()}
+        if any(size < encoders[name]["vision_config"]["image_size"] for name, size in sizes.items()):
             parts.append("images are reduced to " + ", ".join(f"{size} for {name}" for name, size in sizes.items()))
         return "; ".join(parts)
 

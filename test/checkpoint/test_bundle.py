@@ -166,10 +166,10 @@ def test_checksums_that_are_garbage_are_damaged(bundle: Path, garbage: bytes) ->
     assert "SHA256SUMS is damaged; copy it again" in _refusal(bundle)
 
 
-@pytest.mark.xfail(strict=True, reason="tells the user to remove the weights")
-@pytest.mark.parametrize("kept", [0, 1, 2])
+@pytest.mark.parametrize("kept", range(9))
 def test_checksums_that_were_cut_off_are_no_reason_to_remove_the_weights(bundle: Path, kept: int) -> None:
     lines = (bundle / "SHA256SUMS").read_text().splitlines(keepends=True)
+    assert kept < len(lines)
     (bundle / "SHA256SUMS").write_text("".join(lines[:kept]))
     assert "remove" not in _refusal(bundle)
 
@@ -200,10 +200,7 @@ SCALES: dict[str, Callable[[dict[str, torch.Tensor], str], object]] = {
 }
 
 
-_MISREAD = pytest.mark.xfail(strict=True, reason="int8 outside the encoders is cast and its scale is left aside")
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, marks=_MISREAD if "fusion" in case else ()) for case in SCALES])
+@pytest.mark.parametrize("case", SCALES)
 def test_int8_weights_and_their_scales_belong_together(int8: Path, stamp: Callable[[Path], None], case: str) -> None:
     tensors = load_file(int8 / WEIGHTS)
     SCALES[case](tensors, _int8_weight(tensors))
