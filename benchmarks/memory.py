@@ -34,13 +34,14 @@ class Row:
     resident: float
     anonymous: float
     load: float | None = None
+    load_resident: float | None = None
     step: float | None = None
     need: float | None = None
     predicted: float | None = None
     remark: str = ""
 
     def __str__(self) -> str:
-        numbers = (self.load, self.step, self.need, self.predicted)
+        numbers = (self.load_resident, self.load, self.step, self.need, self.predicted)
         shown = " | ".join("" if number is None else f"{number:.2f}" for number in numbers)
         peaks = f"{self.resident:.2f} | {self.anonymous:.2f}"
         return f"| {self.what} | {self.seconds:.0f} | {peaks} | {shown} | {self.remark} |"
@@ -65,8 +66,8 @@ def main() -> None:
     rows = []
     if not args.json:
         print(f"{machine()}\n")
-        print("| what | s | peak RSS | peak anonymous | load s | step s | need | predicted | |")
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("| what | s | peak RSS | peak anonymous | peak RSS of the load | load s | step s | need | predicted | |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
     for row in _rows(args):
         rows.append(row)
         if not args.json:
@@ -161,19 +162,25 @@ def _load(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.load import load
     from simple_clip_lstm_ros.checkpoint.plan import survey
     from simple_clip_lstm_ros.engine.difference import INSTRUCTION
+    from simple_clip_lstm_ros.engine.memory import read_process
     from simple_clip_lstm_ros.policy.photographs import crops
 
     plan = survey(args.checkpoint, args.processors, "cpu", {}, 0.0).choose(args.precision)
     begin = time.monotonic()
     policy = load(plan)
-    seconds = time.monotonic() - begin
+    seconds, resident = time.monotonic() - begin, read_process().peak
     # The first step reads the weights: its time is not that of the model.
     latencies = [policy.step(frame, INSTRUCTION).latency for frame in crops(_FRAMES + 1)][1:]
     weights = args.checkpoint.rglob("*") if args.checkpoint.is_dir() else [args.checkpoint]
     files = {str(path.resolve()) for path in weights}
     maps = psutil.Process().memory_maps(grouped=True)
     mapped = sum(m.rss - m.anonymous for m in maps if m.path in files)
-    figures = {"load": seconds, "step": statistics.median(latencies), "mapped": mapped / 1e9}
+    figures = {
+        "load": seconds,
+        "load_resident": resident / 1e9,
+        "step": statistics.median(latencies),
+        "mapped": mapped / 1e9,
+    }
     print(json.dumps(figures | {"predicted": plan.need.total / 1e9}))
 
 

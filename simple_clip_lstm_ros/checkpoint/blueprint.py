@@ -39,6 +39,13 @@ class Blueprint:
             for name, stored in found.tensors.items()
         ]
 
+    def loads(self, precision: Precision, device: torch.device) -> list[Cast]:
+        """The casts of a load. On a CPU the embedding tables stay in the file as they are: a step reads a few rows."""
+        casts = self.casts(precision)
+        if device.type != "cpu":
+            return casts
+        return [replace(cast, dtype=cast.stored.dtype) if _is_table(cast.name) else cast for cast in casts]
+
     def need(self, precision: Precision, device: torch.device, runtime: int) -> Need:
         """See `predict`."""
         return predict(self.config, self._weights(precision, device), precision.dtype, device, runtime)
@@ -49,7 +56,7 @@ class Blueprint:
 
     def _weights(self, precision: Precision, device: torch.device) -> Weights:
         mapped, copied = 0, sum(buffer.nbytes for buffer in self.model.buffers())
-        casts = self.casts(precision)
+        casts = self.loads(precision, device)
         for cast in casts:
             if not cast.is_as_stored or device.type != "cpu":
                 copied += cast.nbytes
@@ -97,5 +104,4 @@ def configured(description: Description, overrides: Mapping[str, Any]) -> tuple[
 
 
 def _is_table(name: str) -> bool:
-    """Of an embedding a step touches a few rows only."""
     return name.endswith(("embed_tokens.weight", "token_embedding.weight"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextSinusoidalPositionalEmbedding
 
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, first_line
@@ -38,6 +38,9 @@ def fill(
             module.weights = module.get_embedding(count, width, module.padding_idx).to(device, dtype)
         elif isinstance(positions := getattr(module, "position_ids", None), Tensor):
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
+        elif isinstance(module, nn.Embedding):
+            # Rows of a table that stays mapped in another dtype are cast as they are looked up.
+            module.register_forward_hook(lambda module, ids, rows: rows.to(dtype))
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if left:
         raise CheckpointError(f"this version of transformers has buffers that are not known here: {', '.join(left)}")

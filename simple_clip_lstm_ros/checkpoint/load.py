@@ -47,7 +47,7 @@ def load(plan: Plan, progress: Progress | None = None) -> Policy:
 
 
 def _tensors(plan: Plan, progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
-    casts = plan.blueprint.casts(plan.precision)
+    casts = plan.blueprint.loads(plan.precision, plan.device)
     total = sum(cast.stored.nbytes for cast in casts)
     done = 0
     for cast in casts:

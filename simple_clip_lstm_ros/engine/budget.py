@@ -17,12 +17,12 @@ from simple_clip_lstm_ros.engine.memory import Memory
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 
-# Longest text that is usual: 64 latents of the image and some twenty tokens of instruction.
+# Of an instruction that is not short, beside the image's latents.
 _TEXT_TOKENS = 24
 # What the first step adds to the process besides tensors: code that is loaded on first use, buffers of the threads.
-_FIRST_STEP = 30_000_000
-# Of a CUDA context: its share of the GPU's memory, and what it takes of the process.
-_CUDA_DEVICE, _CUDA_HOST = 500_000_000, 1_200_000_000
+_FIRST_STEP = 20_000_000
+# What it adds on a GPU, whose kernels and workspaces come with it: an estimate, not measured.
+_CUDA_FIRST_STEP = 300_000_000
 # While weights are read, pieces of one tensor are at hand besides what is loaded.
 _PIECES = 10_000_000
 
@@ -70,16 +70,16 @@ class Need:
 
 
 def predict(config: PolicyConfig, weights: Weights, dtype: torch.dtype, device: torch.device, runtime: int) -> Need:
-    """`runtime` is what the process has taken before it loads weights: interpreter, libraries, tokenizers."""
+    """`runtime` is what the process has taken before it loads weights: interpreter, libraries, tokenizers, CUDA."""
     activations = _activations(config, dtype.itemsize) + weights.widened
     size = weights.mapped + weights.copied
     on_gpu = device.type == "cuda"
     return Need(
         weights=size,
         activations=activations,
-        runtime=runtime + _FIRST_STEP + (_CUDA_HOST if on_gpu else 0),
+        runtime=runtime + _FIRST_STEP,
         loading=_PIECES if weights.copied else 0,
-        device=size + activations + _CUDA_DEVICE if on_gpu else 0,
+        device=size + activations + _CUDA_FIRST_STEP if on_gpu else 0,
     )
 
 

@@ -71,8 +71,11 @@ def read_memory(device: torch.device | None = None, pid: int | None = None) -> M
 
     Raises DeviceError for a process that is not there.
     """
+    gpu = device if device is not None and device.type == "cuda" else None
+    if gpu is not None:
+        torch.cuda.mem_get_info(gpu)  # makes the context, so that what it takes counts as taken
     machine = psutil.virtual_memory()
-    cuda = _read_cuda(device, machine) if device is not None and device.type == "cuda" else None
+    cuda = _read_cuda(gpu, machine) if gpu is not None else None
     return Memory(read_process(pid), machine.total, machine.available, read_cgroup(), cuda)
 
 

@@ -1,8 +1,8 @@
 """int8 weights that stay int8 in memory, by torchao.
 
 The scheme is weight-only, symmetric, one float32 scale for each output row; a layer's weight is widened for the moment
-of its multiplication. docs/benchmarks.md has the measurements that chose it: activations in int8 were no faster than
-this on the machine measured and less accurate, smaller groups of weights a little more accurate and four times slower.
+of its multiplication. docs/benchmarks.md has the measurements that chose it: activations in int8 as well lose more
+accuracy, finer scales lose a little less and take three times as long. Speed may choose another.
 """
 
 from __future__ import annotations

@@ -81,7 +81,10 @@ def test_the_encoders_linear_weights_are_int8_in_memory_and_nothing_else_is(
             assert parameter.dtype == torch.bfloat16, name
         else:
             assert type(parameter) is nn.Parameter, name
-            assert parameter.dtype == (torch.bfloat16 if name.startswith(encoders) else torch.float32), name
+            # On a CPU the tables of words of a float32 file stay in it; what they give is cast.
+            in_file = source == "checkpoint" and name.endswith(("embed_tokens.weight", "token_embedding.weight"))
+            wide = in_file or not name.startswith(encoders)
+            assert parameter.dtype == (torch.float32 if wide else torch.bfloat16), name
     # Norms, biases, embeddings, convolutions, latents; fusion, LSTM and head.
     for part in ("layer_norm", ".bias", "embed_tokens", "patch_embedding", "latent_query", "position_embedding"):
         assert any(part in name and name not in linear for name, _ in model.named_parameters()), part
