@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -94,12 +94,19 @@ def machine() -> str:
     """Where figures come from, in one line."""
     with open("/proc/cpuinfo") as file:
         model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "torchao"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "torchao"))
     memory = psutil.virtual_memory().total / 1e9
     return (
         f"{model or platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GB; {versions}, "
         f"Python {platform.python_version()}; {time.strftime('%Y-%m-%d')}"
     )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # torchao is optional
+        return "absent"
 
 
 def _bytes(text: str, name: str) -> int:

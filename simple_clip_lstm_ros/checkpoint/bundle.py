@@ -79,7 +79,10 @@ def verify(path: Path, report: Callable[[int, int], None]) -> int:
         done += count
         report(done, total)
 
-    check_sums(bundle.path, sums, read)
+    try:
+        check_sums(bundle.path, sums, read)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; {_AGAIN}") from None
     return len(sums)
 
 

@@ -43,7 +43,7 @@ class Cast:
 
     def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Some rows, their values and, of int8, their scales. Raises CheckpointError for values that are not finite."""
-        scales = self.scale.view() if self.scale else None
+        scales = torch.cat([piece.clone() for _, piece in self.scale.pieces()]) if self.scale else None
         for rows, piece in self.stored.pieces():
             if self.dtype == torch.int8:
                 if scales is None:

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,15 @@ from simple_clip_lstm_ros.checkpoint.cast import Cast
 from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.checkpoint.shards import Entry, Shard, Writer, lay_out
 from simple_clip_lstm_ros.engine.precision import storage_precision
-from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, require_library
-from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
+from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, what_lacks
+from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, DeviceError
+from simple_clip_lstm_ros.plain import finite
 from simple_clip_lstm_ros.policy.inputs import Texts, find_processors
 
 Report = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all; may raise to cancel
 
 SHARD_BYTES = 5_000_000_000
+_MOST_SHARDS = 500  # all are open at once
 
 # A folder that was filled from a hub may hold weights and caches besides tokenizers.
 _NO_PROCESSORS = {".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
@@ -51,23 +52,26 @@ def convert(
         raise ConfigError(f"a shard holds at least one byte, not {shard_bytes}")
     if destination.absolute().is_relative_to(source.absolute()):
         raise CheckpointError(f"{destination} lies within {source}; choose a folder elsewhere")
+    before = _stamp(source)
     blueprint = open_blueprint(source, config or {})
     folder = find_processors(source, processors)
     Texts(folder, blueprint.config, torch.device("cpu"))
     target = storage_precision(precision, blueprint.description.precision)
-    if target.name == "int8":
-        require_library()
+    if target.name == "int8" and (lacking := what_lacks()):
+        raise DeviceError(lacking)
     casts = blueprint.casts(target)
     shards = lay_out([entry for cast in casts for entry in _entries(cast)], shard_bytes)
+    if len(shards) > _MOST_SHARDS:
+        raise ConfigError(f"a shard of {shard_bytes} bytes makes {len(shards)} files; choose a larger one")
     tokenizers = _processor_files(folder)
     refuse_unwritable(destination, sum(shard.nbytes for shard in shards) + sum(map(_size, tokenizers.values())))
     partial = partial_of(destination)
     if partial.exists():
         raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
-    partial.mkdir()
     report = report or (lambda what, done, total: None)
     try:
-        _Conversion(source, blueprint, target.name, casts, shards, tokenizers, report).write(partial)
+        partial.mkdir()
+        _Conversion(source, before, blueprint, target.name, casts, shards, tokenizers, report).write(partial)
         partial.rename(destination)
     except OSError as error:
         raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from error
@@ -78,6 +82,7 @@ def convert(
 @dataclass(frozen=True)
 class _Conversion:
     source: Path
+    before: list[tuple[Path, int, int, int]]
     blueprint: Blueprint
     precision: str
     casts: list[Cast]
@@ -86,7 +91,6 @@ class _Conversion:
     report: Report
 
     def write(self, folder: Path) -> None:
-        before = _stamp(self.source)
         for name, file in self.tokenizers.items():
             (folder / PROCESSORS / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / PROCESSORS / name)
@@ -100,7 +104,7 @@ class _Conversion:
             "origin": self._origin(),
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
-        if _stamp(self.source) != before:
+        if _stamp(self.source) != self.before:
             raise CheckpointError(f"{self.source} changed while it was converted; convert it again when it is complete")
         self._write_sums(folder)
         _sync(folder)
@@ -122,9 +126,12 @@ class _Conversion:
         if self.source.is_dir():
             return metadata
         size = _size(self.source)
-        checksum = sha256(self.source, _Progress(self.report, "checksum of the source", size))
+        try:
+            checksum = sha256(self.source, _Progress(self.report, "checksum of the source", size))
+        except OSError as error:
+            raise CheckpointError(f"{self.source} cannot be read: {error.strerror or error}") from None
         told = {name: metadata.get(name) for name in ("epoch", "val_mae")}
-        return {"file": self.source.name, "bytes": size, "sha256": checksum, **_finite(told)}
+        return {"file": self.source.name, "bytes": size, "sha256": checksum, **finite(told)}
 
     def _write_sums(self, folder: Path) -> None:
         # The config comes last: a list that was cut off lacks it, and is known by that.
@@ -159,17 +166,16 @@ def _entries(cast: Cast) -> list[Entry]:
 
 
 def _stamp(source: Path) -> list[tuple[Path, int, int, int]]:
+    """What tells whether the source was changed or replaced; empty where it is not there."""
     files = sorted(source.rglob("*")) if source.is_dir() else [source]
-    return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
+    try:
+        return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
+    except OSError:
+        return []
 
 
 def _size(file: Path) -> int:
     return file.stat().st_size
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no word for NaN."""
-    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in values.items()}
 
 
 def _sync(folder: Path) -> None:

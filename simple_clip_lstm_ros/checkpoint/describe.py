@@ -63,6 +63,13 @@ class Description:
 def describe(path: str | Path) -> Description:
     """Open the checkpoint at `path`. Raises CheckpointError for anything but a torch.save file of data or a bundle."""
     path = Path(path)
+    try:
+        return _open(path)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _open(path: Path) -> Description:
     return _describe_bundle(Bundle.open(path)) if path.is_dir() else _describe_archive(Archive.open(path))
 
 

@@ -16,7 +16,11 @@ def partial_of(path: Path) -> Path:
 
 def refuse_unwritable(path: Path, size: int) -> None:
     """Raises CheckpointError if something is at `path` already, or `size` bytes cannot be written there."""
-    if path.exists() or path.is_symlink():
+    try:
+        taken = path.exists() or path.is_symlink() or partial_of(path).is_symlink()
+    except OSError as error:  # a name that is too long
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
+    if taken:
         raise CheckpointError(f"{path} exists; remove it or choose another name")
     parent = path.absolute().parent
     if not parent.is_dir():

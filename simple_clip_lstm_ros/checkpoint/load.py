@@ -38,11 +38,10 @@ def load_policy(
 
 
 def load(plan: Plan, progress: Progress | None = None) -> Policy:
-    """What is planned. Raises CheckpointError for weights that are not finite."""
+    """What is planned, once: the plan's own model is filled. Raises CheckpointError for weights that are not finite."""
     model, dtype = plan.blueprint.model, plan.precision.dtype
-    clear_memory()  # what imports and tokenizers left behind would stand beside the weights
     fill(model, _tensors(plan, progress), plan.device, dtype)
-    clear_memory()  # and what the pieces left would be kept by the heap
+    clear_memory()  # what the pieces left would be kept by the heap
     return Policy(model, Images(model.config, plan.device, dtype), plan.texts, plan.precision.name)
 
 

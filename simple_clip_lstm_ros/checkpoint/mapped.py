@@ -41,8 +41,13 @@ class Stored:
 
         Raises CheckpointError where the file has become shorter; a look into its map would end the process.
         """
-        if not self.shape or not self.nbytes or not self._is_contiguous:
-            yield slice(0, self.shape[0] if self.shape else 1), self.view().clone()
+        if not self.nbytes or not self._is_contiguous:
+            yield slice(0, self.shape[0]), self.view().clone()
+            return
+        if not self.shape:
+            scalar = torch.empty((), dtype=self.dtype)
+            self.file.read_into(scalar, self.offset)
+            yield slice(0, 1), scalar
             return
         row = self.nbytes // self.shape[0]
         rows = min(self.shape[0], max(1, _PIECE // row))
@@ -93,5 +98,9 @@ class MappedFile:
     def read_into(self, tensor: torch.Tensor, offset: int) -> None:
         """Raises CheckpointError where the file ends before it should."""
         values = tensor.view(-1).view(torch.uint8).numpy()
-        if os.preadv(self._file.fileno(), [values.data], offset) != values.nbytes:
+        try:
+            read = os.preadv(self._file.fileno(), [values.data], offset)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error.strerror}") from None
+        if read != values.nbytes:
             raise CheckpointError(f"{self.path} has become shorter while it was read; start again when it is complete")

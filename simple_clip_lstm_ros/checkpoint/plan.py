@@ -12,10 +12,10 @@ import torch
 from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
 from simple_clip_lstm_ros.checkpoint.layers import FEW_LAYERS, count_layers, parse_layers
 from simple_clip_lstm_ros.engine.budget import Need, capacity, fits
-from simple_clip_lstm_ros.engine.memory import Memory, read_memory
+from simple_clip_lstm_ros.engine.memory import Memory, clear_memory, read_memory
 from simple_clip_lstm_ros.engine.precision import Precision, candidates, resolve_device
-from simple_clip_lstm_ros.engine.quantise import require_library
-from simple_clip_lstm_ros.errors import MemoryBudgetError
+from simple_clip_lstm_ros.engine.quantise import what_lacks
+from simple_clip_lstm_ros.errors import DeviceError, MemoryBudgetError
 from simple_clip_lstm_ros.policy.inputs import Texts, find_processors
 
 
@@ -58,9 +58,9 @@ class Survey:
             wider[option.name] = need
         else:
             raise MemoryBudgetError(self._refusal(wider))
-        if option.name == "int8":
-            require_library()
         told = "".join(f"; {name} would need {other.peak / 1e9:.1f} GB" for name, other in wider.items())
+        if option.name == "int8" and (lacking := what_lacks()):
+            raise DeviceError(f"{lacking}{told}")
         why = f"{option.name} on {self.device}{told}"
         return Plan(self.blueprint, self.device, option, self.texts, need, self.limit, why)
 
@@ -82,13 +82,13 @@ class Survey:
 
     def _narrower(self, tried: Container[str]) -> Iterator[tuple[str, Need]]:
         """What else could be asked for: the other precisions, then the few layers that a cut model is left with."""
-        options = self.options()
+        options = [option for option in self.options() if option.name != "int8" or not what_lacks()]
         for option in options:
             if option.name not in tried:
                 yield f"precision {option.name}", self.need(option)
         counts = count_layers(self.blueprint.description.tensors)
         few = {tower: kept for tower, kept in FEW_LAYERS.items() if counts[tower] > kept}
-        if few:
+        if few and options:
             words = ",".join(f"{tower}={kept}" for tower, kept in few.items())
             need = self.need(options[-1], self.blueprint.with_layers(parse_layers(few)))
             yield f"precision {options[-1].name} with layers {words} (a cut model, its actions differ)", need
@@ -105,6 +105,7 @@ def survey(
     target = resolve_device(device)
     blueprint = open_blueprint(path, overrides)
     texts = Texts(find_processors(Path(path), processors), blueprint.config, target)
-    # Now that libraries and tokenizers are there, which the need counts as the runtime.
+    # Now that libraries and tokenizers are there, which the need counts as the runtime; without what they left behind.
+    clear_memory()
     memory = read_memory(target)
     return Survey(blueprint, target, texts, memory, capacity(memory, memory_budget_gb))

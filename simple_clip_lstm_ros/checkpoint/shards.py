@@ -108,4 +108,3 @@ class Writer(AbstractContextManager["Writer"]):
         with self._stack:
             for file in {id(file): file for file, _ in self._places.values()}.values():
                 file.flush()
-                os.fsync(file.fileno())

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from simple_clip_lstm_ros.cli.camera import Camera, open_camera
 from simple_clip_lstm_ros.cli.infer import action_line, read_frames
 from simple_clip_lstm_ros.cli.memory_table import memory_table
-from simple_clip_lstm_ros.cli.options import log_console, tables
+from simple_clip_lstm_ros.cli.options import steps_progress, tables
 from simple_clip_lstm_ros.engine.memory import clear_memory, freed, read_memory
 from simple_clip_lstm_ros.errors import InputError, SimpleClipLstmError, first_line, printable
 from simple_clip_lstm_ros.policy.photographs import crops
@@ -97,7 +96,7 @@ class Session:
         policy = self.policy.fork()
         text = self.instruction or _BENCHMARK_TEXT
         latencies = []
-        with _progress() as progress:
+        with steps_progress() as progress:
             task = progress.add_task("benchmark", total=_WARM_UP + steps)
             for frame in crops(_WARM_UP + steps):
                 latencies.append(policy.step(frame, text).latency)
@@ -212,13 +211,6 @@ COMMANDS = {
 def describe(policy: Policy) -> str:
     parameters = sum(parameter.numel() for parameter in policy.model.parameters())
     return f"{parameters:,} parameters, {policy.precision} on {policy.device}"
-
-
-def _progress() -> Progress:
-    """On stderr, and rarely drawn: it shall not be part of what is measured."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = log_console.is_terminal
-    return Progress(*columns, console=log_console, transient=True, refresh_per_second=2, disable=not shown)
 
 
 def _count(text: str) -> int:

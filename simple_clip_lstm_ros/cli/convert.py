@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress
 
-from simple_clip_lstm_ros.cli.options import add_config_options, bytes_progress, overrides
+from simple_clip_lstm_ros.cli.options import (
+    add_config_options,
+    add_json_option,
+    bytes_progress,
+    overrides,
+    print_json,
+    steps_progress,
+)
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.engine.difference import Trace
@@ -31,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size", metavar="SIZE", type=_bytes, default="5GB", help="most bytes in a file; default: %(default)s"
     )
     add_config_options(parser)
+    add_json_option(parser)
     parser.add_argument(
         "--verify",
         metavar="FRAMES",
@@ -55,10 +65,14 @@ def run(args: argparse.Namespace) -> None:
             shard_bytes=args.shard_size,
             report=_Report(progress),
         )
-    size = sum(file.stat().st_size for file in args.destination.rglob("*"))
-    print(f"{args.destination}: {size / 1e9:.3f} GB", flush=True)
+    size = sum(file.stat().st_size for file in args.destination.rglob("*") if file.is_file())
+    told: dict[str, Any] = {"bundle": str(args.destination), "bytes": size}
+    if not args.json:
+        print(f"{args.destination}: {size / 1e9:.3f} GB", flush=True)
     if args.verify:
-        _verify(args, settings)
+        told |= {"frames": args.verify} | _verify(args, settings)
+    if args.json:
+        print_json(told)
 
 
 class _Report:
@@ -74,26 +88,38 @@ class _Report:
         self._progress.update(self._tasks[what], completed=done)
 
 
-def _verify(args: argparse.Namespace, settings: dict[str, Any]) -> None:
+def _verify(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     from simple_clip_lstm_ros.engine.difference import difference
 
-    reference = _trace(args.source, args, settings)
-    found = difference(reference, _trace(args.destination, args, {}))
-    print(f"over {args.verify} photographs, the hidden state carried, against {args.source}:")
-    for name, error in found.features.items():
-        print(f"  feature {name}: {error:.2%}")
-    for axis, error in found.actions.items():
-        print(f"  action {axis}: RMS error {error:.2%} of its standard deviation")
-    print(f"  largest difference of an action: {found.largest:.2e}")
+    ours, reference = _trace(args.source, args, settings, "fp32")
+    theirs, other = _trace(args.destination, args, {}, "")
+    found = difference(reference, other)
+    if not args.json:
+        ways = f"the bundle in {theirs} against the source in {ours}"
+        print(f"over {args.verify} photographs, the hidden state carried, {ways}:")
+        for name, error in found.features.items():
+            print(f"  feature {name}: {error:.2%}")
+        for axis, error in found.actions.items():
+            told = f"RMS error {error:.2%} of its standard deviation" if isfinite(error) else "constant in the source"
+            print(f"  action {axis}: {told}")
+        print(f"  largest difference of an action: {found.largest:.2e}")
+    return {"source precision": ours, "bundle precision": theirs, **asdict(found)}
 
 
-def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any]) -> Trace:
-    from simple_clip_lstm_ros.checkpoint.load import load_policy
+def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any], precision: str) -> tuple[str, Trace]:
+    """At the precision named or, with "", at its own; float16 as float32 on a CPU, which keeps its values."""
+    from simple_clip_lstm_ros.checkpoint.load import load
+    from simple_clip_lstm_ros.checkpoint.plan import survey
     from simple_clip_lstm_ros.engine.difference import trace
     from simple_clip_lstm_ros.policy.photographs import crops
 
-    policy = load_policy(path, processors=args.processors if path == args.source else None, config=settings)
-    return trace(policy, crops(args.verify))
+    surveyed = survey(path, args.processors if path == args.source else None, "auto", settings, 0.0)
+    stored = surveyed.blueprint.description.precision
+    own = "fp32" if stored == "fp16" and surveyed.device.type == "cpu" else stored
+    policy = load(surveyed.choose(own if stored == "int8" or not precision else precision))
+    with steps_progress() as progress:
+        task = progress.add_task(f"stepping {path.name}", total=args.verify)
+        return policy.precision, trace(policy, crops(args.verify), stepped=lambda: progress.advance(task))
 
 
 def _bytes(text: str) -> int:

@@ -107,6 +107,8 @@ def _remaining_frames(capture: cv2.VideoCapture, name: str) -> Iterator[tuple[st
     """From the frame that was grabbed last to the end."""
     grabbed, index = True, 0
     while grabbed:
-        _, frame = capture.retrieve()
+        read, frame = capture.retrieve()
+        if not read:
+            raise InputError(f"{name}#{index} cannot be decoded")
         yield f"{name}#{index}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         grabbed, index = capture.grab(), index + 1

@@ -6,9 +6,18 @@ Nothing is loaded: the need follows from names, shapes and dtypes.
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
+from typing import Any
 
 from simple_clip_lstm_ros.cli.memory_table import memory_table, need_table
-from simple_clip_lstm_ros.cli.options import add_config_options, add_device_options, overrides, tables
+from simple_clip_lstm_ros.cli.options import (
+    add_config_options,
+    add_device_options,
+    add_json_option,
+    overrides,
+    print_json,
+    tables,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +25,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pid", type=int, help="of a running process, as a node's; default: this one")
     add_device_options(parser)
     add_config_options(parser)
+    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.engine.memory import read_memory
     from simple_clip_lstm_ros.engine.precision import resolve_device
 
-    device = resolve_device(args.device)
-    console = tables()
-    console.print(memory_table(read_memory(device, args.pid)))
+    memory = read_memory(resolve_device(args.device), args.pid)
+    document: dict[str, Any] = asdict(memory)
+    if not args.json:
+        tables().print(memory_table(memory))
     if args.checkpoint:
         from simple_clip_lstm_ros.checkpoint.plan import survey
 
         found = survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
-        console.print()
-        console.print(need_table({option.name: found.need(option) for option in found.options()}, found.limit))
+        needs = {option.name: found.need(option) for option in found.options()}
+        document |= {"limit": found.limit, "needs": {name: asdict(need) for name, need in needs.items()}}
+        if not args.json:
+            tables().print("")
+            tables().print(need_table(needs, found.limit))
+    if args.json:
+        print_json(document)

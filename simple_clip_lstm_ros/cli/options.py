@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
 from simple_clip_lstm_ros.cli.memory_table import need_table
+from simple_clip_lstm_ros.plain import finite
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.policy.policy import Policy
@@ -74,15 +82,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 def print_json(document: Any) -> None:
     """One document on stdout, with null for the numbers that JSON has no word for."""
-    print(json.dumps(_finite(document), indent=2, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(finite(document), indent=2, allow_nan=False))
 
 
 def tables() -> Console:
@@ -104,6 +104,13 @@ def load_with_progress(args: argparse.Namespace) -> Policy:
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)
         return load(planned, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def steps_progress() -> Progress:
+    """A bar of frames on stderr, silent where that is no terminal; rarely drawn, to be no part of what is measured."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    shown = log_console.is_terminal
+    return Progress(*columns, console=log_console, transient=True, refresh_per_second=2, disable=not shown)
 
 
 def bytes_progress() -> AbstractContextManager[Progress]:

@@ -61,6 +61,8 @@ def _load(args: argparse.Namespace) -> Session:
 
 
 def _in_pipe(session: Session) -> None:
+    if sys.stdin is None:
+        raise SimpleClipLstmError("stdin is closed: a session takes its commands from a terminal or a pipe")
     # A path may hold bytes that are no text.
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     worked = []

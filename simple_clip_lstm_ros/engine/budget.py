@@ -1,7 +1,8 @@
 """What a model will need before a byte of it is read, and whether that is there.
 
 The need is what the machine must hold at once: anonymous memory, the pages of mapped weights that a step touches, and
-the memory of the GPU. It is computed from names, shapes and dtypes; the constants were measured (docs/benchmarks.md).
+the memory of the GPU. It is computed from names, shapes and dtypes; the constants were measured on a CPU
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def predict(config: PolicyConfig, weights: Weights, dtype: torch.dtype, device: 
 
 
 def capacity(memory: Memory, budget_gb: float) -> int:
-    """Bytes that this process may take in all: the budget, or what machine and container leave it if that is 0.
+    """Bytes that this process may take in all: what machine and container leave it, and no more than a budget.
 
     Raises ConfigError for a budget that is no amount of memory, or more than there is.
     """
@@ -93,10 +94,9 @@ def capacity(memory: Memory, budget_gb: float) -> int:
     limit = min(memory.total, memory.cgroup.limit if memory.cgroup else memory.total)
     if budget_gb * 1e9 > limit:
         raise ConfigError(f"memory_budget_gb {budget_gb:g} is more than there is here: {limit / 1e9:.1f} GB")
-    if budget_gb:
-        return int(budget_gb * 1e9)
     available = min(memory.available, memory.cgroup.available if memory.cgroup else memory.available)
-    return memory.process.anonymous + available
+    there_is = memory.process.anonymous + available
+    return min(int(budget_gb * 1e9), there_is) if budget_gb else there_is
 
 
 def fits(need: Need, memory: Memory, limit: int) -> bool:

@@ -26,7 +26,8 @@ class Trace:
 class Difference:
     """`features`: mean over the frames of |other - reference| / |reference|, by name.
 
-    `actions`, by axis: RMS error / standard deviation of the reference's action over the frames. `largest` is the
+    `actions`, by axis: RMS error / standard deviation of the reference's action over the frames (NaN where that
+    is constant). `largest` is the
     largest difference of an action, in its unit.
     """
 
@@ -57,8 +58,8 @@ def difference(reference: Trace, other: Trace) -> Difference:
     if reference.features.keys() != other.features.keys() or reference.axes != other.axes:
         raise InputError("the two policies have other features or action axes: they cannot be compared")
     error = other.actions - reference.actions
-    spread = np.maximum(reference.actions.std(axis=0), np.finfo(float).tiny)
-    relative = np.sqrt((error**2).mean(axis=0)) / spread
+    spread = reference.actions.std(axis=0)
+    relative = np.where(spread > 0.0, np.sqrt((error**2).mean(axis=0)) / np.maximum(spread, 1e-300), np.nan)
     features = {
         name: float(np.mean(np.linalg.norm(other.features[name] - true, axis=1) / np.linalg.norm(true, axis=1)))
         for name, true in reference.features.items()

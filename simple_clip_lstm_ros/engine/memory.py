@@ -67,21 +67,24 @@ class Memory:
 
 
 def read_memory(device: torch.device | None = None, pid: int | None = None) -> Memory:
-    """Of the process (this one, unless `pid` names another) and the machine; of the GPU if `device` is one.
+    """Of this process, its container and GPU (if `device` is one), or of the process `pid` alone; and of the machine.
 
     Raises DeviceError for a process that is not there.
     """
-    gpu = device if device is not None and device.type == "cuda" else None
-    if gpu is not None:
+    gpu = None
+    if device is not None and device.type == "cuda" and pid is None:
+        # By number: torch 2.3 takes no device without one.
+        gpu = torch.cuda.current_device() if device.index is None else device.index
         torch.cuda.mem_get_info(gpu)  # makes the context, so that what it takes counts as taken
     machine = psutil.virtual_memory()
     cuda = _read_cuda(gpu, machine) if gpu is not None else None
-    return Memory(read_process(pid), machine.total, machine.available, read_cgroup(), cuda)
+    group = read_cgroup() if pid is None else None
+    return Memory(read_process(pid), machine.total, machine.available, group, cuda)
 
 
 def read_process(pid: int | None = None) -> ProcessMemory:
     try:
-        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+        lines = Path(f"/proc/{'self' if pid is None else pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         raise DeviceError(f"there is no process {pid}") from None
     kilobytes = {words[0]: int(words[1]) for words in map(str.split, lines) if words[-1:] == ["kB"]}
@@ -90,7 +93,7 @@ def read_process(pid: int | None = None) -> ProcessMemory:
     return ProcessMemory(*(kilobytes[name] * 1024 for name in ("VmRSS:", "RssAnon:", "VmHWM:")))
 
 
-def _read_cuda(device: torch.device, machine: psutil._common.svmem) -> CudaMemory:
+def _read_cuda(device: int, machine: psutil._common.svmem) -> CudaMemory:
     properties = torch.cuda.get_device_properties(device)
     shared = bool(properties.is_integrated)
     free, total = (machine.available, machine.total) if shared else torch.cuda.mem_get_info(device)

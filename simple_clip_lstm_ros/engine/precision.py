@@ -57,8 +57,11 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> Precision:
     """The precision of this `name` (not `auto`). Raises DeviceError for one that the device cannot do."""
     if name == "fp16" and device.type == "cpu":
-        raise DeviceError("precision fp16 is emulated on a CPU and slower than fp32 by far; use fp32 or bf16")
-    return Precision(name, _half(device) if name == "int8" else _DTYPES[name])
+        raise DeviceError(
+            "precision fp16 is not for a CPU, where it is mostly emulated and slower than fp32 by far; use fp32 or bf16"
+        )
+    # Never float16 at int8: products are scaled after the multiplication, and would overflow before.
+    return Precision(name, _DTYPES.get(name, torch.bfloat16))
 
 
 def storage_precision(name: str, stored: str) -> Precision:
@@ -72,17 +75,21 @@ def storage_precision(name: str, stored: str) -> Precision:
 def candidates(name: str, device: torch.device, stored: str) -> list[Precision]:
     """What `name` allows for weights `stored` at a precision, best first: of `auto` the first that fits is taken.
 
-    On a CPU best is float32, on CUDA bfloat16 where it has it, else float16; never wider than what is stored, which
+    On a CPU best is float32, on CUDA bfloat16 where it has it, else float16; not wider than what is stored where that
     would take memory and give no accuracy. Raises ConfigError for an unknown precision or one that int8 weights cannot
     give any more.
     """
     _check(name, stored)
     if name != "auto":
         return [resolve_precision(name, device)]
-    half = next(name for name, dtype in _DTYPES.items() if dtype == _half(device))
-    names = [half, "int8"] if device.type == "cuda" else ["fp32", half, "int8"]
-    narrow = {"fp32": names, "int8": ["int8"]}.get(stored, [name for name in names if name != "fp32"])
-    return [resolve_precision(name, device) for name in narrow]
+    if stored == "int8":
+        names = ["int8"]
+    elif device.type == "cuda":
+        names = [stored if stored != "fp32" else _half(device), "int8"]
+    else:
+        # float16 is kept by float32 alone.
+        names = ["bf16", "int8"] if stored == "bf16" else ["fp32", "bf16", "int8"]
+    return [resolve_precision(name, device) for name in names]
 
 
 def _check(name: str, stored: str) -> None:
@@ -102,6 +109,6 @@ def stored_precision(dtype: torch.dtype, *, quantised: bool) -> str:
     return names[dtype]
 
 
-def _half(device: torch.device) -> torch.dtype:
-    has_bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if has_bf16 else torch.float16
+def _half(device: torch.device) -> str:
+    # From Ampere on; before, PyTorch says that bfloat16 is supported and emulates it.
+    return "bf16" if torch.cuda.get_device_properties(device).major >= 8 else "fp16"

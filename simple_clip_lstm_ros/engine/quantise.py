@@ -1,8 +1,8 @@
 """int8 weights that stay int8 in memory, by torchao.
 
 The scheme is weight-only, symmetric, one float32 scale for each output row; a layer's weight is widened for the moment
-of its multiplication. docs/benchmarks.md has the measurements that chose it: activations in int8 as well lose more
-accuracy, finer scales lose a little less and take three times as long. Speed may choose another.
+of its multiplication. docs/benchmarks.md has the measurements that chose it: activations in int8 as well lose more of
+the features, finer scales lose a little less and take three times as long. Speed may choose another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib.util
 import torch
 from torch import Tensor, nn
 
-from simple_clip_lstm_ros.errors import DeviceError, first_line
+from simple_clip_lstm_ros.errors import first_line
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 SCALE_DTYPE = torch.float32
@@ -30,16 +30,16 @@ def linear_weights(model: SimpleCLIPLSTM) -> frozenset[str]:
     )
 
 
-def require_library() -> None:
-    """Raises DeviceError where int8 cannot be had."""
+def what_lacks() -> str:
+    """Why int8 cannot be had here, and what to do; empty where it can."""
     if importlib.util.find_spec("torchao") is None:
-        raise DeviceError("precision int8 needs torchao: pip install torchao")
+        return "precision int8 needs torchao: pip install torchao"
     try:
         from torchao.quantization import Int8Tensor  # noqa: F401
     except Exception as error:  # of another torch it misses a name: an ImportError, an AttributeError, ...
-        raise DeviceError(
-            f"precision int8 needs torchao 0.16 or newer that fits torch {torch.__version__}: {first_line(error)}"
-        ) from None
+        fitting = f"precision int8 needs torchao 0.16 or newer that fits torch {torch.__version__}"
+        return f"{fitting}: {first_line(error)}"
+    return ""
 
 
 def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:

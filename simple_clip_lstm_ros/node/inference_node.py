@@ -189,8 +189,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def _publish_diagnostics(self) -> None:
         driver, decision = self._driver, self._decision
-        memory = read_memory(driver.policy.device if driver else None)
-        values: dict[str, object] = {f"{a} {b} (MB)": size // 1_000_000 for a, b, size in memory.figures()}
+        values = _memory_values(driver)
         hardware, doubts = "", False
         if driver is not None:
             config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
@@ -211,6 +210,14 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._diagnostics.publish(
             to_diagnostics(name, hardware, decision.reason, str(decision), values, now, doubts=doubts)
         )
+
+
+def _memory_values(driver: Driver | None) -> dict[str, object]:
+    try:
+        memory = read_memory(driver.policy.device if driver else None)
+    except Exception as error:  # a GPU that has failed answers nothing more, and that is to be told
+        return {"memory": first_line(error)}
+    return {f"{owner} {kind} (MB)": size // 1_000_000 for owner, kind, size in memory.figures()}
 
 
 def main() -> NoReturn:

@@ -60,9 +60,7 @@ def test_fp16_is_for_a_gpu_and_can_be_written_and_widened_without_one(
     encoders = ("kosmos_model.", "clip_model.")
     rounded = {name: t.half().float() if name.startswith(encoders) else t for name, t in state.items()}
     np.testing.assert_array_equal(act(load_policy(bundles["fp16"], precision="fp32")), act(load_policy(save(rounded))))
-    automatic = load_policy(bundles["fp16"])
-    assert automatic.precision == "bf16"
-    assert np.isfinite(act(automatic)).all()
+    assert load_policy(bundles["fp16"]).precision == "fp32", "bfloat16 would round float16"
 
 
 @pytest.mark.parametrize("precision", DTYPES)

@@ -86,12 +86,14 @@ def test_weights_stored_in_half_precision_act_as_their_values_say(
     np.testing.assert_array_equal(act(of_half), act(of_float))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_auto_is_never_wider_than_what_is_stored(state: State, save: Save, act: Act, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "keeps"), [(torch.float16, "fp32"), (torch.bfloat16, "bf16")], ids=str)
+def test_auto_keeps_what_is_stored_and_is_no_wider(
+    state: State, save: Save, act: Act, dtype: torch.dtype, keeps: str
+) -> None:
     half = save({name: tensor.to(dtype) for name, tensor in state.items()})
     policy = load_policy(half)
-    assert policy.precision == "bf16"
-    np.testing.assert_array_equal(act(policy), act(load_policy(half, precision="bf16")))
+    assert policy.precision == keeps
+    np.testing.assert_array_equal(act(policy), act(load_policy(half, precision=keeps)))
 
 
 def test_actions_differ_from_frame_to_frame(expected: np.ndarray) -> None:

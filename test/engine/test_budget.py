@@ -64,9 +64,13 @@ def test_without_a_budget_the_container_decides_where_it_leaves_less():
     assert capacity(look(group=CgroupMemory(15 * GB, 1 * GB)), 0.0) == GB // 2 + 9 * GB
 
 
-@pytest.mark.parametrize("budget", [0.001, 1, 3.5, 16.0])
+@pytest.mark.parametrize("budget", [0.001, 1, 3.5, 9.0])
 def test_a_budget_is_that_many_gigabytes(budget):
     assert capacity(look(), budget) == pytest.approx(budget * GB)
+
+
+def test_a_budget_adds_nothing_to_what_there_is():
+    assert capacity(look(), 16.0) == capacity(look(), 0.0) < 16 * GB
 
 
 @pytest.mark.parametrize("budget", [math.nan, math.inf, -math.inf, -1.0, -1e-9])
@@ -85,7 +89,7 @@ def test_a_budget_beyond_the_container_is_refused_with_what_there_is():
     limited = look(group=CgroupMemory(4 * GB, GB))
     with pytest.raises(ConfigError, match=r"^memory_budget_gb 5 is more than there is here: 4\.0 GB$"):
         capacity(limited, 5.0)
-    assert capacity(limited, 4.0) == 4 * GB
+    assert capacity(limited, 3.0) == 3 * GB
 
 
 # Whether it suffices.

@@ -72,12 +72,9 @@ def test_a_byte_less_than_it_needs_is_too_little(found, peaks):
 
 
 def test_where_only_int8_fits_and_cannot_be_had_it_says_how_to_get_it(given, monkeypatch):
-    def lacking() -> None:
-        raise DeviceError("precision int8 needs torchao: pip install torchao")
-
-    monkeypatch.setattr(plan, "require_library", lacking)
+    monkeypatch.setattr(plan, "what_lacks", lambda: "precision int8 needs torchao: pip install torchao")
     assert given("bf16").choose("auto").precision.name == "bf16", "it is not asked for before it is needed"
-    with pytest.raises(DeviceError, match="pip install torchao"):
+    with pytest.raises(DeviceError, match=r"pip install torchao; fp32 would need .* GB; bf16 would need .* GB$"):
         given("int8").choose("auto")
 
 
@@ -148,7 +145,7 @@ def test_auto_that_finds_nothing_names_each_that_was_tried(given, peaks):
 @pytest.fixture
 def on_gpu(found, monkeypatch):
     """The survey of a machine with a GPU of its own that has this much free."""
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=8))
 
     def pretend(free: int) -> Survey:
         gpu = CudaMemory("RTX", 8_000_000_000, free, 0, 0, shared=False)

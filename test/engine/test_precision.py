@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -24,7 +26,8 @@ def gpus(monkeypatch):
     def pretend(count: int, bf16: bool = True) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+        generation = SimpleNamespace(major=8 if bf16 else 7)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: generation)
 
     return pretend
 
@@ -78,9 +81,13 @@ def test_auto_prefers_float32_on_a_cpu_and_half_on_cuda(gpus):
 def test_auto_is_never_wider_than_what_is_stored(gpus):
     gpus(1)
     assert names(candidates("auto", CPU, "bf16")) == ["bf16", "int8"]
-    assert names(candidates("auto", CPU, "fp16")) == ["bf16", "int8"]
+    assert names(candidates("auto", CUDA, "fp16")) == ["fp16", "int8"]
     assert names(candidates("auto", CUDA, "bf16")) == ["bf16", "int8"]
     assert names(candidates("auto", CPU, "int8")) == names(candidates("auto", CUDA, "int8")) == ["int8"]
+
+
+def test_float16_is_widened_on_a_cpu_since_bfloat16_would_round_it():
+    assert names(candidates("auto", CPU, "fp16")) == ["fp32", "bf16", "int8"]
 
 
 @pytest.mark.parametrize(
@@ -93,11 +100,10 @@ def test_a_named_precision_is_that_alone_and_its_dtype(name, dtype):
         assert candidates(name, CPU, "bf16") == [Precision(name, dtype)]
 
 
-def test_int8_computes_in_the_half_precision_of_the_device(gpus):
-    gpus(1)
+@pytest.mark.parametrize("bf16", [True, False])
+def test_int8_computes_in_bfloat16_whose_range_unscaled_products_need(gpus, bf16):
+    gpus(1, bf16=bf16)
     assert candidates("int8", CPU, "fp32") == candidates("int8", CUDA, "int8") == [Precision("int8", torch.bfloat16)]
-    gpus(1, bf16=False)
-    assert candidates("int8", CUDA, "int8") == [Precision("int8", torch.float16)]
 
 
 def test_int8_is_for_linear_layers_of_the_encoders_only():

@@ -256,7 +256,9 @@ def test_window_history_runs_the_last_fused_features_from_zero_each_time(
 def test_bfloat16_features_are_close_and_the_head_stays_in_float32(tiny, policy, frames, monkeypatch):
     exact = watched(policy, frames, monkeypatch)
     half = load_policy(tiny, precision="bf16")
-    assert {tensor.dtype for tensor in half.model.kosmos_model.parameters()} == {torch.bfloat16}
+    # The table of words stays in the file as it is; what it gives is cast.
+    encoder = half.model.kosmos_model.named_parameters()
+    assert {tensor.dtype for name, tensor in encoder if "embed_tokens" not in name} == {torch.bfloat16}
     for step, rough in zip(exact, watched(half, frames, monkeypatch), strict=True):
         assert rough.fused.dtype == rough.state[0].dtype == torch.float32
         for name, feature in step.features.items():
