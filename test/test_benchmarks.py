@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +37,16 @@ def write_wide(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def rows(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("wide") / "wide.pth"
+    write_wide(path)
+    yield path
+    shutil.rmtree(path.parent)
+
+
+@pytest.fixture(scope="module")
+def rows(tiny: Path, wide: Path) -> dict[str, dict]:
     """The benchmark's rows by name, memory as a share of the file, above what is anonymous with the mapped bundle."""
-    folder = tmp_path_factory.mktemp("wide")
-    wide = folder / "wide.pth"
-    write_wide(wide)
     command = [sys.executable, ROOT / "benchmarks" / "memory.py", wide, "--processors", f"{tiny}.processors"]
     ran = subprocess.run(
         ["timeout", "-s", "KILL", "300", *command, "--json", "--no-limits"],
@@ -54,7 +61,6 @@ def rows(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict
     for row in found.values():
         for kind in ("anonymous", "resident"):
             row[kind] = (row[kind] - base) / size
-    wide.unlink()
     return found
 
 
@@ -80,3 +86,22 @@ def test_what_is_predicted_is_within_15_percent_of_what_is_needed(rows: dict[str
     assert len(measured) == 2 * len(BUNDLES)
     for name, (predicted, need) in measured.items():
         assert abs(predicted - need) <= 0.15 * need, f"{name}: {predicted:.3f} predicted, {need:.3f} needed"
+
+
+def test_where_the_naive_way_is_killed_a_bundle_steps(
+    rows: dict[str, dict], tiny: Path, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a memory cgroup, as in a container: of less than the model twice over the libraries."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from watch import watch
+
+    limit = int(rows["load and step fp32 bundle"]["predicted"] * 1e9 + 0.25 * wide.stat().st_size)
+    child = [sys.executable, ROOT / "benchmarks" / "memory.py", "--child"]
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    try:
+        naive = watch([*child, "naive", wide], limit=limit, environment=environment)
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    assert naive.killed
+    bundle = watch([*child, "load", wide.parent / "wide-fp32"], limit=limit, environment=environment)
+    assert bundle.code == 0 and json.loads(bundle.output)["step"] > 0.0

@@ -15,7 +15,7 @@ import torch
 from simple_clip_lstm_ros.errors import CheckpointError
 
 # Rows are read in pieces of about this size, so that what is being cast never takes much besides its result.
-_PIECE = 2 << 20
+_PIECE = 256 << 10
 
 
 @dataclass(frozen=True)
