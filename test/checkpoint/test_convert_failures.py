@@ -132,14 +132,16 @@ def test_a_callback_that_cancels_leaves_nothing(tiny: Path, tmp_path: Path) -> N
 
 
 _CHILD = """
-import sys, time
+import signal, sys, time
 from simple_clip_lstm_ros.cli import convert
 from simple_clip_lstm_ros.cli.main import main
 def halt(self, what, done, total):
     if what == sys.argv[1]:
         print("halted", flush=True)
-        time.sleep(60)
+        while True:  # one long sleep could begin just after the signal
+            time.sleep(0.05)
 convert._Report.__call__ = halt
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background of a shell ignores it
 sys.exit(main(["convert", *sys.argv[2:]]))
 """
 

@@ -128,7 +128,9 @@ def test_in_a_pipe_an_interrupt_cancels_the_command_and_not_the_session(
         (tmp_path / f"{index:04}.png").symlink_to(photograph)
     command = [*COMMAND, str(tiny), "--instruction", "go home"]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+    # What runs in the background of a shell ignores it, and so do its children.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None}
+    with subprocess.Popen(command, text=True, env=environment, **pipes, **heeding) as process:
         process.stdin.write(f"infer {tmp_path}\n")
         process.stdin.flush()
         # More lines than a pipe holds: the command cannot end before they are read.
