@@ -55,13 +55,16 @@ def watch(command: Sequence[object], *, limit: int = 0, environment: dict[str, s
     """Run to the end, in a cgroup of `limit` bytes if that is not 0. Raises OSError where none can be made."""
     begin = time.monotonic()
     with _group(limit) as enter:
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=enter,
-            env=os.environ | (environment or {}),
-        )
+        try:
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=enter,
+                env=os.environ | (environment or {}),
+            )
+        except subprocess.SubprocessError as error:  # of preexec_fn
+            raise OSError(f"a process cannot enter the group: {error}") from None
         peaks = Peaks(process.pid)
         while process.poll() is None:
             begun = time.monotonic()
