@@ -82,9 +82,6 @@ class MappedFile:
     def __getitem__(self, extent: slice) -> bytes:
         return self._map[extent]
 
-    def __len__(self) -> int:
-        return len(self._map)
-
     def view(
         self, dtype: torch.dtype, offset: int, reach: int, shape: tuple[int, ...], stride: tuple[int, ...]
     ) -> torch.Tensor:

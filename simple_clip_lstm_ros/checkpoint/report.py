@@ -17,7 +17,7 @@ from simple_clip_lstm_ros.policy.config import PolicyConfig, recipe_alternatives
 
 
 def report(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything about a `.pth` that its names and shapes tell. `problem` says why it would not load, if so.
+    """All about a `.pth` or a bundle that its names and shapes tell. `problem` says why it would not load, if so.
 
     Raises CheckpointError only where there is nothing to tell: the file cannot be opened as a checkpoint at all.
     """
