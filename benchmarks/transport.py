@@ -1,0 +1,231 @@
+"""What the middleware does to a camera's images within one machine, by default and with config/fastdds.xml.
+
+    python benchmarks/transport.py
+
+A camera and a listener, each a process of its own, 30 images a second, best effort, depth 1 as the inference node
+subscribes. Prints a Markdown table; latency is from the image's stamp to the callback. Settings in the environment
+(ROS_AUTOMATIC_DISCOVERY_RANGE, ROS_LOCALHOST_ONLY, RMW_IMPLEMENTATION) hold for both processes. --json gives the rows
+as one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from watch import machine
+
+PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"
+RAW = {"raw 640x480": (640, 480), "raw 1280x720": (1280, 720)}
+JPEG = "JPEG 1280x720"
+IMAGES = (*RAW, JPEG)
+
+_RATE = 30.0
+_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_PATIENCE = 20.0  # s, for one to find the other
+_SETTLE = 0.5  # s, in which the first images after the match are not counted, and the last ones arrive
+# The older name up to Jazzy, the newer one since.
+_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+
+@dataclass
+class Row:
+    transport: str
+    image: str
+    megabytes: float
+    sent: int
+    received: int
+    p50: float | None  # ms
+    p99: float | None
+    rate: float  # images a second, as the camera managed
+
+    @property
+    def loss(self) -> float:
+        return 1.0 - self.received / self.sent
+
+    def __str__(self) -> str:
+        latencies = " | ".join("" if ms is None else f"{ms:.1f}" for ms in (self.p50, self.p99))
+        counts = f"{self.rate:.1f} | {self.sent} | {self.received} | {self.loss:.1%}"
+        return f"| {self.transport} | {self.image} | {self.megabytes:.2f} | {counts} | {latencies} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each row")
+    parser.add_argument("--json", action="store_true")
+    # How the script calls itself.
+    parser.add_argument("--child", choices=("camera", "listener"), help=argparse.SUPPRESS)
+    parser.add_argument("--image", choices=IMAGES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return {"camera": _camera, "listener": _listener}[args.child](args)
+    rows = []
+    if not args.json:
+        print("| transport | image | MB | images/s | sent | received | lost | p50 ms | p99 ms |")
+        print("|---|---|---|---|---|---|---|---|---|")
+    for profile in (None, PROFILE):
+        for image in IMAGES:
+            rows.append(measure(image, profile, args.seconds))
+            if not args.json:
+                print(rows[-1], flush=True)
+    if args.json:
+        print(json.dumps([asdict(row) | {"loss": row.loss} for row in rows], indent=2))
+    else:
+        print(f"\n{_where()}")
+
+
+def measure(
+    image: str,
+    profile: Path | None,
+    seconds: float,
+    *,
+    domain: int | None = None,
+    environment: dict[str, str] | None = None,
+) -> Row:
+    """One row, both processes with that profile. Raises RuntimeError where the two do not find each other."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
+    domain = random.randint(1, 101) if domain is None else domain
+    own = {"ROS_DOMAIN_ID": str(domain)} | {name: str(profile) for name in _VARIABLES if profile}
+    command = [sys.executable, __file__, "--image", image, "--seconds", str(seconds)]
+    children = []
+    try:
+        for kind in ("listener", "camera"):
+            children.append(
+                subprocess.Popen(
+                    [*command, "--child", kind],
+                    env=inherited | own | (environment or {}),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        listener, camera = children
+        told = camera.communicate(timeout=seconds + 2 * _PATIENCE)[0]
+        heard = listener.communicate(timeout=_PATIENCE)[0]  # closes its stdin, upon which it tells
+    finally:
+        for child in children:
+            child.kill()
+    if camera.returncode or listener.returncode:
+        raise RuntimeError(f"no images: exit codes {camera.returncode} (camera) and {listener.returncode} (listener)")
+    sent, latencies = _result(told), _result(heard)
+    counted = [ms for number, ms in latencies if number >= sent["first"]]
+    return Row(
+        transport="with the profile" if profile else "default",
+        image=image,
+        megabytes=sent["bytes"] / 1e6,
+        sent=sent["count"],
+        received=len(counted),
+        p50=statistics.median(counted) if counted else None,
+        p99=sorted(counted)[int(0.99 * (len(counted) - 1))] if counted else None,
+        rate=sent["rate"],
+    )
+
+
+def _result(output: str) -> Any:
+    """The last line; Fast DDS writes its complaints to stdout as well."""
+    *complaints, result = output.splitlines()
+    print(*complaints, sep="\n", end="\n" if complaints else "", file=sys.stderr)
+    return json.loads(result)
+
+
+def _where() -> str:
+    hardware, *_, date = machine().split("; ")
+    wheels = {"Fast DDS": "ros-fastrtps", "rmw_fastrtps": "ros-rmw-fastrtps-cpp", "rclpy": "ros-rclpy"}
+    versions = ", ".join(f"{name} {_version(package)}" for name, package in wheels.items())
+    limit = Path("/proc/sys/net/core/rmem_max").read_text().strip()
+    return (
+        f"{hardware}; Linux {platform.release()}, rmem_max {limit}; {versions}, "
+        f"Python {platform.python_version()}; {date}"
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # of a distribution, not of a wheel
+        return "of the system"
+
+
+# What the children do.
+
+
+def _camera(args: argparse.Namespace) -> None:
+    rclpy.init()
+    node = rclpy.create_node("camera")
+    message = _jpeg() if args.image == JPEG else _raw(*RAW[args.image])
+    publisher = node.create_publisher(type(message), "image_raw", _QOS)
+    deadline = time.monotonic() + _PATIENCE
+    while not publisher.get_subscription_count():
+        if time.monotonic() > deadline:
+            sys.exit("nobody listens")
+        time.sleep(0.02)
+    warmup = int(_SETTLE * _RATE)
+    total = warmup + int(args.seconds * _RATE)
+    begin = time.monotonic()
+    for number in range(total):
+        time.sleep(max(0.0, begin + number / _RATE - time.monotonic()))
+        message.header.frame_id = str(number)
+        message.header.stamp = node.get_clock().now().to_msg()
+        seconds = time.monotonic() - begin
+        publisher.publish(message)
+    time.sleep(_SETTLE)
+    count = total - warmup
+    print(json.dumps({"first": warmup, "count": count, "bytes": len(message.data), "rate": (total - 1) / seconds}))
+    rclpy.shutdown()
+
+
+def _raw(width: int, height: int) -> Image:
+    message = Image(width=width, height=height, encoding="rgb8", step=width * 3)
+    message.data = array.array("B", bytes(width * height * 3))
+    return message
+
+
+def _jpeg() -> CompressedImage:
+    import cv2
+
+    from simple_clip_lstm_ros.policy.photographs import crops
+
+    (photograph,) = crops(1, size=(270, 480))
+    _, encoded = cv2.imencode(".jpg", cv2.resize(photograph, (1280, 720), interpolation=cv2.INTER_CUBIC))
+    message = CompressedImage(format="jpeg")
+    message.data = array.array("B", encoded.tobytes())
+    return message
+
+
+def _listener(args: argparse.Namespace) -> None:
+    """The callback does next to nothing: what is lost is lost on the way."""
+    rclpy.init()
+    node = rclpy.create_node("listener")
+    heard: list[tuple[str, int, Any]] = []
+
+    def on_image(image: Image | CompressedImage) -> None:
+        heard.append((image.header.frame_id, time.time_ns(), image.header.stamp))
+
+    node.create_subscription(CompressedImage if args.image == JPEG else Image, "image_raw", on_image, _QOS)
+    over = threading.Event()
+    threading.Thread(target=lambda: sys.stdin.read() or over.set(), daemon=True).start()
+    while not over.is_set():
+        rclpy.spin_once(node, timeout_sec=0.1)
+    latencies = [(int(name), (at - stamp.sec * 10**9 - stamp.nanosec) / 1e6) for name, at, stamp in heard]
+    print(json.dumps(latencies))
+    rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    main()
