@@ -150,6 +150,12 @@ def jpeg_of(width, height):
     return JPEG[:size] + struct.pack(">HH", height, width) + JPEG[size + 4 :]
 
 
+def tables_before(jpeg):
+    """The frame header behind Huffman tables."""
+    header, tables, scan = (jpeg.index(mark) for mark in (b"\xff\xc0", b"\xff\xc4", b"\xff\xda"))
+    return jpeg[:header] + jpeg[tables:scan] + jpeg[header:]
+
+
 @pytest.mark.parametrize(
     ("data", "size"),
     [
@@ -158,6 +164,7 @@ def jpeg_of(width, height):
         (png_of(30_000, 30_000), "30000 x 30000"),
         (jpeg_of(65_500, 65_500), "65500 x 65500"),
         (jpeg_of(30_000, 30_000), "30000 x 30000"),
+        (tables_before(jpeg_of(30_000, 30_000)), "30000 x 30000"),
         (jpeg_of(30_000, 0), "30000 x 0"),
         (png_of(0, 5), "0 x 5"),
         (JPEG[:2] + b"\xff" * 3_000_000 + JPEG[2:], "0 x 0"),
