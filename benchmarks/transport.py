@@ -32,21 +32,23 @@ from sensor_msgs.msg import CompressedImage, Image
 from watch import machine
 
 PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"
+# The first is read up to Jazzy, the second by newer ROS.
+VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 RAW = {"raw 640x480": (640, 480), "raw 1280x720": (1280, 720)}
 JPEG = "JPEG 1280x720"
 IMAGES = (*RAW, JPEG)
+# Where the profile is: of the camera, of the listener.
+PROFILES = {"nowhere": (None, None), "listener": (None, PROFILE), "camera": (PROFILE, None), "both": (PROFILE, PROFILE)}
 
 _RATE = 30.0
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _PATIENCE = 20.0  # s, for one to find the other
 _SETTLE = 0.5  # s, in which the first images after the match are not counted, and the last ones arrive
-# The older name up to Jazzy, the newer one since.
-_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
 @dataclass
 class Row:
-    transport: str
+    profile: str
     image: str
     megabytes: float
     sent: int
@@ -62,7 +64,7 @@ class Row:
     def __str__(self) -> str:
         latencies = " | ".join("" if ms is None else f"{ms:.1f}" for ms in (self.p50, self.p99))
         counts = f"{self.rate:.1f} | {self.sent} | {self.received} | {self.loss:.1%}"
-        return f"| {self.transport} | {self.image} | {self.megabytes:.2f} | {counts} | {latencies} |"
+        return f"| {self.profile} | {self.image} | {self.megabytes:.2f} | {counts} | {latencies} |"
 
 
 def main() -> None:
@@ -77,11 +79,11 @@ def main() -> None:
         return {"camera": _camera, "listener": _listener}[args.child](args)
     rows = []
     if not args.json:
-        print("| transport | image | MB | images/s | sent | received | lost | p50 ms | p99 ms |")
+        print("| profile loaded by | image | MB | images/s | sent | received | lost | p50 ms | p99 ms |")
         print("|---|---|---|---|---|---|---|---|---|")
-    for profile in (None, PROFILE):
+    for where, (camera, listener) in PROFILES.items():
         for image in IMAGES:
-            rows.append(measure(image, profile, args.seconds))
+            rows.append(measure(image, args.seconds, camera, listener, name=where))
             if not args.json:
                 print(rows[-1], flush=True)
     if args.json:
@@ -92,24 +94,24 @@ def main() -> None:
 
 def measure(
     image: str,
-    profile: Path | None,
     seconds: float,
+    camera_profile: Path | None,
+    listener_profile: Path | None,
     *,
+    name: str = "",
     domain: int | None = None,
-    environment: dict[str, str] | None = None,
 ) -> Row:
-    """One row, both processes with that profile. Raises RuntimeError where the two do not find each other."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
-    domain = random.randint(1, 101) if domain is None else domain
-    own = {"ROS_DOMAIN_ID": str(domain)} | {name: str(profile) for name in _VARIABLES if profile}
+    """One row. Raises RuntimeError where the two do not find each other."""
+    inherited = {variable: value for variable, value in os.environ.items() if variable not in VARIABLES}
+    inherited["ROS_DOMAIN_ID"] = str(domain or random.randint(1, 101))
     command = [sys.executable, __file__, "--image", image, "--seconds", str(seconds)]
     children = []
     try:
-        for kind in ("listener", "camera"):
+        for kind, profile in (("listener", listener_profile), ("camera", camera_profile)):
             children.append(
                 subprocess.Popen(
                     [*command, "--child", kind],
-                    env=inherited | own | (environment or {}),
+                    env=inherited | {variable: str(profile) for variable in VARIABLES if profile},
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -126,7 +128,7 @@ def measure(
     sent, latencies = _result(told), _result(heard)
     counted = [ms for number, ms in latencies if number >= sent["first"]]
     return Row(
-        transport="with the profile" if profile else "default",
+        profile=name,
         image=image,
         megabytes=sent["bytes"] / 1e6,
         sent=sent["count"],
