@@ -43,6 +43,7 @@ setup(
         "console_scripts": [
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",
+            f"velocity_guard = {NAME}.node.velocity_guard:main",
         ],
     },
     zip_safe=False,

@@ -1,10 +1,11 @@
-"""Starts the inference node and, with autostart, configures and activates it.
+"""Starts the inference node, with the guard between it and cmd_vel; with autostart, configures and activates the node.
 
-A failed start and a node that dies end the launch with a non-zero exit code. A launch argument left empty leaves the
-parameter to params_file, which itself wins over the package's config/inference.yaml.
+A failed start and a process that dies, the guard as well as the node, end the launch with a non-zero exit code. An
+argument left empty leaves the parameter to params_file, which itself wins over the package's config/inference.yaml.
 """
 
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -13,12 +14,14 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.ros_adapters import get_ros_node
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
 PACKAGE = "simple_clip_lstm_ros"
+# Fast DDS reads the first, from ROS 2 Kilted on the second.
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 BOOLEAN = ["true", "false"]
 
 # name: (description, choices or None); these are node parameters, and empty means "as in params_file".
@@ -41,15 +44,50 @@ OPTIONS = {
     "namespace": ("", "namespace of the node and its topics", None),
     "params_file": ("", "your own parameter file; wins over config/inference.yaml of the package", None),
     "autostart": ("true", "configure and activate the node", BOOLEAN),
-    "guard": ("false", "put velocity_guard between the node and cmd_vel (not available yet)", ["false"]),
-    "log_level": ("info", "log level of the node", ["debug", "info", "warn", "error", "fatal"]),
+    "guard": ("true", "put velocity_guard between the node and cmd_vel", BOOLEAN),
+    "log_level": ("info", "log level of the nodes", ["debug", "info", "warn", "error", "fatal"]),
 }
 
 
 def start(context):
-    """The node and its bring-up, once the arguments are known."""
+    """The nodes and their bring-up, once the arguments are known."""
     argument = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *OPTIONS)}
-    files = [Path(get_package_share_directory(PACKAGE)) / "config" / "inference.yaml"]
+    files = parameter_files(argument)
+    guarded = argument["guard"] == "true"
+    shared = {
+        "package": PACKAGE,
+        "namespace": argument["namespace"],
+        "ros_arguments": ["--log-level", argument["log_level"]],
+        "additional_env": transport(),
+        "output": "screen",
+    }
+    node = LifecycleNode(
+        executable="inference_node",
+        name="inference",
+        parameters=files,
+        remappings=[("cmd_vel", "cmd_vel_raw")] if guarded else [],
+        on_exit=exited("the inference node"),
+        **shared,
+    )
+    # The same files, so that both have the same limits.
+    guard = Node(
+        executable="velocity_guard",
+        name="velocity_guard",
+        parameters=files,
+        on_exit=exited("the velocity guard"),
+        **shared,
+    )
+    starts = argument["autostart"] == "true"
+    return [
+        *([guard] if guarded else []),
+        node,
+        *([OpaqueFunction(function=bring_up, args=[node])] if starts else []),
+    ]
+
+
+def parameter_files(argument):
+    """The package's own, the user's, and one with the launch arguments that were given; the later wins."""
+    files = [config("inference.yaml")]
     if argument["params_file"]:
         files.append(Path(argument["params_file"]).expanduser())
         if not files[-1].is_file():  # launch_ros would start the node without it
@@ -61,26 +99,30 @@ def start(context):
     if given:
         # JSON is YAML whose strings are always quoted: 'instruction:=n' and 'checkpoint:=1e5' stay text.
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="launch_params_", delete=False) as file:
-            json.dump({"/**/inference": {"ros__parameters": given}}, file, ensure_ascii=False)
+            nodes = {f"/**/{node}": {"ros__parameters": given} for node in ("inference", "velocity_guard")}
+            json.dump(nodes, file, ensure_ascii=False)
         files.append(Path(file.name))
-    node = LifecycleNode(
-        package=PACKAGE,
-        executable="inference_node",
-        name="inference",
-        namespace=argument["namespace"],
-        parameters=files,
-        ros_arguments=["--log-level", argument["log_level"]],
-        output="screen",
-        on_exit=exited,
-    )
-    return [node, *([OpaqueFunction(function=bring_up, args=[node])] if argument["autostart"] == "true" else [])]
+    return files
 
 
-def exited(event, context):
-    """An exception is the one way to a non-zero exit code of the launch."""
-    if not context.is_shutdown:
-        hint = " (killed: often out of memory)" if event.returncode == -9 else ""
-        raise RuntimeError(f"the inference node ended with exit code {event.returncode}{hint}")
+def transport():
+    """Fast DDS's profile that loses no large frames, unless the environment names another, or none by an empty name."""
+    return {} if any(name in os.environ for name in PROFILES) else dict.fromkeys(PROFILES, str(config("fastdds.xml")))
+
+
+def config(name):
+    return Path(get_package_share_directory(PACKAGE)) / "config" / name
+
+
+def exited(who):
+    """What to do when that process ends: an exception is the one way to a non-zero exit code of the launch."""
+
+    def handler(event, context):
+        if not context.is_shutdown:
+            hint = " (killed: often out of memory)" if event.returncode == -9 else ""
+            raise RuntimeError(f"{who} ended with exit code {event.returncode}{hint}")
+
+    return handler
 
 
 def bring_up(context, node):

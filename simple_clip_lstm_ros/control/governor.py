@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import enum
 import math
+from collections import Counter
 from dataclasses import dataclass
 
+from simple_clip_lstm_ros.control.decision import Decision, Spells
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
-# An image stamped further ahead than this belongs to another clock; its age would never grow.
-FUTURE_TOLERANCE = 0.1
+# Clocks of one robot agree within this. An image stamped further ahead belongs to another clock, and its age would
+# never grow; a clock that goes back further has jumped.
+CLOCK_TOLERANCE = 0.1
+
+_COUNTS = (
+    *("images", "images from the future", "images from the past"),
+    *("actions", "actions clipped", "actions dropped", "actions not finite", "steps failed"),
+    *("instructions refused", "clock jumps back"),
+)
 
 
 class Reason(enum.Enum):
@@ -27,9 +36,10 @@ class Reason(enum.Enum):
     UNTRAINED = "the checkpoint's weights are untrained (random); set allow_untrained to move all the same"
     STEP_ERROR = "the last inference step failed"
     NON_FINITE = "the last action was not finite"
+    INSTRUCTION_REFUSED = "the last instruction was refused"
+    CLOCK_STOPPED = "the clock stands still, so nothing tells how old the data is; is /clock published?"
     NO_IMAGE = "no image has arrived yet"
     IMAGE_STALE = "the newest image is too old"
-    INSTRUCTION_REFUSED = "the last instruction was refused"
     NO_INSTRUCTION = "no instruction is set"
     STOPPING = "the instruction was cleared or replaced; slowing down"
     NO_ACTION = "waiting for the first action for this instruction"
@@ -37,43 +47,52 @@ class Reason(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What to command now. `detail` completes the reason's sentence with what is particular to this case."""
+class Sight:
+    """An image that counts, and the instruction in force when it came: what an action answers.
 
-    velocity: Velocity
-    reason: Reason
-    detail: str = ""
+    `era` ends whenever time or activation starts anew: an action on a sight of an earlier era comes too late.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.reason.name}: {self.reason.value}" + (f" ({self.detail})" if self.detail else "")
+    stamp: float
+    instruction: str
+    era: int
 
 
 class Governor:
     """Turns actions into velocities that are within limits, fresh, and wanted.
 
     `period` is the time between ticks, `image_timeout` and `command_timeout` are counted from the image's stamp, all in
-    seconds. `may_move` is False for untrained weights that nobody allowed. Not thread-safe: the caller holds one lock
-    around every call. Raises ConfigError for a time that is not positive and finite.
+    seconds. `may_move` is False for untrained weights that nobody allowed. `counts` and `spells` tell what has happened
+    since activation. Not thread-safe: the caller holds one lock around every call. Raises ConfigError for a time that
+    is not positive and finite.
     """
 
     def __init__(
         self, limits: Limits, *, period: float, image_timeout: float, command_timeout: float, may_move: bool
     ) -> None:
-        times = {"period": period, "image_timeout": image_timeout, "command_timeout": command_timeout}
-        for name, seconds in times.items():
-            if not 0.0 < seconds < float("inf"):
-                raise ConfigError(f"{name} must be a positive number of seconds, not {seconds}")
-        self.limits = limits
-        self.image_timeout = image_timeout
-        self.command_timeout = command_timeout
+        _check_times(period=period)
         self._period = period
         self._may_move = may_move
         self._enabled = True
+        self._era = 0
+        self._now = self._last_tick = -math.inf
+        self._velocity = ZERO
+        self.adjust(limits, image_timeout=image_timeout, command_timeout=command_timeout)
+        self._count_anew()
         self.deactivate()
+
+    def adjust(self, limits: Limits, *, image_timeout: float, command_timeout: float) -> None:
+        """Replace limits and timeouts, also while moving: what is above a new limit comes down to it at once."""
+        _check_times(image_timeout=image_timeout, command_timeout=command_timeout)
+        self.limits = limits
+        self.image_timeout = image_timeout
+        self.command_timeout = command_timeout
+        self._velocity = limits.clamp(self._velocity)
 
     # What the world says.
 
     def activate(self) -> None:
+        self._count_anew()
         self.deactivate()
         self._active = True
 
@@ -83,8 +102,19 @@ class Governor:
         self._instruction = ""
         self._refusal = ""
         self._image_stamp: float | None = None
-        self._set_action(None)
+        self._begin_era()
+
+    def _count_anew(self) -> None:
+        self.counts = Counter(dict.fromkeys(_COUNTS, 0))
+        self.spells = Spells()
+        self._ticks = 0
+
+    def _begin_era(self) -> None:
+        """From rest, and no action on what was seen until now counts any more."""
+        self._era += 1
         self._velocity = ZERO
+        self._still_ticks = 0
+        self._set_action(None)
 
     def enable(self, enabled: bool) -> None:
         """The software e-stop. It survives activation, new instructions and resets."""
@@ -104,26 +134,42 @@ class Governor:
 
     def refuse(self, why: str) -> None:
         """An instruction that cannot be used: the robot stops rather than follow the one before it."""
+        self.counts["instructions refused"] += 1
         self.instruct("")
         self._refusal = why
 
-    def image(self, stamp: float, now: float) -> bool:
-        """Note an image; False if its stamp is too far ahead of `now` to be believed."""
-        if stamp > now + FUTURE_TOLERANCE:
-            return False
+    def image(self, stamp: float, now: float) -> Sight | None:
+        """Note an image; None if its stamp is too far ahead of `now`, or behind the newest image's: not to be used."""
+        self._observe(now)
+        self.counts["images"] += 1
+        if stamp > now + CLOCK_TOLERANCE:
+            self.counts["images from the future"] += 1
+            return None
+        if self._image_stamp is not None and stamp < self._image_stamp:
+            self.counts["images from the past"] += 1
+            return None
         self._image_stamp = stamp
-        return True
+        return Sight(stamp, self._instruction, self._era)
 
-    def action(self, velocity: Velocity, stamp: float, instruction: str) -> None:
-        """Take the action computed for `instruction` from the image stamped `stamp`; dropped if that has changed."""
-        if instruction == self._instruction:
-            self._set_action(velocity, stamp)
+    def action(self, velocity: Velocity, sight: Sight) -> None:
+        """Take the action computed on `sight`; dropped if time, instruction or a newer action has gone past it."""
+        self.counts["actions"] += 1
+        is_current = (sight.era, sight.instruction) == (self._era, self._instruction)
+        if not is_current or sight.stamp < self._action_stamp:
+            self.counts["actions dropped"] += 1
+            return
+        self._set_action(velocity, sight.stamp)
+        if not velocity.is_finite:
+            self.counts["actions not finite"] += 1
+        elif self.limits.clamp(velocity) != velocity:
+            self.counts["actions clipped"] += 1
 
     def step_failed(self, why: str) -> None:
         """A step that raised; the robot stands until one succeeds."""
+        self.counts["steps failed"] += 1
         self._set_action(None, failure=why)
 
-    def _set_action(self, action: Velocity | None, stamp: float = 0.0, failure: str = "") -> None:
+    def _set_action(self, action: Velocity | None, stamp: float = -math.inf, failure: str = "") -> None:
         self._action = action
         self._action_stamp = stamp
         self._failure = failure
@@ -132,13 +178,26 @@ class Governor:
 
     def tick(self, now: float) -> Decision:
         """Decide the velocity to command at `now`. Call once per period: a late tick must not make a larger step."""
-        self._forget_the_future(now)
-        decision = self._halt(now) or self._drive(now)
+        self._observe(now)
+        self._still_ticks = self._still_ticks + 1 if self._now == self._last_tick else 0
+        self._last_tick = self._now
+        decision = self._halt() or self._drive()
         self._velocity = decision.velocity
-        commanded = self.limits.without_deadband(decision.velocity)
-        return Decision(commanded, decision.reason, decision.detail)
+        self._ticks += 1
+        self.spells.note(decision.reason, self._ticks * self._period)
+        return Decision(self.limits.without_deadband(decision.velocity), decision.reason, decision.detail)
 
-    def _halt(self, now: float) -> Decision | None:
+    def _observe(self, now: float) -> None:
+        """Time goes forward. After a jump back the ages of what was seen before mean nothing, now or later."""
+        if now < self._now - CLOCK_TOLERANCE:
+            self.counts["clock jumps back"] += 1
+            self._begin_era()
+            self._now = -math.inf
+            if self._image_stamp is not None:
+                self._image_stamp = -math.inf
+        self._now = max(self._now, now)
+
+    def _halt(self) -> Decision | None:
         """Everything that stops the robot at once."""
         if not self._active:
             return Decision(ZERO, Reason.INACTIVE)
@@ -152,16 +211,19 @@ class Governor:
             return Decision(ZERO, Reason.NON_FINITE)
         if self._refusal:
             return Decision(ZERO, Reason.INSTRUCTION_REFUSED, self._refusal)
+        # Ticks come by a clock of their own, which tells that this one has stopped.
+        if self._still_ticks * self._period >= self.image_timeout:
+            return Decision(ZERO, Reason.CLOCK_STOPPED)
         if self._image_stamp is None:
             return Decision(ZERO, Reason.NO_IMAGE)
-        if not now - self._image_stamp < self.image_timeout:
+        if not self._now - self._image_stamp < self.image_timeout:
             return Decision(ZERO, Reason.IMAGE_STALE, f"over {self.image_timeout:g} s")
         return None
 
-    def _drive(self, now: float) -> Decision:
+    def _drive(self) -> Decision:
         if not self._instruction or self._action is None:
             return self._ramp_down()
-        if not now - self._action_stamp < self.command_timeout:
+        if not self._now - self._action_stamp < self.command_timeout:
             return Decision(ZERO, Reason.COMMAND_STALE, f"over {self.command_timeout:g} s")
         target = self.limits.clamp(self._action)
         return Decision(self.limits.ramp(self._velocity, target, self._period), Reason.MOVING)
@@ -173,9 +235,8 @@ class Governor:
             return Decision(velocity, Reason.STOPPING)
         return Decision(ZERO, Reason.NO_ACTION if self._instruction else Reason.NO_INSTRUCTION)
 
-    def _forget_the_future(self, now: float) -> None:
-        """What is stamped ahead of `now` is left from before the clock jumped back: old for ever, not young again."""
-        if self._image_stamp is not None and self._image_stamp > now + FUTURE_TOLERANCE:
-            self._image_stamp = -math.inf
-        if self._action_stamp > now + FUTURE_TOLERANCE:
-            self._action_stamp = -math.inf
+
+def _check_times(**times: float) -> None:
+    for name, seconds in times.items():
+        if not 0.0 < seconds < math.inf:
+            raise ConfigError(f"{name} must be a positive number of seconds, not {seconds}")

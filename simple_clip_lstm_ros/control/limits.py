@@ -5,9 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from simple_clip_lstm_ros.control.velocity import AXES, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
+
+
+class Allowed(NamedTuple):
+    """Which values a limit may have, as a test and in words."""
+
+    test: Callable[[float], bool]
+    words: str
+
+
+ALLOWED = {
+    "max_velocity": Allowed(lambda v: v >= 0.0, "zero or positive"),
+    "min_velocity": Allowed(lambda v: v <= 0.0, "zero or negative"),
+    "max_accel": Allowed(lambda v: v > 0.0, "positive"),
+    "max_decel": Allowed(lambda v: v < 0.0, "negative"),
+    "deadband_velocity": Allowed(lambda v: v >= 0.0, "zero or positive"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,16 +42,9 @@ class Limits:
     deadband_velocity: Sequence[float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        allowed: dict[str, tuple[Callable[[float], bool], str]] = {
-            "max_velocity": (lambda v: v >= 0.0, "zero or positive"),
-            "min_velocity": (lambda v: v <= 0.0, "zero or negative"),
-            "max_accel": (lambda v: v > 0.0, "positive"),
-            "max_decel": (lambda v: v < 0.0, "negative"),
-            "deadband_velocity": (lambda v: v >= 0.0, "zero or positive"),
-        }
         for field in fields(self):
             values = getattr(self, field.name)
-            is_allowed, words = allowed[field.name]
+            is_allowed, words = ALLOWED[field.name]
             if len(values) != len(AXES):
                 raise ConfigError(f"{field.name} needs three values ({', '.join(AXES)}), not {len(values)}")
             if not all(math.isfinite(value) and is_allowed(value) for value in values):

@@ -26,6 +26,11 @@ class Velocity:
     def as_tuple(self) -> tuple[float, float, float]:
         return (self.linear_x, self.linear_y, self.angular_z)
 
+    def slowed_to(self, target: Velocity) -> Velocity:
+        """This velocity with each axis at once as slow as `target` wants it, and at rest where that turns round."""
+        pairs = zip(self.as_tuple(), target.as_tuple(), strict=True)
+        return Velocity(*(max(min(now, max(goal, 0.0)), min(goal, 0.0)) for now, goal in pairs))
+
     @property
     def is_finite(self) -> bool:
         return all(math.isfinite(value) for value in self.as_tuple())

@@ -8,15 +8,16 @@ zero, no older command can follow it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from geometry_msgs.msg import Twist, TwistStamped
+from geometry_msgs.msg import TwistStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
@@ -25,16 +26,20 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-from simple_clip_lstm_ros.control.governor import Decision, Governor
+from simple_clip_lstm_ros.control.cadence import Cadence, Step
+from simple_clip_lstm_ros.control.decision import Decision
+from simple_clip_lstm_ros.control.governor import Governor
+from simple_clip_lstm_ros.control.report import drive_report, sentences
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.node.images import to_rgb
+from simple_clip_lstm_ros.node.commands import CommandPublisher
+from simple_clip_lstm_ros.node.eye import Eye
 from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
-from simple_clip_lstm_ros.node.messages import to_image, to_seconds, to_twist, to_twist_stamped, with_lines
+from simple_clip_lstm_ros.node.messages import to_image, to_seconds, to_twist_stamped
+from simple_clip_lstm_ros.node.overlay import with_lines
+from simple_clip_lstm_ros.node.reporter import LATCHED
 from simple_clip_lstm_ros.node.settings import Settings
 from simple_clip_lstm_ros.policy.policy import Action, Policy
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
 
@@ -58,18 +63,21 @@ class Driver:
         self._timer: Any = None
         self._subscriptions: list[Any] = []
         self._action: Action | None = None
-        self._counts = {"images": 0, "images refused": 0, "actions": 0}
-        kind = TwistStamped if settings.enable_stamped_cmd_vel else Twist
-        self._commands = node.create_publisher(kind, "cmd_vel", 1)
+        self._eye = Eye(node)
+        self._cadence = Cadence(settings.command_rate, time.monotonic())
+        self._commands = CommandPublisher(node, settings)
         self._actions = node.create_publisher(TwistStamped, "inference/action", 1)
         self._overlays = node.create_publisher(Image, "inference/overlay", 1)
 
     def activate(self) -> None:
         self._governor.activate()
+        self._action = None
+        self._eye = Eye(self._node)
+        self._cadence = Cadence(self._settings.command_rate, time.monotonic())
         self._inference = InferenceThread(
             self.policy, self._settings.state_timeout, self._on_action, self._on_step_failed
         )
-        self._instruct(self._settings.instruction)
+        self.instruct(self._settings.instruction)
         self._subscribe()
         # By the steady clock, so that commands go on where ROS time stands still or jumps.
         self._timer = self._node.create_timer(
@@ -79,14 +87,15 @@ class Driver:
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
 
-    def deactivate(self) -> None:
+    def deactivate(self, why: str = "") -> None:
         """Command zero, then end whatever could command anything else. Safe when not active."""
         with self._lock:
-            if self._timer is not None:
+            was_active = self._timer is not None
+            if was_active:
                 self._node.destroy_timer(self._timer)
                 self._timer = None
             self._governor.deactivate()
-            self._decide()
+            self._decide(why)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
@@ -94,12 +103,15 @@ class Driver:
             self._inference.stop()
             self._inference = None
         self.policy.reset()
+        if was_active:
+            self._node.get_logger().info(sentences(self.drive_report()))
 
-    def release(self) -> None:
-        """Deactivate, wait until the last zero has reached whoever listens reliably, and give the endpoints up."""
-        self.deactivate()
-        self._commands.wait_for_all_acked(Duration(seconds=1))
-        for publisher in (self._commands, self._actions, self._overlays):
+    def release(self, why: str = "") -> None:
+        """Deactivate, wait until the last zero has arrived, and give the endpoints up."""
+        self.deactivate(why)
+        self._commands.flush()
+        self._commands.destroy()
+        for publisher in (self._actions, self._overlays):
             self._node.destroy_publisher(publisher)
 
     def enable(self, enabled: bool) -> None:
@@ -113,44 +125,8 @@ class Driver:
         if self._inference is not None:
             self._inference.reset()
 
-    def report(self) -> dict[str, object]:
-        """What diagnostics show: present values and counts since configure."""
-        now, action = self._now(), self._action
-        return {
-            "instruction": self._governor.instruction,
-            "action": " ".join(f"{value:.3f}" for value in action.values) if action else "",
-            "action age (s)": f"{now - action.stamp:.3f}" if action else "",
-            "inference latency (s)": f"{action.latency:.3f}" if action else "",
-            "frames in hidden state": action.state_step if action else 0,
-            **self._counts,
-        }
-
-    # Callbacks of the executor.
-
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        self._counts["images"] += 1
-        now = self._node.get_clock().now().to_msg()
-        stamp = message.header.stamp
-        if not (stamp.sec or stamp.nanosec):
-            self._node.get_logger().warning("images bear no stamp; their arrival counts instead", once=True)
-            stamp = now
-        try:
-            image = to_rgb(message)
-            with self._lock:
-                if not self._governor.image(to_seconds(stamp), to_seconds(now)):
-                    raise InputError("an image from the future: set the clocks of camera and robot alike")
-                instruction = self._governor.instruction
-        except InputError as error:
-            self._counts["images refused"] += 1
-            self._node.get_logger().warning(f"image refused: {error}", throttle_duration_sec=5.0)
-            return
-        if instruction and self._inference is not None:
-            self._inference.submit(Frame(image, stamp, instruction))
-
-    def _on_instruction(self, message: String) -> None:
-        self._instruct(message.data)
-
-    def _instruct(self, text: str) -> None:
+    def instruct(self, text: str) -> None:
+        """Follow it from now on, stop if it is blank, and stop with a reason if it cannot be used."""
         refusal = self.policy.refusal(text) if text.strip() else ""
         with self._lock:
             if refusal:
@@ -158,34 +134,93 @@ class Driver:
             else:
                 self._governor.instruct(text)
 
+    def adjust(self, settings: Settings) -> None:
+        """Take over the parameters that may change while driving."""
+        with self._lock:
+            self._settings = settings
+            self._governor.adjust(
+                settings.limits, image_timeout=settings.image_timeout, command_timeout=settings.command_timeout
+            )
+            if self._inference is not None:
+                self._inference.state_timeout = settings.state_timeout
+
+    def drive_report(self) -> dict[str, Any]:
+        """The drive under way, or the last one, for JSON."""
+        with self._lock:
+            report = drive_report(self._governor, self._cadence, time.monotonic())
+        report["counts"]["images refused"] = self._eye.refused
+        return report
+
+    @property
+    def doubts(self) -> bool:
+        """Whether something is not as it should be, though nothing that stops the robot."""
+        config = self.policy.config
+        return config.untrained or bool(config.assumed) or bool(config.reductions) or self._eye.is_frozen
+
+    def report(self) -> dict[str, object]:
+        """What diagnostics show: present values, and counts since activation."""
+        now, action, governor = self._now(), self._action, self._governor
+        return {
+            "instruction": governor.instruction,
+            "action": " ".join(f"{value:.3f}" for value in action.values) if action else "",
+            "action age (s)": f"{now - action.stamp:.3f}" if action else "",
+            "inference latency (s)": f"{action.latency:.3f}" if action else "",
+            "frames in hidden state": action.state_step if action else 0,
+            "same picture for (s)": f"{self._eye.still:.1f}",
+            "images refused": self._eye.refused,
+            **governor.counts,
+        }
+
+    # Callbacks of the executor.
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        seen = self._eye.read(message)
+        if seen is None:
+            return
+        image, stamp = seen
+        with self._lock:
+            sight = self._governor.image(to_seconds(stamp), self._now())
+        if sight is None:
+            why = "from the future, or older than the one before; set the clocks of camera and robot alike"
+            return self._eye.refuse(f"it is {why}")
+        self._cadence.image()
+        if sight.instruction and self._inference is not None:
+            self._inference.submit(Frame(image, stamp, sight))
+
+    def _on_instruction(self, message: String) -> None:
+        self.instruct(message.data)
+
     def _on_tick(self) -> None:
         with self._lock:
             # A tick that has waited for the lock while the node was deactivated comes too late.
             if self._timer is not None:
                 self._decide()
+                self._cadence.command(time.monotonic())
 
-    def _decide(self) -> None:
-        """Publish what the Governor decides now. Under the lock."""
+    def _decide(self, why: str = "") -> None:
+        """Publish what the Governor decides now; `why` says more. Under the lock: no older command can follow."""
         decision = self._governor.tick(self._now())
-        if self._settings.enable_stamped_cmd_vel:
-            stamp = self._node.get_clock().now().to_msg()
-            self._commands.publish(to_twist_stamped(decision.velocity, stamp, self._settings.frame_id))
-        else:
-            self._commands.publish(to_twist(decision.velocity))
-        self._announce(decision)
+        self._commands.publish(decision.velocity)
+        self._announce(replace(decision, detail=why) if why else decision)
 
     # Callbacks of the inference thread.
 
     def _on_action(self, action: Action, frame: Frame) -> None:
         velocity = Velocity.from_axes(action.values, self.policy.config.action_axes)
         with self._lock:
-            self._governor.action(velocity, action.stamp, frame.instruction)
+            self._governor.action(velocity, frame.sight)
+            self._cadence.step(Step(action.latency, self._now() - action.stamp, action.stamp))
             self._action = action
-            self._counts["actions"] += 1
+            if not velocity.is_finite:
+                self._decide()
         self._actions.publish(to_twist_stamped(velocity, frame.stamp, self._settings.frame_id))
         if self._overlays.get_subscription_count():
             x, y, yaw = velocity.as_tuple()
-            lines = (frame.instruction, f"x {x:+.2f}  y {y:+.2f} m/s  yaw {yaw:+.2f} rad/s", f"{action.latency:.3f} s")
+            lines = (
+                frame.sight.instruction,
+                f"x {x:+.2f}  y {y:+.2f} m/s  yaw {yaw:+.2f} rad/s",
+                f"{action.latency:.3f} s",
+            )
             self._overlays.publish(to_image(with_lines(frame.image, lines), frame.stamp, self._settings.frame_id))
 
     def _on_step_failed(self, why: str, frame: Frame) -> None:

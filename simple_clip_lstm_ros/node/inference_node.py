@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import traceback
@@ -9,31 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from simple_clip_lstm_ros.checkpoint.load import load
 from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
 from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
-from simple_clip_lstm_ros.control.governor import Decision, Reason
+from simple_clip_lstm_ros.control.decision import Decision
+from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.velocity import ZERO
 from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.engine.warm_up import warm_up
-from simple_clip_lstm_ros.errors import Cancelled, SimpleClipLstmError, first_line
-from simple_clip_lstm_ros.node import process, settings
-from simple_clip_lstm_ros.node.driver import LATCHED, Driver
+from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
+from simple_clip_lstm_ros.node import parameters, process, settings
+from simple_clip_lstm_ros.node.driver import Driver
 from simple_clip_lstm_ros.node.images import READER
-from simple_clip_lstm_ros.node.messages import to_diagnostics
+from simple_clip_lstm_ros.node.reporter import Facts, Reporter
+from simple_clip_lstm_ros.node.settings import Settings
 from simple_clip_lstm_ros.policy.policy import Policy
 
-_DIAGNOSTICS_PERIOD = 0.5
 # An action is one step old when it comes and must last until the next: two steps, and a margin for the way of the
 # image and for steps that take longer than the one measured.
 _COMMAND_TIMEOUT_STEPS = 2.5
@@ -46,20 +45,18 @@ class InferenceNode(LifecycleNodeMixin, Node):
         Node.__init__(self, "inference")
         # Transitions in a group of their own: services and parameters answer while gigabytes load.
         LifecycleNodeMixin.__init__(self, callback_group=MutuallyExclusiveCallbackGroup())
-        settings.declare(self)
+        parameters.declare(self, Settings, fixed=False)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._driver: Driver | None = None
+        self._is_configuring = False
         self._enabled = True
         self._stopping = threading.Event()
-        self._reasons = self.create_publisher(String, "inference/reason", LATCHED)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._reporter = Reporter(self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts)
         # The stop must not wait for an image that is being converted.
         group = MutuallyExclusiveCallbackGroup()
         self.create_service(SetBool, "inference/enable", self._on_enable, callback_group=group)
         self.create_service(Trigger, "inference/reset", self._on_reset)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
-        self._tell(Decision(ZERO, Reason.INACTIVE, "not configured"))
+        self.create_service(Trigger, "inference/report", self._on_report)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("configure", self._configure, undo=self._release)
@@ -84,10 +81,11 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def stop(self) -> None:
+    def stop(self, why: str) -> None:
         """The process ends: a load under way gives up, the robot is told zero."""
         self._stopping.set()
-        self._release()
+        self._release(why)
+        self._reporter.announce(Decision(ZERO, Reason.INACTIVE, why))
 
     def _attempt(self, what: str, act: Callable[[], None], undo: Callable[[], None]) -> TransitionCallbackReturn:
         """A transition that either succeeds or leaves no trace but its reason; rclpy would swallow the exception."""
@@ -97,7 +95,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
             undo()
             expected = isinstance(error, SimpleClipLstmError)
             self.get_logger().error(f"{what} failed: {error if expected else traceback.format_exc()}")
-            self._tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {first_line(error)}"))
+            self._reporter.tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {first_line(error)}"))
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
@@ -107,17 +105,23 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return self._driver
 
     def _configure(self) -> None:
-        current = settings.read(self)
+        self._is_configuring = True
+        try:
+            self._load(settings.read(self))
+        finally:
+            self._is_configuring = False
+
+    def _load(self, current: Settings) -> None:
         self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
         policy = load(self._plan(current), self._on_progress)
         latency = warm_up(policy)
         self._warn(current, policy, latency)
-        self._driver = Driver(self, current, policy, announce=self._announce)
+        self._driver = Driver(self, current, policy, announce=self._reporter.announce)
         # After the assignment: a stop that came while the weights were loading must not be lost.
         self._driver.enable(self._enabled)
-        self._announce(Decision(ZERO, Reason.INACTIVE))
+        self._reporter.announce(Decision(ZERO, Reason.INACTIVE))
 
-    def _plan(self, current: settings.Settings) -> Plan:
+    def _plan(self, current: Settings) -> Plan:
         overrides = read_overrides(current.policy_config) | current.action_overrides
         processors, budget = current.processors or None, current.memory_budget_gb
         plan = survey(current.checkpoint, processors, current.device, overrides, budget).choose(current.precision)
@@ -128,7 +132,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         if self._stopping.is_set():
             raise Cancelled("asked to stop while loading")
 
-    def _warn(self, current: settings.Settings, policy: Policy, latency: float) -> None:
+    def _warn(self, current: Settings, policy: Policy, latency: float) -> None:
         """What a user must know before the robot moves."""
         warn = self.get_logger().warning
         if policy.config.untrained:
@@ -150,10 +154,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
                 f"command_timeout to {needed:g}; the robot then drives up to {speed * needed:.2f} m blind"
             )
 
-    def _release(self) -> None:
+    def _release(self, why: str = "") -> None:
         driver, self._driver = self._driver, None
         if driver is not None:
-            driver.release()
+            driver.release(why)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -170,46 +174,53 @@ class InferenceNode(LifecycleNodeMixin, Node):
         response.message = "the hidden state is cleared"
         return response
 
-    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        ours = [parameter.name for parameter in parameters if parameter.name in settings.NAMES]
-        if ours and self._driver is not None:
-            reason = f"{ours[0]} takes effect at configure: deactivate and clean up first"
-            return SetParametersResult(successful=False, reason=reason)
+    def _on_report(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The cadence of the drive under way, or of the last one, as JSON."""
+        response.success = self._driver is not None
+        response.message = json.dumps(self._driver.drive_report()) if self._driver else "the node is not configured"
+        return response
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            self._change(changes)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _announce(self, decision: Decision) -> None:
-        if str(decision) != str(self._decision):
-            self.get_logger().info(str(decision))
-            self._tell(decision)
+    def _change(self, changes: list[Parameter]) -> None:
+        """Before configure anything may be set, for configure checks it. Raises ConfigError."""
+        driver = self._driver
+        if driver is None and not self._is_configuring:
+            return
+        if not parameters.check_live(Settings, changes):
+            return
+        if driver is None:
+            raise ConfigError("the node is being configured; change parameters before or after")
+        new = settings.read(self, changes)
+        is_instructed = any(change.name == "instruction" for change in changes)
+        if is_instructed and new.instruction.strip() and (refusal := driver.policy.refusal(new.instruction)):
+            raise ConfigError(f"instruction: {refusal}")
+        driver.adjust(new)
+        if is_instructed:
+            driver.instruct(new.instruction)
 
-    def _tell(self, decision: Decision) -> None:
-        self._decision = decision
-        self._reasons.publish(String(data=str(decision)))
-        self._publish_diagnostics()
-
-    def _publish_diagnostics(self) -> None:
-        driver, decision = self._driver, self._decision
+    def _facts(self) -> Facts:
+        driver = self._driver
         values = _memory_values(driver)
-        hardware, doubts = "", False
-        if driver is not None:
-            config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
-            hardware = Path(checkpoint).name
-            doubts = config.untrained or bool(config.assumed) or bool(config.reductions)
-            values |= {
-                "checkpoint": checkpoint,
-                "device": driver.policy.device,
-                "precision": driver.policy.precision,
-                "untrained": config.untrained,
-                "features": " + ".join(config.features),
-                "assumed": ", ".join(config.assumed),
-                "cut": config.reductions,
-                **driver.report(),
-            }
-        now = self.get_clock().now().to_msg()
-        name = f"{self.get_fully_qualified_name().lstrip('/')}: inference"
-        self._diagnostics.publish(
-            to_diagnostics(name, hardware, decision.reason, str(decision), values, now, doubts=doubts)
-        )
+        if driver is None:
+            return Facts(values)
+        config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
+        values |= {
+            "checkpoint": checkpoint,
+            "device": driver.policy.device,
+            "precision": driver.policy.precision,
+            "untrained": config.untrained,
+            "features": " + ".join(config.features),
+            "assumed": ", ".join(config.assumed),
+            "cut": config.reductions,
+            **driver.report(),
+        }
+        return Facts(values, Path(checkpoint).name, driver.doubts)
 
 
 def _memory_values(driver: Driver | None) -> dict[str, object]:

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Time
 
+from simple_clip_lstm_ros.control.governor import Sight
 from simple_clip_lstm_ros.errors import first_line
-from simple_clip_lstm_ros.node.messages import to_seconds
 from simple_clip_lstm_ros.policy.policy import Action, Policy
 
 
 @dataclass(frozen=True)
 class Frame:
-    """uint8 [height, width, 3] in RGB with its stamp, and the instruction in force when it arrived."""
+    """uint8 [height, width, 3] in RGB with its stamp, and as what the Governor has taken it."""
 
     image: np.ndarray
     stamp: Time
-    instruction: str
+    sight: Sight
 
 
 class InferenceThread:
@@ -37,7 +37,7 @@ class InferenceThread:
         on_failure: Callable[[str, Frame], None],
     ) -> None:
         self._policy = policy
-        self._state_timeout = state_timeout
+        self.state_timeout = state_timeout
         self._on_action = on_action
         self._on_failure = on_failure
         self._changed = threading.Condition()
@@ -50,11 +50,11 @@ class InferenceThread:
 
     def submit(self, frame: Frame) -> None:
         """Offer the newest frame; one that was not yet taken is replaced. After a gap the hidden state is stale."""
-        stamp = to_seconds(frame.stamp)
+        stamp = frame.sight.stamp
         with self._changed:
             # Between images, not between steps: a slow model leaves out many and still remembers. A stamp that went
             # back is a new recording or another clock: a gap as well.
-            if not 0.0 <= stamp - self._last_stamp <= self._state_timeout:
+            if not 0.0 <= stamp - self._last_stamp <= self.state_timeout:
                 self._reset_asked = True
             self._last_stamp = stamp
             self._newest = frame
@@ -76,11 +76,10 @@ class InferenceThread:
     def _run(self) -> None:
         while (frame := self._next()) is not None:
             try:
-                action = self._policy.step(frame.image, frame.instruction, to_seconds(frame.stamp))
+                action = self._policy.step(frame.image, frame.sight.instruction, frame.sight.stamp)
+                self._on_action(action, frame)
             except Exception as error:  # whatever a step raises must stop the robot and not this thread
                 self._on_failure(first_line(error), frame)
-            else:
-                self._on_action(action, frame)
 
     def _next(self) -> Frame | None:
         """Wait for a frame; None to end. Resets the policy first if that was asked for."""

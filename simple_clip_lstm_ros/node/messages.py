@@ -1,11 +1,11 @@
-"""Velocities, frames and reports as ROS messages."""
+"""Velocities, frames and reports as ROS messages. Without OpenCV, since the guard is to stay small."""
 
 from __future__ import annotations
 
 import array
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Mapping
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -13,10 +13,24 @@ from geometry_msgs.msg import Twist, TwistStamped
 from sensor_msgs.msg import Image
 
 from simple_clip_lstm_ros.control.governor import Reason
+from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 
-_WAITING = {Reason.INACTIVE, Reason.DISABLED, Reason.NO_INSTRUCTION, Reason.STOPPING, Reason.NO_ACTION, Reason.MOVING}
-_ERRORS = {Reason.STEP_ERROR, Reason.NON_FINITE, Reason.IMAGE_STALE, Reason.COMMAND_STALE}
+# What went wrong is an ERROR, what stopped coming is STALE, and what waits for a person to put it right is a WARN; a
+# robot that drives, or stands because it was told to, is OK.
+_LEVELS: dict[enum.Enum, bytes] = {
+    Reason.STEP_ERROR: DiagnosticStatus.ERROR,
+    Reason.NON_FINITE: DiagnosticStatus.ERROR,
+    GuardReason.NON_FINITE: DiagnosticStatus.ERROR,
+    Reason.CLOCK_STOPPED: DiagnosticStatus.STALE,
+    Reason.IMAGE_STALE: DiagnosticStatus.STALE,
+    Reason.COMMAND_STALE: DiagnosticStatus.STALE,
+    GuardReason.COMMAND_STALE: DiagnosticStatus.STALE,
+    Reason.UNTRAINED: DiagnosticStatus.WARN,
+    Reason.INSTRUCTION_REFUSED: DiagnosticStatus.WARN,
+    Reason.NO_IMAGE: DiagnosticStatus.WARN,
+    GuardReason.HELD: DiagnosticStatus.WARN,
+}
 
 
 def to_seconds(stamp: Time) -> float:
@@ -47,25 +61,27 @@ def to_image(rgb: np.ndarray, stamp: Time, frame_id: str) -> Image:
     return message
 
 
-def with_lines(rgb: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """A copy of the frame with lines of text at its top left, readable on any ground."""
-    drawn = np.ascontiguousarray(rgb).copy()
-    scale = max(0.4, rgb.shape[0] / 960)
-    for number, line in enumerate(lines, start=1):
-        at = (int(10 * scale), int(32 * scale * number))
-        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(drawn, line, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
-    return drawn
+def to_velocity(twist: Twist) -> Velocity:
+    """Its planar part. Not finite if the rest is not, for such a message is broken as a whole."""
+    planar = (twist.linear.x, twist.linear.y, twist.angular.z)
+    rest = (twist.linear.z, twist.angular.x, twist.angular.y)
+    return Velocity(*(planar if np.isfinite(rest).all() else (np.nan,) * 3))
 
 
 def to_diagnostics(
-    name: str, hardware: str, reason: Reason, message: str, values: Mapping[str, object], stamp: Time, *, doubts: bool
+    name: str,
+    hardware: str,
+    reason: enum.Enum,
+    message: str,
+    values: Mapping[str, object],
+    stamp: Time,
+    *,
+    doubts: bool,
 ) -> DiagnosticArray:
-    """One status: ERROR for what went wrong, WARN where the robot stands for a defect or with `doubts`, else OK."""
-    if reason in _ERRORS:
-        level = DiagnosticStatus.ERROR
-    else:
-        level = DiagnosticStatus.WARN if doubts or reason not in _WAITING else DiagnosticStatus.OK
+    """One status, with the level of its reason; at least WARN with `doubts`."""
+    level = _LEVELS.get(reason, DiagnosticStatus.OK)
+    if doubts and level == DiagnosticStatus.OK:
+        level = DiagnosticStatus.WARN
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     status = DiagnosticStatus(level=level, name=name, message=message, hardware_id=hardware, values=pairs)
     report = DiagnosticArray(status=[status])

@@ -23,7 +23,7 @@ class PhotoCamera(Node):
     def _publish(self) -> None:
         self._images.publish(to_image(next(self._frames), self.get_clock().now().to_msg(), "camera"))
 
-    def stop(self) -> None:
+    def stop(self, why: str) -> None:
         self._timer.cancel()
 
 

@@ -9,55 +9,71 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import NoReturn
 
 import rclpy
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-_THREADS = 4  # a transition, the command timer, images, and services
+from simple_clip_lstm_ros.errors import SimpleClipLstmError, first_line
+
+# A transition, the command timer, images, and services.
+_EXECUTOR = partial(MultiThreadedExecutor, 4)
 
 
-def run(make_node: Callable[[], Node]) -> NoReturn:
-    """Spin the node until SIGINT or SIGTERM, then call its `stop` and exit with 0; with 1 if a callback raised.
+def run(make_node: Callable[[], Node], make_executor: Callable[[], Executor] = _EXECUTOR) -> NoReturn:
+    """Spin the node until SIGINT or SIGTERM, call its `stop` with a reason, and exit with 0.
 
-    Python's own signal handlers, since rclpy's shut the context down first and no last zero could be published.
+    With 1, in one line, if it cannot be made with these parameters; with 1 and a traceback if a callback or a thread
+    raised. Python's own signal handlers, since rclpy's shut the context down first and no last zero could be published.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     # The one primitive that a signal handler may use while another handler is using it; an Event deadlocks there.
-    ends: SimpleQueue[int] = SimpleQueue()
+    ends: SimpleQueue[tuple[int, str]] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ends.put(0))
-    node = make_node()
+        signal.signal(number, lambda number, _: ends.put((0, f"asked to end by {signal.Signals(number).name}")))
+    try:
+        node = make_node()
+    except SimpleClipLstmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     logging.getLogger("simple_clip_lstm_ros").addHandler(_RosLog(node))
-    executor = MultiThreadedExecutor(_THREADS)
+    # A living process with a dead thread would be a node that says nothing and does nothing.
+    threading.excepthook = lambda failed: _fail(node, ends, failed.exc_value)
+    executor = make_executor()
     executor.add_node(node)
     spinner = threading.Thread(target=_spin, args=(executor, node, ends), name="executor")
     spinner.start()
-    exit_code = ends.get()
-    node.stop()
+    exit_code, why = ends.get()
+    node.stop(why)
     executor.shutdown()
     spinner.join()
     node.destroy_node()
     rclpy.shutdown()
-    # All is in order; taking the interpreter apart with torch in it would last seconds more, on a robot that waits.
+    # All is in order. A callback that still loads weights is left behind, and taking the interpreter apart with torch
+    # in it would last seconds more, on a robot that waits.
     sys.stdout.flush()
     os._exit(exit_code)
 
 
-def _spin(executor: MultiThreadedExecutor, node: Node, ends: SimpleQueue[int]) -> None:
+def _spin(executor: Executor, node: Node, ends: SimpleQueue[tuple[int, str]]) -> None:
     while True:
         try:
             return executor.spin()
         except rclpy_implementation.RCLError as error:
             # rclpy raises here when somebody asks for a transition that the present state does not have.
             node.get_logger().warning(f"a request was refused: {error}")
-        except Exception:  # a living process with a dead executor would be a silent node
-            node.get_logger().fatal(f"a callback failed, the node ends: {traceback.format_exc()}")
-            return ends.put(1)
+        except Exception as error:
+            return _fail(node, ends, error)
+
+
+def _fail(node: Node, ends: SimpleQueue[tuple[int, str]], error: BaseException | None) -> None:
+    node.get_logger().fatal(f"the node ends: {''.join(traceback.format_exception(error))}")
+    ends.put((1, f"{type(error).__name__}: {first_line(error) if error else ''}"))
 
 
 class _RosLog(logging.Handler):

@@ -21,8 +21,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
-from simple_clip_lstm_ros.node.driver import LATCHED
 from simple_clip_lstm_ros.node.messages import to_seconds
+from simple_clip_lstm_ros.node.reporter import LATCHED
 
 NAMESPACE = "demo"
 _START_TIMEOUT = 60.0  # s; importing torch takes its time on a small machine

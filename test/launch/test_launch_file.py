@@ -30,7 +30,7 @@ class Recorded(SimpleNamespace):
 def stand_in(name):
     module = ModuleType(name)
     module.DeclareLaunchArgument = module.OpaqueFunction = module.LaunchConfiguration = Recorded
-    module.LifecycleNode = module.LaunchDescription = module.get_ros_node = Recorded
+    module.LifecycleNode = module.Node = module.LaunchDescription = module.get_ros_node = Recorded
     return module
 
 
@@ -44,6 +44,7 @@ def launch_file(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "LifecycleNode", Recorded)
+    monkeypatch.setattr(module, "Node", Recorded)
     monkeypatch.setattr(module, "get_package_share_directory", lambda package: str(ROOT))
     return module
 
@@ -68,14 +69,14 @@ def test_what_it_names_exists():
     executables = {
         k.value.value for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg == "executable"
     }
-    assert executables == {"inference_node"}
+    assert executables == {"inference_node", "velocity_guard"}
     setup = (ROOT / "setup.py").read_text()
     assert all(f"{e} = " in setup for e in executables)
     files = {
         n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and str(n.value).endswith((".yaml", ".xml"))
     }
     files = {f for f in files if "\n" not in f}
-    assert files == {"inference.yaml"}
+    assert files == {"inference.yaml", "fastdds.xml"}
     assert all((ROOT / "config" / f).is_file() for f in files)  # test_package: all of config/ is installed
 
 
@@ -99,8 +100,8 @@ def test_arguments_are_the_documented_ones(launch_file):
 
 
 def test_empty_arguments_override_nothing(start):
-    node = start()[0]
-    assert node.parameters == [ROOT / "config" / "inference.yaml"]
+    guard, node = start(guard="true")[:2]
+    assert guard.parameters == node.parameters == [ROOT / "config" / "inference.yaml"]
     assert (node.package, node.executable, node.name) == ("simple_clip_lstm_ros", "inference_node", "inference")
 
 
@@ -113,7 +114,8 @@ def test_order_and_types_of_overrides(start, tmp_path):
     assert node.parameters[:2] == [ROOT / "config" / "inference.yaml", own]
     (written,) = node.parameters[2:]
     expected = {"checkpoint": "1e5", "instruction": "grün 🚀", "allow_untrained": False}
-    assert json.loads(written.read_text(encoding="utf-8")) == {"/**/inference": {"ros__parameters": expected}}
+    nodes = ("/**/inference", "/**/velocity_guard")
+    assert json.loads(written.read_text(encoding="utf-8")) == {name: {"ros__parameters": expected} for name in nodes}
     assert node.namespace == "r1"
 
 
@@ -157,12 +159,31 @@ def test_autostart_adds_the_bring_up(start):
     assert len(start(autostart="false")) == 1
 
 
+def test_the_guard_stands_between_the_node_and_the_base(start):
+    guard, node = start(guard="true", autostart="false", namespace="r1")
+    assert (guard.package, guard.executable, guard.name) == ("simple_clip_lstm_ros", "velocity_guard", "velocity_guard")
+    assert node.remappings == [("cmd_vel", "cmd_vel_raw")] and guard.namespace == node.namespace == "r1"
+    assert guard.on_exit and node.on_exit
+    (alone,) = start(guard="false", autostart="false")
+    assert alone.executable == "inference_node" and alone.remappings == []
+
+
+@pytest.mark.parametrize("name", ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"])
+def test_the_transport_is_the_packages_unless_told_otherwise(start, monkeypatch, name):
+    for profiles in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(profiles, raising=False)
+    assert start()[0].additional_env[name] == str(ROOT / "config" / "fastdds.xml")
+    monkeypatch.setenv(name, "")
+    assert start()[0].additional_env == {}
+
+
 @pytest.mark.parametrize(("code", "text"), [(0, "exit code 0"), (1, "exit code 1"), (-9, "out of memory")])
 def test_a_node_that_ends_ends_the_launch(launch_file, code, text):
     event = SimpleNamespace(returncode=code)
-    with pytest.raises(RuntimeError, match=text):
-        launch_file.exited(event, SimpleNamespace(is_shutdown=False))
-    launch_file.exited(event, SimpleNamespace(is_shutdown=True))  # asked to end: fine
+    handler = launch_file.exited("the guard")
+    with pytest.raises(RuntimeError, match=f"the guard ended with.*{text}"):
+        handler(event, SimpleNamespace(is_shutdown=False))
+    handler(event, SimpleNamespace(is_shutdown=True))  # asked to end: fine
 
 
 @pytest.fixture

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import random
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by path and leaves the tests' folders out
 from inference_bench import Bench
-
-_LOCAL = {"ROS_LOCALHOST_ONLY": "1"}  # Humble
-if os.environ.get("ROS_DISTRO") != "humble":
-    _LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-
-
-@contextmanager
-def own_domain() -> Iterator[int]:
-    """A ROS domain that no other run of these tests uses at the same time on this machine."""
-    for domain in random.sample(range(1, 102), 101):
-        with (Path(tempfile.gettempdir()) / f"simple_clip_lstm_test_domain_{domain}").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield domain
-            return
+from ros_domain import LOCAL, own_domain
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +30,7 @@ def start(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
 
     with ExitStack() as cleanup:
         patch = cleanup.enter_context(pytest.MonkeyPatch.context())
-        for name, value in _LOCAL.items():
+        for name, value in LOCAL.items():
             patch.setenv(name, value)
         yield start
         exit_codes = {bench.process.end(signal.SIGTERM) for bench in benches}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 
+from simple_clip_lstm_ros.control.governor import Sight
 from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
 
 STATE_TIMEOUT = 2.0
@@ -17,7 +18,7 @@ STATE_TIMEOUT = 2.0
 def frame(seconds, instruction="go"):
     whole = int(seconds)
     stamp = Time(sec=whole, nanosec=round((seconds - whole) * 1e9))
-    return Frame(np.zeros((2, 2, 3), np.uint8), stamp, instruction)
+    return Frame(np.zeros((2, 2, 3), np.uint8), stamp, Sight(seconds, instruction, era=0))
 
 
 class Policy:

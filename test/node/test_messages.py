@@ -8,6 +8,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from simple_clip_lstm_ros.control.governor import Reason
+from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.node.images import to_rgb
 from simple_clip_lstm_ros.node.messages import (
@@ -16,11 +17,12 @@ from simple_clip_lstm_ros.node.messages import (
     to_seconds,
     to_twist,
     to_twist_stamped,
-    with_lines,
+    to_velocity,
 )
+from simple_clip_lstm_ros.node.overlay import with_lines
 
 STAMP = Time(sec=1_700_000_000, nanosec=250_000_000)
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 LEVELS = {
     Reason.MOVING: OK,
     Reason.INACTIVE: OK,
@@ -33,8 +35,16 @@ LEVELS = {
     Reason.INSTRUCTION_REFUSED: WARN,
     Reason.STEP_ERROR: ERROR,
     Reason.NON_FINITE: ERROR,
-    Reason.IMAGE_STALE: ERROR,
-    Reason.COMMAND_STALE: ERROR,
+    Reason.CLOCK_STOPPED: STALE,
+    Reason.IMAGE_STALE: STALE,
+    Reason.COMMAND_STALE: STALE,
+    GuardReason.FORWARDING: OK,
+    GuardReason.DISABLED: OK,
+    GuardReason.NO_COMMAND: OK,
+    GuardReason.ENDED: OK,
+    GuardReason.HELD: WARN,
+    GuardReason.NON_FINITE: ERROR,
+    GuardReason.COMMAND_STALE: STALE,
 }
 
 
@@ -53,6 +63,18 @@ def test_a_stamped_velocity_bears_stamp_and_frame():
     message = to_twist_stamped(Velocity(0.1, 0.0, 0.3), STAMP, "base_link")
     assert (message.header.stamp, message.header.frame_id) == (STAMP, "base_link")
     assert message.twist == to_twist(Velocity(0.1, 0.0, 0.3))
+
+
+def test_a_twist_is_a_planar_velocity_again():
+    assert to_velocity(to_twist(Velocity(0.1, -0.2, 0.3))) == Velocity(0.1, -0.2, 0.3)
+
+
+@pytest.mark.parametrize("part", ["linear", "angular"])
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_a_twist_that_is_broken_anywhere_is_not_finite(part, axis):
+    twist = to_twist(Velocity(0.1, -0.2, 0.3))
+    setattr(getattr(twist, part), axis, float("nan"))
+    assert not to_velocity(twist).is_finite
 
 
 def test_a_stamp_is_seconds():
@@ -85,7 +107,7 @@ def test_lines_are_readable_on_any_ground(ground):
     assert drawn.min() == 0 and drawn.max() == 255
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", [*Reason, *GuardReason])
 def test_diagnostics_say_how_bad_a_reason_is(reason):
     report = to_diagnostics("inference", "tiny.pth", reason, "why", {}, STAMP, doubts=False)
     assert report.status[0].level == LEVELS[reason]

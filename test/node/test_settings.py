@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.errors import ConfigError
-from simple_clip_lstm_ros.node import settings
+from simple_clip_lstm_ros.node import parameters, settings
+from simple_clip_lstm_ros.node.guard_settings import GuardSettings
 from simple_clip_lstm_ros.node.settings import Settings
 
 FILE = Path(__file__).parents[2] / "config" / "inference.yaml"
@@ -19,15 +22,15 @@ FILE = Path(__file__).parents[2] / "config" / "inference.yaml"
 class Parameters:
     """What of a node declares and holds parameters."""
 
-    def __init__(self, **given):
+    def __init__(self, kind=Settings, **given):
         self.values = {}
-        self.descriptions = {}
-        settings.declare(self)
+        self.descriptors = {}
+        parameters.declare(self, kind, fixed=kind is GuardSettings)
         self.values |= given
 
     def declare_parameter(self, name, value, descriptor):
         self.values[name] = value
-        self.descriptions[name] = descriptor.description
+        self.descriptors[name] = descriptor
 
     def get_parameter(self, name):
         return SimpleNamespace(value=self.values[name])
@@ -35,7 +38,8 @@ class Parameters:
 
 def test_the_parameter_file_states_every_parameter_at_its_default():
     stated = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
-    declared = {name: value for name, value in Parameters().values.items() if value is not None}
+    declared = Parameters(GuardSettings).values | Parameters().values
+    declared = {name: value for name, value in declared.items() if value is not None}
     assert stated == {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
 
 
@@ -48,8 +52,18 @@ def test_the_parameter_file_names_those_without_a_default_in_comments():
     assert set(commented) == unset
 
 
-def test_every_parameter_is_described():
-    descriptions = Parameters().descriptions
+def test_what_both_nodes_have_is_the_same_in_both():
+    """One file and one launch argument set both."""
+    ours, guards = Parameters(), Parameters(GuardSettings)
+    for name in ours.values.keys() & guards.values.keys():
+        assert ours.values[name] == guards.values[name]
+        assert ours.descriptors[name].description == guards.descriptors[name].description
+    assert ours.values.keys() & guards.values.keys() >= {item.name for item in fields(Limits)}
+
+
+@pytest.mark.parametrize("kind", [Settings, GuardSettings])
+def test_every_parameter_is_described(kind):
+    descriptions = {name: d.description for name, d in Parameters(kind).descriptors.items()}
     assert all(descriptions.values())
     assert len(set(descriptions.values())) == len(descriptions)
 
@@ -118,3 +132,46 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
 def test_limits_of_the_wrong_sign_are_refused_by_name():
     with pytest.raises(ConfigError, match="max_decel"):
         _ = Settings(checkpoint="a.pth", max_decel=(1.5, 1.5, 3.0)).limits
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (Settings, "image_timeout", 0.0),
+        (Settings, "command_timeout", 61.0),
+        (GuardSettings, "guard_timeout", 0.0),
+        (GuardSettings, "guard_timeout", math.nan),
+        (GuardSettings, "max_velocity", (0.3, -0.3, 0.8)),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_name_with_the_range(kind, name, value):
+    with pytest.raises(ConfigError, match=rf"^{name} must be .*(above|positive)"):
+        kind(**({"checkpoint": "a.pth"} if kind is Settings else {}) | {name: value})
+
+
+def test_what_may_change_while_driving_is_what_a_person_tunes():
+    live = {name for kind in (Settings, GuardSettings) for name in _live(kind)}
+    timeouts = {"image_timeout", "command_timeout", "state_timeout", "guard_timeout"}
+    assert live == {item.name for item in fields(Limits)} | timeouts | {"instruction"}
+
+
+def _live(kind):
+    return [item.name for item in fields(kind) if not _is_refused(kind, item.name)]
+
+
+def _is_refused(kind, name):
+    try:
+        return not parameters.check_live(kind, [SimpleNamespace(name=name)])
+    except ConfigError as error:
+        assert str(error).startswith(f"{name} takes effect at configure")
+        return True
+
+
+def test_others_parameters_are_not_ours_to_refuse():
+    assert not parameters.check_live(Settings, [SimpleNamespace(name="use_sim_time")])
+
+
+def test_the_guard_has_no_second_start_so_what_is_not_live_is_read_only():
+    descriptors = Parameters(GuardSettings).descriptors
+    assert {name for name, d in descriptors.items() if not d.read_only} == set(_live(GuardSettings))
+    assert not any(d.read_only for d in Parameters().descriptors.values())

@@ -1,0 +1,99 @@
+"""How evenly a robot was driven: rates against their targets, and how long things took; in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_BIN = math.log(1.02)  # two per cent wide
+_SMALLEST = 1e-6
+_QUANTILES = (0.5, 0.9, 0.99)
+_WORST = 5
+# A command that comes within a fifth of its period was on time.
+_ON_TIME = 0.2
+
+
+class Spread:
+    """The distribution of a positive quantity, in bins two per cent wide: a few hundred numbers for any count."""
+
+    def __init__(self) -> None:
+        self._bins: Counter[int] = Counter()
+        self._count = 0
+        self._largest = 0.0
+
+    def add(self, value: float) -> None:
+        self._bins[round(math.log(max(value, _SMALLEST)) / _BIN)] += 1
+        self._count += 1
+        self._largest = max(self._largest, value)
+
+    def quantile(self, share: float) -> float:
+        """To one per cent; the largest value is exact. 0 if there is none."""
+        left = math.ceil(share * self._count)
+        for index in sorted(self._bins):
+            left -= self._bins[index]
+            if left <= 0:
+                return min(math.exp(index * _BIN), self._largest)
+        return 0.0
+
+    def summary(self) -> dict[str, float]:
+        """`p50`, `p90`, `p99` and `max`."""
+        values = {f"p{share * 100:g}": round(self.quantile(share), 6) for share in _QUANTILES}
+        return values | {"max": round(self._largest, 6)}
+
+
+@dataclass(frozen=True, order=True)
+class Step:
+    """One inference step: its duration, its image's age when the action came, and its image's stamp, in seconds."""
+
+    latency: float
+    image_age: float
+    stamp: float
+
+
+class Cadence:
+    """Since its construction at `now`. `now` is a steady clock's, in seconds; `command_rate` is the target, in Hz."""
+
+    def __init__(self, command_rate: float, now: float) -> None:
+        self._period = 1.0 / command_rate
+        self._begin = now
+        self._commands: list[float] = []  # the first and the last
+        self._intervals = self._on_time = self._images = self._steps = 0
+        self._latency, self._image_age = Spread(), Spread()
+        self._worst: list[Step] = []
+
+    def image(self) -> None:
+        """One that could be stepped on."""
+        self._images += 1
+
+    def step(self, step: Step) -> None:
+        self._steps += 1
+        self._latency.add(step.latency)
+        self._image_age.add(step.image_age)
+        self._worst = heapq.nlargest(_WORST, [*self._worst, step])
+
+    def command(self, now: float) -> None:
+        """One that was due."""
+        if self._commands:
+            self._intervals += 1
+            self._on_time += abs(now - self._commands[-1] - self._period) <= _ON_TIME * self._period
+        self._commands = [*self._commands[:1], now]
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """Plain values for JSON: seconds, Hz, shares of one."""
+        seconds = max(now - self._begin, self._period)
+        commanded = self._commands[-1] - self._commands[0] if self._intervals else math.inf
+        return {
+            "seconds": round(seconds, 3),
+            "inference": {"rate": round(self._steps / seconds, 3), "images": round(self._images / seconds, 3)},
+            "commands": {
+                "rate": round(self._intervals / commanded, 3),
+                "target": round(1.0 / self._period, 3),
+                "on_time": round(self._on_time / max(self._intervals, 1), 4),
+            },
+            "latency": self._latency.summary(),
+            "image_age": self._image_age.summary(),
+            "worst": [{name: round(value, 6) for name, value in asdict(step).items()} for step in self._worst],
+        }

@@ -1,0 +1,50 @@
+"""The parameters that the inference node and the guard share: what a velocity may be, and how it is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from simple_clip_lstm_ros.control.limits import ALLOWED, Limits
+from simple_clip_lstm_ros.node.parameters import Parameters, Range, parameter
+
+_LIMITS = Limits()
+_VELOCITY = "m/s, m/s, rad/s"
+_ACCELERATION = "m/s², m/s², rad/s²"
+
+
+@dataclass(frozen=True)
+class MotionSettings(Parameters):
+    """Values of these parameters, checked. Raises ConfigError."""
+
+    max_velocity: tuple[float, ...] = parameter(
+        _LIMITS.max_velocity, "upper limits", unit=_VELOCITY, within=ALLOWED["max_velocity"].words, live=True
+    )
+    min_velocity: tuple[float, ...] = parameter(
+        _LIMITS.min_velocity, "lower limits", unit=_VELOCITY, within=ALLOWED["min_velocity"].words, live=True
+    )
+    max_accel: tuple[float, ...] = parameter(
+        _LIMITS.max_accel, "when speeding up", unit=_ACCELERATION, within=ALLOWED["max_accel"].words, live=True
+    )
+    max_decel: tuple[float, ...] = parameter(
+        _LIMITS.max_decel, "when slowing down", unit=_ACCELERATION, within=ALLOWED["max_decel"].words, live=True
+    )
+    deadband_velocity: tuple[float, ...] = parameter(
+        _LIMITS.deadband_velocity,
+        "slower than this is zero",
+        unit=_VELOCITY,
+        within=ALLOWED["deadband_velocity"].words,
+        live=True,
+    )
+    command_rate: float = parameter(
+        20.0, "of the velocity commands, whatever the model does", unit="Hz", within=Range(0.0, 1000.0)
+    )
+    enable_stamped_cmd_vel: bool = parameter(False, "publish TwistStamped instead of Twist")
+    frame_id: str = parameter("base_link", "frame of stamped velocities")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.limits
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(*(getattr(self, item.name) for item in fields(Limits)))

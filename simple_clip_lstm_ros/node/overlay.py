@@ -1,0 +1,19 @@
+"""What is drawn over a frame for people to see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+
+def with_lines(rgb: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """A copy of the frame with lines of text at its top left, readable on any ground."""
+    drawn = np.ascontiguousarray(rgb).copy()
+    scale = max(0.4, rgb.shape[0] / 960)
+    for number, line in enumerate(lines, start=1):
+        at = (int(10 * scale), int(32 * scale * number))
+        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(drawn, line, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
+    return drawn

@@ -1,0 +1,58 @@
+"""What a node says of itself: its reason on each change, and diagnostics twice a second and on each change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from simple_clip_lstm_ros.control.decision import Decision
+from simple_clip_lstm_ros.node.messages import to_diagnostics
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_PERIOD = 0.5  # s
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Beside the reason: values as they are now, whose they are, and whether something about them is doubtful."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    hardware: str = ""
+    doubts: bool = False
+
+
+class Reporter:
+    """Publishes `<node>/reason` (latched) and `/diagnostics`, as the status `<node's full name>: <part>`."""
+
+    def __init__(self, node: Node, part: str, decision: Decision, facts: Callable[[], Facts]) -> None:
+        self._node = node
+        self._name = f"{node.get_fully_qualified_name().lstrip('/')}: {part}"
+        self._facts = facts
+        self._reasons = node.create_publisher(String, f"{node.get_name()}/reason", LATCHED)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        node.create_timer(_PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.tell(decision)
+
+    def announce(self, decision: Decision) -> None:
+        """Log and tell it if it differs from the last."""
+        if str(decision) != str(self.decision):
+            self._node.get_logger().info(str(decision))
+            self.tell(decision)
+
+    def tell(self, decision: Decision) -> None:
+        self.decision = decision
+        self._reasons.publish(String(data=str(decision)))
+        self._publish()
+
+    def _publish(self) -> None:
+        facts, decision, now = self._facts(), self.decision, self._node.get_clock().now().to_msg()
+        message = str(decision)
+        self._diagnostics.publish(
+            to_diagnostics(self._name, facts.hardware, decision.reason, message, facts.values, now, doubts=facts.doubts)
+        )

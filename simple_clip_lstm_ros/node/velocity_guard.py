@@ -1,0 +1,125 @@
+"""The velocity guard: a small process between whoever commands and the base, that stops the base when that one fails.
+
+It outlives the inference process and shares nothing with it: no torch, no OpenCV.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import NoReturn
+
+from geometry_msgs.msg import Twist, TwistStamped
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
+
+from simple_clip_lstm_ros.control.decision import Decision
+from simple_clip_lstm_ros.control.guard import Guard, GuardReason
+from simple_clip_lstm_ros.control.velocity import ZERO
+from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.node import parameters, process
+from simple_clip_lstm_ros.node.guard_settings import GuardSettings
+from simple_clip_lstm_ros.node.messages import to_twist, to_twist_stamped, to_velocity
+from simple_clip_lstm_ros.node.reporter import Facts, Reporter
+
+
+class VelocityGuard(Node):
+    """`cmd_vel_raw` in, `cmd_vel` out: commands on their arrival, zeros at `command_rate` while there is none to trust.
+
+    Raises ConfigError for a parameter that is not allowed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("velocity_guard")
+        parameters.declare(self, GuardSettings, fixed=True)
+        self._settings = parameters.read(self, GuardSettings)
+        period = 1.0 / self._settings.command_rate
+        self._guard = Guard(self._settings.limits, period=period, timeout=self._settings.guard_timeout)
+        # Between the executor's callbacks and the end of the process: after the last zero no command may follow.
+        self._lock = threading.Lock()
+        self._ended = False
+        kind = TwistStamped if self._settings.enable_stamped_cmd_vel else Twist
+        self._commands = self.create_publisher(kind, "cmd_vel", 1)
+        self._reporter = Reporter(self, "guard", Decision(ZERO, GuardReason.NO_COMMAND), self._facts)
+        self._input = self.create_subscription(kind, "cmd_vel_raw", self._on_command, 1)
+        self.create_service(SetBool, "velocity_guard/enable", self._on_enable)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._timer = self.create_timer(period, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def stop(self, why: str) -> None:
+        """A last zero, received by whoever listens reliably."""
+        with self._lock:
+            self._ended = True
+            self._publish(Decision(ZERO, GuardReason.ENDED, why))
+        self._commands.wait_for_all_acked(Duration(seconds=1))
+
+    def _on_command(self, message: Twist | TwistStamped) -> None:
+        velocity = to_velocity(message.twist if isinstance(message, TwistStamped) else message)
+        with self._lock:
+            if self._ended:
+                return
+            before = self._reporter.decision.reason
+            decision = self._guard.command(velocity, self._sources(), time.monotonic())
+            if decision.reason is GuardReason.FORWARDING:
+                # The next tick that finds the command stale is then a whole number of periods after its arrival.
+                self._timer.reset()
+            if decision.reason is GuardReason.FORWARDING or decision.reason is not before:
+                self._publish(decision)
+
+    def _on_tick(self) -> None:
+        with self._lock:
+            decision = None if self._ended else self._guard.tick(self._sources(), time.monotonic())
+            if decision is not None:
+                self._publish(decision)
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """The e-stop: a zero is published before the answer."""
+        with self._lock:
+            self._guard.enable(request.data)
+            if not request.data:
+                self._publish(Decision(ZERO, GuardReason.DISABLED))
+        response.success = True
+        response.message = "enabled" if request.data else "disabled: the robot stands until enabled again"
+        return response
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            if parameters.check_live(GuardSettings, changes):
+                settings = parameters.read(self, GuardSettings, changes)
+                with self._lock:
+                    self._guard.adjust(settings.limits, settings.guard_timeout)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _publish(self, decision: Decision) -> None:
+        """Under the lock."""
+        if self._settings.enable_stamped_cmd_vel:
+            stamp = self.get_clock().now().to_msg()
+            self._commands.publish(to_twist_stamped(decision.velocity, stamp, self._settings.frame_id))
+        else:
+            self._commands.publish(to_twist(decision.velocity))
+        self._reporter.announce(decision)
+
+    def _sources(self) -> frozenset[bytes]:
+        found = self.get_publishers_info_by_topic(self._input.topic_name)
+        return frozenset(bytes(publisher.endpoint_gid) for publisher in found)
+
+    def _facts(self) -> Facts:
+        guard = self._guard
+        spells = {f"{name} (times, s)": f"{s['times']}, {s['seconds']}" for name, s in guard.spells.summary().items()}
+        limits = {name: list(getattr(guard.limits, name)) for name in ("max_velocity", "min_velocity")}
+        return Facts({**guard.counts, **spells, **limits, "guard_timeout (s)": guard.timeout})
+
+
+def main() -> NoReturn:
+    process.run(VelocityGuard, SingleThreadedExecutor)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Inject faults into a robot that moves at full speed, at random moments, and judge what its base was told."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from faults import Fault
+from robot import Robot
+
+LIMITS = (0.3, 0.3, 0.8)
+STALL = 0.05  # s; when the campaign itself was kept waiting for longer, a run says nothing about the robot
+_REPEATS = 10  # of a run, before a machine is called too busy for it
+_MAY_MOVE = {"MOVING", "STOPPING"}
+# A reason is told after its command, and both are heard in either order.
+_SLACK = 0.1
+
+
+@dataclass
+class Result:
+    """Of one fault. `times` are seconds from the fault until what it `ends` in; `problems` should be empty."""
+
+    fault: Fault
+    times: list[float] = field(default_factory=list)
+    repeated: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def worst(self) -> float:
+        return max(self.times, default=math.nan)
+
+    @property
+    def is_fine(self) -> bool:
+        return not self.problems and self.worst <= self.fault.limit
+
+
+def run(robot: Robot, fault: Fault, runs: int) -> Result:
+    """`runs` times, each once more for as long as the campaign itself stalls."""
+    result = Result(fault)
+    for _ in range(runs):
+        for _ in range(_REPEATS):
+            seconds, problems = _once(robot, fault)
+            if seconds is not None:
+                break
+            result.repeated += 1
+        else:
+            problems = [*problems, f"the machine is too busy: stalls above {STALL} s in {_REPEATS} runs on end"]
+        result.times += [] if seconds is None else [seconds]
+        result.problems += problems
+    return result
+
+
+def _once(robot: Robot, fault: Fault) -> tuple[float | None, list[str]]:
+    """Seconds, or None if the campaign stalled; and what was not as it should be."""
+    robot.get_going()
+    robot.forget()
+    time.sleep(random.uniform(0.1, 0.5))
+    moment = fault.inject(robot)
+    if fault.ends == "warning":
+        is_warned = robot.happens(lambda: robot.is_warned_of_a_frozen_camera, fault.limit + 1.0)
+        seconds = time.monotonic() - moment if is_warned else math.inf
+    else:
+        time.sleep(max(0.0, moment + fault.limit - time.monotonic()) + fault.watch)
+        seconds = _seconds(robot, fault, moment)
+    end = time.monotonic()
+    stalled = robot.stall(moment, min(end, moment + fault.limit + 0.1)) > STALL
+    problems = _problems(robot, fault, moment, seconds)
+    fault.heal(robot)
+    return None if stalled and seconds > fault.limit else seconds, problems
+
+
+def _seconds(robot: Robot, fault: Fault, moment: float) -> float:
+    """From the moment to the first zero, after which nothing moves; or to the last command."""
+    after = [(at - moment, any(axes)) for at, axes in robot.commands if at > moment]
+    if fault.ends == "silence":
+        return max((at for at, _ in after), default=0.0)
+    if fault.ends == "zero":
+        moved = [at for at, moves in after if moves]
+        after = [(at, moves) for at, moves in after if not moved or at > moved[-1]]
+    return next((at for at, moves in after if not moves), math.inf)
+
+
+def _problems(robot: Robot, fault: Fault, moment: float, seconds: float) -> list[str]:
+    problems = []
+    for at, axes in robot.commands:
+        if not all(math.isfinite(value) and abs(value) <= limit for value, limit in zip(axes, LIMITS, strict=True)):
+            problems.append(f"commanded {axes}")
+        if any(axes) and not _may_move(robot, at):
+            problems.append(f"moved {at - moment:+.3f} s from the fault, by the reasons {robot.reasons}")
+    told = {text.partition(":")[0] for record in robot.reasons.values() for at, text in record if at > moment}
+    if fault.reasons and not told & set(fault.reasons):
+        problems.append(f"gave the reasons {sorted(told)} and none of {fault.reasons}")
+    if seconds > fault.limit:
+        problems.append(f"took {seconds:.3f} s")
+    return problems
+
+
+def _may_move(robot: Robot, at: float) -> bool:
+    """Whether the guard forwarded at that time."""
+    record: Sequence = robot.reasons["velocity_guard"]
+    holds = [text for told, text in record if told <= at + _SLACK]
+    before = [text for told, text in record if told <= at - _SLACK]
+    return any(text.startswith("FORWARDING:") for text in holds[max(len(before) - 1, 0) :])

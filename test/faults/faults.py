@@ -1,0 +1,259 @@
+"""What can go wrong, how to make it so, and by when the robot must then stand: one Fault each.
+
+Limits are the timeouts of docs/safety.md at their defaults, plus 0.1 s for everything that stops at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from robot import Robot
+from std_srvs.srv import SetBool
+
+MARGIN = 0.1
+IMAGE_TIMEOUT, COMMAND_TIMEOUT, GUARD_TIMEOUT = 0.5, 0.5, 0.3
+# From full speed, 0.3 m/s and 0.8 rad/s, within max_decel and up to the end of the command's period.
+RAMP = max(0.3 / 1.5, 0.8 / 3.0) + 0.05
+FROZEN_WARNING = 2.0 + 0.5  # s; until the warning, and the period of diagnostics
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`inject` makes it so and returns the moment, by time.monotonic(); `limit` is counted from it.
+
+    `reasons` are those of which one must then be given, by the node or the guard. `ends` says what must have come:
+    `zero` (and nothing else after it), `blink` (a zero; then it may go on by new data), `silence` (no command at all)
+    or `warning` (diagnostics warn, the robot goes on).
+    """
+
+    name: str
+    inject: Callable[[Robot], float]
+    limit: float
+    reasons: tuple[str, ...]
+    ends: str = "zero"
+    watch: float = 0.4
+    heal: Callable[[Robot], None] = lambda robot: None
+    sim_time: bool = False
+
+
+def signalled(who: str, number: signal.Signals) -> Callable[[Robot], float]:
+    def inject(robot: Robot) -> float:
+        moment = time.monotonic()
+        robot.processes.send(who, number)
+        return moment
+
+    return inject
+
+
+def continued(who: str) -> Callable[[Robot], None]:
+    return lambda robot: robot.processes.send(who, signal.SIGCONT)
+
+
+def ended(who: str) -> Callable[[Robot], None]:
+    """What has been asked to end in order must do so with 0."""
+    return lambda robot: _check(robot.processes.wait(who) == 0, f"{who} ended badly")
+
+
+def _check(condition: bool, what: str) -> None:
+    if not condition:
+        raise AssertionError(what)
+
+
+def camera(state: str) -> Callable[[Robot], float]:
+    return lambda robot: robot.camera.set(state)
+
+
+def step(state: str) -> Callable[[Robot], float]:
+    def inject(robot: Robot) -> float:
+        robot.inference.set(state)
+        return robot.inference.wait(5.0)
+
+    return inject
+
+
+def disabled(who: str) -> Callable[[Robot], float]:
+    def inject(robot: Robot) -> float:
+        moment = time.monotonic()
+        robot.send(f"{who}/enable", SetBool.Request(data=False))
+        return moment
+
+    return inject
+
+
+def cleared(robot: Robot) -> float:
+    moment = time.monotonic()
+    robot.say("")
+    return moment
+
+
+def deactivated_during_a_step(robot: Robot) -> float:
+    robot.inference.set("sleep 0.2")
+    robot.inference.wait(5.0)
+    moment = time.monotonic()
+    robot.inference.set("")
+    _check(robot.transition("deactivate"), "deactivate failed")
+    return moment
+
+
+def restarted_with_a_latched_instruction(robot: Robot) -> float:
+    """The old process is killed, and the new one told at once to do what the old one did."""
+    moment = time.monotonic()
+    robot.processes.kill("inference")
+    robot.processes.start("inference")
+    _check(robot.transition("configure") and robot.transition("activate"), "it does not start again")
+    robot.until(lambda: robot.reason("inference") == "MOVING" and any(robot.raw[-1][1]), "motion that is held", 20.0)
+    return moment
+
+
+def guard_asleep_while_its_source_hangs(robot: Robot) -> float:
+    """Commands wait for a guard that sleeps; when it wakes, they are of another time."""
+    moment = time.monotonic()
+    robot.processes.send("guard", signal.SIGSTOP)
+    time.sleep(0.4)
+    robot.processes.send("inference", signal.SIGSTOP)
+    time.sleep(0.4)
+    robot.processes.send("guard", signal.SIGCONT)
+    return moment
+
+
+@contextmanager
+def _flood(robot: Robot) -> Iterator[float]:
+    command = [sys.executable, str(Path(__file__).parent / "instruction_flood.py"), str(robot.processes.folder)]
+    with subprocess.Popen(["timeout", "-s", "KILL", "20", *command], env=robot.processes.environment) as flood:
+        begun = robot.processes.folder / "flood"
+        robot.until(begun.exists, "the flood", 15.0)
+        yield float(begun.read_text())
+        flood.terminate()
+    begun.unlink()
+
+
+def flooded_with_instructions(robot: Robot) -> float:
+    with _flood(robot) as moment:
+        time.sleep(RAMP + MARGIN + 0.5)
+    return moment
+
+
+def parameters_at_100_hz(robot: Robot) -> float:
+    """Limits up and down a hundred times, and at last to zero."""
+    for count in range(100):
+        fast = count % 2
+        answer = robot.set_parameters(max_velocity=[0.3, 0.3, 0.8] if fast else [0.1, 0.1, 0.3])
+        _check(answer.successful, answer.reason)
+        time.sleep(0.01)
+    moment = time.monotonic()
+    robot.set_parameters(max_velocity=[0.0, 0.0, 0.0])
+    return moment
+
+
+def parameters_back(robot: Robot) -> None:
+    robot.set_parameters(max_velocity=[0.3, 0.3, 0.8])
+
+
+def clock_jump(seconds: float) -> Callable[[Robot], float]:
+    """No image comes after it, so that all that could move the robot is older than the jump."""
+
+    def inject(robot: Robot) -> float:
+        robot.camera.set("off")
+        time.sleep(0.06)  # the image that is on its way
+        robot.clock_offset += seconds
+        return time.monotonic()
+
+    return inject
+
+
+def clock_stop(robot: Robot) -> float:
+    """A simulator that dies takes its camera and its clock along."""
+    robot.camera.set("off")
+    robot.stop_clock()
+    return time.monotonic()
+
+
+def clock_again(robot: Robot) -> None:
+    robot.start_clock()
+
+
+def out_of_memory(robot: Robot) -> float:
+    """The process grows with each step until the kernel kills it; the moment is that of its last command."""
+    robot.processes.confine("inference", spare=150_000_000)
+    robot.inference.set("grow 20000000")
+    robot.until(lambda: not robot.processes.is_alive("inference"), "the kernel's kill", 30.0)
+    return robot.raw[-1][0]
+
+
+AT_ONCE = MARGIN
+FAULTS = [
+    Fault("inference: SIGKILL", signalled("inference", signal.SIGKILL), GUARD_TIMEOUT + MARGIN, ("COMMAND_STALE",)),
+    Fault(
+        "inference: SIGSTOP",
+        signalled("inference", signal.SIGSTOP),
+        GUARD_TIMEOUT + MARGIN,
+        ("COMMAND_STALE",),
+        heal=continued("inference"),
+    ),
+    *[
+        Fault(
+            f"inference: {number.name}", signalled("inference", number), AT_ONCE, ("INACTIVE",), heal=ended("inference")
+        )
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ],
+    Fault(
+        "inference: restarted, instruction latched",
+        restarted_with_a_latched_instruction,
+        GUARD_TIMEOUT + MARGIN,
+        ("HELD",),
+        watch=1.5,
+    ),
+    Fault("guard: SIGTERM", signalled("guard", signal.SIGTERM), AT_ONCE, ("ENDED",), heal=ended("guard")),
+    Fault("guard: SIGKILL", signalled("guard", signal.SIGKILL), AT_ONCE, (), ends="silence"),
+    Fault(
+        "guard: SIGSTOP",
+        signalled("guard", signal.SIGSTOP),
+        AT_ONCE,
+        (),
+        ends="silence",
+        heal=continued("guard"),
+    ),
+    Fault(
+        "guard: SIGSTOP, then the inference's, then SIGCONT",
+        guard_asleep_while_its_source_hangs,
+        0.8 + MARGIN,
+        ("COMMAND_STALE",),
+        heal=continued("inference"),
+    ),
+    Fault("camera: SIGKILL", signalled("camera", signal.SIGKILL), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("camera: same stamp", camera("same-stamp"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("camera: same picture", camera("same-picture"), FROZEN_WARNING + MARGIN, (), ends="warning"),
+    Fault("camera: 0.5 Hz", camera("every 2.0"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("images of the future", camera("ahead 5.0"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("images of the past", camera("ahead -5.0"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("images: 200 malformed a second", camera("malformed 10"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("step: takes 5 s", step("sleep 5.0"), COMMAND_TIMEOUT + MARGIN, ("COMMAND_STALE",)),
+    Fault("step: raises", step("raise"), AT_ONCE, ("STEP_ERROR",)),
+    Fault("action: NaN", step("value nan"), AT_ONCE, ("NON_FINITE",)),
+    Fault("action: infinite", step("value inf"), AT_ONCE, ("NON_FINITE",)),
+    Fault("instruction: cleared", cleared, RAMP + MARGIN, ("NO_INSTRUCTION",)),
+    Fault(
+        "instruction: others at 1 kHz",
+        flooded_with_instructions,
+        RAMP + MARGIN,
+        ("STOPPING", "NO_ACTION"),
+        ends="blink",
+    ),
+    Fault("inference/enable: false", disabled("inference"), AT_ONCE, ("DISABLED",)),
+    Fault("velocity_guard/enable: false", disabled("velocity_guard"), AT_ONCE, ("DISABLED",)),
+    Fault("deactivate during a step", deactivated_during_a_step, AT_ONCE, ("INACTIVE",)),
+    Fault("parameters at 100 Hz", parameters_at_100_hz, AT_ONCE, (), heal=parameters_back),
+    Fault("memory: the kernel kills it", out_of_memory, GUARD_TIMEOUT + MARGIN, ("COMMAND_STALE",)),
+    *[
+        Fault(f"clock: {seconds:+.0f} s", clock_jump(seconds), AT_ONCE, ("IMAGE_STALE", "NO_IMAGE"), sim_time=True)
+        for seconds in (3600.0, -3600.0)
+    ],
+    Fault("clock: stops", clock_stop, IMAGE_TIMEOUT + MARGIN, ("CLOCK_STOPPED",), sim_time=True, heal=clock_again),
+]

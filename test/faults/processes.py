@@ -1,0 +1,83 @@
+"""The processes of a robot, each real, alone in its ROS domain, and to be killed, stopped and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from ros_domain import LOCAL
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[1]
+_GUARD = ["-m", "simple_clip_lstm_ros.node.velocity_guard"]
+
+
+class Processes:
+    """`inference`, `guard` and `camera`. Nothing outlives `close`, nor `lifetime` seconds."""
+
+    def __init__(self, folder: Path, domain: int, checkpoint: Path, *, sim_time: bool, lifetime: int) -> None:
+        self.folder = folder
+        self._lifetime = str(lifetime)
+        self.environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
+        self.environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+        parameters = {"checkpoint": checkpoint, "allow_untrained": True, "device": "cpu"}
+        ros = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+        clock = ["-p", "use_sim_time:=true"] if sim_time else []
+        inference, camera = (folder / f"{name}.switch" for name in ("inference", "camera"))
+        self._commands = {
+            "guard": [*_GUARD, "--ros-args", *clock],
+            "camera": [_HERE / "faulty_camera.py", camera, "--ros-args", *clock],
+            "inference": [_HERE / "faulty_inference_node.py", inference, "--ros-args", "-r", "cmd_vel:=cmd_vel_raw"],
+        }
+        self._commands["inference"] += [*ros, *clock]
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> bool:
+        """Unless it runs already."""
+        if self.is_alive(name):
+            return False
+        command = ["timeout", "-s", "KILL", self._lifetime, sys.executable, *map(str, self._commands[name])]
+        with self.log(name).open("a") as log:
+            self._running[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        return True
+
+    def is_alive(self, name: str) -> bool:
+        return name in self._running and self._running[name].poll() is None
+
+    def process(self, name: str) -> psutil.Process:
+        """Itself, and not the `timeout` around it."""
+        (child,) = psutil.Process(self._running[name].pid).children()
+        return child
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        self.process(name).send_signal(number)
+
+    def kill(self, name: str) -> None:
+        if self.is_alive(name):
+            self.send(name, signal.SIGKILL)
+            self.wait(name)
+
+    def wait(self, name: str) -> int:
+        """Its exit code."""
+        return self._running[name].wait(10.0)
+
+    def confine(self, name: str, spare: int) -> None:
+        """Into a memory cgroup of its own, with so many bytes to spare. Raises OSError where none can be made."""
+        v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+        root, file = (v1, "memory.limit_in_bytes") if v1.is_dir() else (v2, "memory.max")
+        group = root / f"simple_clip_lstm_faults_{os.getpid()}"
+        group.mkdir(exist_ok=True)
+        # What a process has before it enters is charged elsewhere: the limit is all that it may take from now on.
+        (group / file).write_text(str(spare))
+        (group / "cgroup.procs").write_text(str(self.process(name).pid))
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def close(self) -> None:
+        for name in self._running:
+            self.kill(name)
