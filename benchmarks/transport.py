@@ -211,7 +211,7 @@ def _jpeg() -> CompressedImage:
 
 
 def _listener(args: argparse.Namespace) -> None:
-    """The callback does next to nothing: what is lost is lost on the way."""
+    """The callback does next to nothing: what is lost is lost on the way. Tells when its stdin ends."""
     rclpy.init()
     node = rclpy.create_node("listener")
     heard: list[tuple[str, int, Any]] = []
@@ -221,7 +221,12 @@ def _listener(args: argparse.Namespace) -> None:
 
     node.create_subscription(CompressedImage if args.image == JPEG else Image, "image_raw", on_image, _QOS)
     over = threading.Event()
-    threading.Thread(target=lambda: sys.stdin.read() or over.set(), daemon=True).start()
+
+    def await_end() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=await_end, daemon=True).start()
     while not over.is_set():
         rclpy.spin_once(node, timeout_sec=0.1)
     latencies = [(int(name), (at - stamp.sec * 10**9 - stamp.nanosec) / 1e6) for name, at, stamp in heard]

@@ -198,7 +198,12 @@ def _be_peer() -> None:
 
     node.create_service(Trigger, "serve", serve)
     over = threading.Event()
-    threading.Thread(target=lambda: sys.stdin.read() or over.set(), daemon=True).start()
+
+    def await_end() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=await_end, daemon=True).start()
     while not over.is_set():
         rclpy.spin_once(node, timeout_sec=0.1)
     rclpy.shutdown()
