@@ -65,6 +65,8 @@ class Guard:
         self._enabled = enabled
         self._held = False
         self._sources = frozenset()
+        if not enabled:
+            self._velocity = ZERO
 
     def command(self, velocity: Velocity, sources: Set[bytes], now: float) -> Decision:
         """Take a command that has just arrived, from one of `sources`; what to publish in its place."""
@@ -84,7 +86,8 @@ class Guard:
 
     def _observe(self, sources: Set[bytes], now: float) -> None:
         # After a sleep (SIGSTOP, a suspended machine) commands wait in line that were meant for another moment.
-        if now - self._called > self.timeout:
+        # Ticks alone come once a period, however short the timeout.
+        if now - self._called > max(self.timeout, 2.0 * self._period):
             self._awake = now
             self._arrival = None if self._arrival is None else -math.inf
         self._called = now
