@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.control.limits import Limits
+from simple_clip_lstm_ros.control.limits import ALLOWED, Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
@@ -68,6 +69,7 @@ def test_clamping_keeps_the_curvature(limits, action):
     assert is_parallel(action, limits.clamp(action))
 
 
+@thorough
 @given(limits, actions)
 def test_an_action_within_the_limits_stays_as_it_is(limits, action):
     clamped = limits.clamp(action)
@@ -108,6 +110,17 @@ def test_a_ramp_between_allowed_velocities_stays_within_the_limits(limits, curre
     after = limits.ramp(limits.clamp(current), limits.clamp(action), PERIOD)
     assert after.is_finite
     assert is_within(after, limits)
+
+
+@thorough
+@given(limits, actions, actions)
+def test_slowed_to_a_target_the_ramp_to_it_only_speeds_up(limits, current, action):
+    """The two together are how a limit on speeding up alone is made."""
+    goal = limits.clamp(action)
+    slowed = limits.clamp(current).slowed_to(goal)
+    after = limits.ramp(slowed, goal, PERIOD)
+    for least, reached, most in zip(slowed.as_tuple(), after.as_tuple(), goal.as_tuple(), strict=True):
+        assert 0.0 <= least <= reached <= most or most <= reached <= least <= 0.0
 
 
 @thorough
@@ -153,6 +166,11 @@ WRONG = [
     ("deadband_velocity", (0.0, 0.0, -0.1), "zero or positive"),
 ]
 NAMES = sorted({name for name, *_ in WRONG})
+
+
+def test_every_limit_says_what_it_allows_and_has_a_wrong_sign_here():
+    assert list(ALLOWED) == [field.name for field in fields(Limits)]
+    assert {name: ALLOWED[name].words for name in ALLOWED} == {name: words for name, _, words in WRONG}
 
 
 @pytest.mark.parametrize(("name", "values", "words"), WRONG)

@@ -46,3 +46,20 @@ def test_one_value_that_is_not_finite_makes_the_velocity_not_finite(junk, axis):
 def test_zero_is_zero_on_every_axis():
     assert ZERO.is_zero and Velocity(-0.0, 0.0, -0.0).is_zero
     assert not any(Velocity(**{axis: 1e-9}).is_zero for axis in ("linear_x", "linear_y", "angular_z"))
+
+
+@pytest.mark.parametrize(
+    ("now", "target", "expected"),
+    [
+        ((0.3, 0.2, -0.8), (0.1, 0.2, -0.5), (0.1, 0.2, -0.5)),  # slower
+        ((0.1, 0.0, -0.2), (0.3, 0.2, -0.5), (0.1, 0.0, -0.2)),  # faster takes its time
+        ((0.3, -0.2, 0.8), (-0.1, 0.2, 0.0), (0.0, 0.0, 0.0)),  # to turn round is to stop first
+        ((0.3, -0.2, 0.1), (0.1, -0.3, 0.2), (0.1, -0.2, 0.1)),  # each axis on its own
+    ],
+)
+def test_slowed_to_is_at_once_as_slow_as_the_target_and_no_faster_than_before(now, target, expected):
+    assert Velocity(*now).slowed_to(Velocity(*target)).as_tuple() == expected
+
+
+def test_slowed_to_zero_is_zero():
+    assert Velocity(0.3, -0.2, 0.8).slowed_to(ZERO) == ZERO

@@ -1,0 +1,275 @@
+"""The Guard, case by case: whom it trusts, for how long, and how fast it lets the robot speed up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from simple_clip_lstm_ros.control.decision import Decision
+from simple_clip_lstm_ros.control.guard import Guard, GuardReason
+from simple_clip_lstm_ros.control.limits import Limits
+from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
+from simple_clip_lstm_ros.errors import ConfigError
+
+PERIOD, TIMEOUT = 0.05, 0.3
+NODE, SUCCESSOR, TELEOP = b"node", b"its successor", b"teleop"
+ALONE = frozenset({NODE})
+AHEAD, BACK = Velocity(0.3, 0.0, 0.0), Velocity(-0.3, 0.0, 0.0)
+ONE_STEP = Velocity(0.04, 0.0, 0.0)  # reached within one period
+
+
+def new(limits: Limits | None = None) -> Guard:
+    return Guard(limits or Limits(), period=PERIOD, timeout=TIMEOUT)
+
+
+def forwarding(velocity: Velocity = AHEAD, sources: frozenset[bytes] = ALONE) -> tuple[Guard, float]:
+    """A guard that forwards this velocity whole, and the time of its last command."""
+    guard, now = new(), 100.0
+    for _ in range(10):
+        now += PERIOD
+        decision = guard.command(velocity, sources, now)
+        assert guard.tick(sources, now) is None
+    assert decision == Decision(velocity, GuardReason.FORWARDING)
+    return guard, now
+
+
+def stands(guard: Guard, sources: frozenset[bytes], now: float, reason: GuardReason) -> bool:
+    """On a tick and on a command alike."""
+    tick = guard.tick(sources, now)
+    command = guard.command(AHEAD, sources, now)
+    return tick is not None and (tick.velocity, tick.reason, command.velocity) == (ZERO, reason, ZERO)
+
+
+def test_it_commands_zero_until_the_first_command():
+    assert new().tick(ALONE, 1.0) == Decision(ZERO, GuardReason.NO_COMMAND)
+
+
+def test_it_forwards_on_arrival_and_ticks_are_silent_meanwhile():
+    guard = new()
+    guard.tick(ALONE, 0.95)
+    decision = guard.command(ONE_STEP, ALONE, 1.0)
+    assert decision == Decision(ONE_STEP, GuardReason.FORWARDING)
+    assert guard.tick(ALONE, 1.02) is None
+
+
+def test_a_command_that_is_not_finite_is_zero_at_once_and_until_a_finite_one_comes():
+    guard, now = forwarding()
+    assert guard.command(Velocity(0.1, math.nan, 0.0), ALONE, now) == Decision(ZERO, GuardReason.NON_FINITE)
+    assert guard.tick(ALONE, now + 0.01) == Decision(ZERO, GuardReason.NON_FINITE)
+    assert guard.command(ONE_STEP, ALONE, now + PERIOD).reason is GuardReason.FORWARDING
+
+
+def test_a_command_counts_for_the_timeout_from_its_arrival():
+    guard, now = forwarding()
+    assert guard.tick(ALONE, now + TIMEOUT - 0.01) is None
+    assert guard.tick(ALONE, now + TIMEOUT + 0.01) == Decision(ZERO, GuardReason.COMMAND_STALE, "over 0.3 s")
+
+
+def test_after_a_stop_it_starts_from_rest():
+    guard, now = forwarding()
+    for _ in range(8):
+        now += PERIOD
+        guard.tick(ALONE, now)
+    assert guard.command(AHEAD, ALONE, now + PERIOD).velocity.linear_x == pytest.approx(0.05)
+
+
+# The e-stop.
+
+
+def test_disabled_is_zero_and_survives_commands_time_and_changes_of_source():
+    guard, now = forwarding()
+    guard.enable(False)
+    for sources in (ALONE, frozenset({SUCCESSOR}), frozenset[bytes](), ALONE):
+        now += 1.0
+        assert guard.tick(sources, now) == Decision(ZERO, GuardReason.DISABLED)
+        assert guard.command(AHEAD, sources, now + PERIOD) == Decision(ZERO, GuardReason.DISABLED)
+    guard.adjust(Limits(), 0.5)
+    assert guard.tick(ALONE, now + PERIOD) == Decision(ZERO, GuardReason.DISABLED)
+    guard.enable(True)
+    assert guard.command(AHEAD, ALONE, now + 2 * PERIOD).reason is GuardReason.FORWARDING
+
+
+def test_enabling_alone_publishes_no_motion():
+    guard, now = forwarding()
+    guard.enable(False)
+    guard.tick(ALONE, now)
+    guard.enable(True)
+    decision = guard.tick(ALONE, now + 0.01)
+    assert decision is None or decision.velocity == ZERO
+
+
+def test_disabled_and_enabled_between_two_ticks_it_starts_from_rest_all_the_same():
+    guard, now = forwarding()
+    guard.enable(False)  # upon which its caller publishes a zero
+    guard.enable(True)
+    assert guard.command(AHEAD, ALONE, now + PERIOD).velocity.linear_x == pytest.approx(0.05)
+
+
+# Whose commands.
+
+
+@pytest.mark.parametrize(
+    "after",
+    [frozenset(), {SUCCESSOR}, {NODE, SUCCESSOR}, {NODE, TELEOP, SUCCESSOR}],
+    ids=["vanished", "replaced", "joined", "joined by two"],
+)
+def test_a_newcomer_or_the_last_one_s_end_holds_until_enabled(after):
+    guard, now = forwarding()
+    assert stands(guard, frozenset(after), now + 0.01, GuardReason.HELD)
+    # Neither the one that was there before nor time lifts it.
+    for sources in (ALONE, frozenset(after), ALONE):
+        now += 0.2
+        assert stands(guard, sources, now, GuardReason.HELD)
+    guard.enable(True)
+    decision = guard.command(ONE_STEP, frozenset({SUCCESSOR}), now + PERIOD)
+    assert decision == Decision(ONE_STEP, GuardReason.FORWARDING)
+
+
+def test_a_newcomer_s_own_command_is_not_forwarded():
+    guard, now = forwarding()
+    assert guard.command(AHEAD, frozenset({NODE, SUCCESSOR}), now) == Decision(ZERO, GuardReason.HELD)
+
+
+def test_one_of_several_may_go():
+    both = frozenset({NODE, TELEOP})
+    guard, now = forwarding(sources=both)
+    assert guard.tick(ALONE, now + 0.01) is None
+    assert guard.command(AHEAD, ALONE, now + PERIOD) == Decision(AHEAD, GuardReason.FORWARDING)
+    assert stands(guard, both, now + PERIOD, GuardReason.HELD)  # and does not come back unnoticed
+
+
+def test_a_killed_source_that_leaves_the_graph_late_does_not_hold_its_successor():
+    guard, now = forwarding()
+    both = frozenset({NODE, SUCCESSOR})
+    guard.tick(both, now)
+    guard.enable(True)
+    guard.command(AHEAD, both, now + PERIOD)
+    assert guard.command(AHEAD, frozenset({SUCCESSOR}), now + 2 * PERIOD).reason is GuardReason.FORWARDING
+
+
+def test_enabled_anew_it_accepts_whoever_commands_next_and_not_whoever_is_there():
+    guard, now = forwarding()
+    guard.enable(True)
+    assert guard.tick(frozenset({SUCCESSOR}), now + 0.01) is None
+    guard.command(AHEAD, frozenset({TELEOP}), now + PERIOD)
+    assert stands(guard, frozenset({SUCCESSOR}), now + PERIOD, GuardReason.HELD)
+
+
+def test_before_the_first_command_anybody_may_come_and_go():
+    guard = new()
+    for now, sources in enumerate((frozenset[bytes](), {NODE}, {SUCCESSOR}, {NODE, TELEOP})):
+        assert guard.tick(sources, float(now)) == Decision(ZERO, GuardReason.NO_COMMAND)
+    assert guard.counts["sources changed"] == 0
+
+
+# How fast.
+
+
+def test_limits_scale_all_axes_alike():
+    guard, _ = forwarding(Velocity(0.3, 0.0, 0.4))
+    guard, now = forwarding(Velocity(0.15, 0.0, 0.2))
+    for i in range(1, 10):
+        decision = guard.command(Velocity(0.6, 0.0, 0.8), ALONE, now + i * PERIOD)
+    assert decision.velocity == Velocity(0.3, 0.0, 0.4)
+
+
+@pytest.mark.parametrize(("gap", "speed"), [(0.01, 0.01), (0.05, 0.05), (0.1, 0.1), (0.25, 0.1)])
+def test_speeding_up_takes_max_accel_for_the_time_passed_but_two_periods_at_most(gap, speed):
+    guard, now = forwarding(ZERO)
+    assert guard.command(AHEAD, ALONE, now + gap).velocity.linear_x == pytest.approx(speed)
+
+
+def test_slowing_down_is_never_delayed():
+    guard, now = forwarding()
+    assert guard.command(ONE_STEP, ALONE, now) == Decision(ONE_STEP, GuardReason.FORWARDING)
+    guard, now = forwarding()
+    assert guard.command(ZERO, ALONE, now) == Decision(ZERO, GuardReason.FORWARDING)
+
+
+def test_turning_round_goes_through_rest():
+    guard, now = forwarding()
+    assert guard.command(BACK, ALONE, now).velocity == ZERO
+    assert guard.command(BACK, ALONE, now + PERIOD).velocity.linear_x == pytest.approx(-0.05)
+
+
+def test_a_deadband_zeroes_the_axis_below_it():
+    guard = new(Limits(deadband_velocity=(0.02, 0.0, 0.0)))
+    assert guard.command(Velocity(0.01, 0.01, 0.0), ALONE, 1.0).velocity == Velocity(0.0, 0.01, 0.0)
+
+
+# After a sleep.
+
+
+@pytest.mark.parametrize("woken_by", ["tick", "command"])
+def test_commands_that_waited_while_it_slept_are_dropped(woken_by):
+    guard, now = forwarding()
+    now += TIMEOUT + 5.0
+    if woken_by == "tick":
+        assert guard.tick(ALONE, now) == Decision(ZERO, GuardReason.COMMAND_STALE, "over 0.3 s")
+    for later in (0.0, 0.001, PERIOD - 0.001):
+        assert guard.command(AHEAD, ALONE, now + later).velocity == ZERO
+    assert guard.counts["commands dropped"] == 3
+    assert guard.command(ONE_STEP, ALONE, now + PERIOD + 0.001).reason is GuardReason.FORWARDING
+
+
+def test_a_successor_is_noticed_after_a_sleep_too():
+    guard, now = forwarding()
+    assert guard.tick(frozenset({SUCCESSOR}), now + 60.0) == Decision(ZERO, GuardReason.HELD)
+
+
+def test_a_slow_guard_is_not_taken_for_a_sleeping_one():
+    # A command_rate of 2 Hz with the usual timeout: between its ticks more time passes than the timeout.
+    guard = Guard(Limits(), period=0.5, timeout=TIMEOUT)
+    for i in range(5):
+        guard.tick(ALONE, 100.0 + 0.5 * i)
+        assert guard.command(ONE_STEP, ALONE, 100.1 + 0.5 * i).reason is GuardReason.FORWARDING
+    assert guard.counts["commands dropped"] == 0
+
+
+# Changes under way, and counts.
+
+
+def test_new_limits_hold_from_the_next_command_on():
+    guard, now = forwarding()
+    guard.adjust(Limits(max_velocity=(0.1, 0.1, 0.1)), TIMEOUT)
+    assert guard.command(AHEAD, ALONE, now + 0.001).velocity == Velocity(0.1, 0.0, 0.0)
+
+
+def test_a_new_timeout_holds_from_the_next_tick_on():
+    guard, now = forwarding()
+    guard.adjust(Limits(), 0.1)
+    assert guard.tick(ALONE, now + 0.11) == Decision(ZERO, GuardReason.COMMAND_STALE, "over 0.1 s")
+
+
+@pytest.mark.parametrize("junk", [0.0, -0.1, math.nan, math.inf])
+def test_a_timeout_that_is_not_allowed_is_refused_and_changes_nothing(junk):
+    with pytest.raises(ConfigError, match=r"^guard_timeout must be a positive number of seconds"):
+        Guard(Limits(), period=PERIOD, timeout=junk)
+    guard, now = forwarding()
+    with pytest.raises(ConfigError, match=r"^guard_timeout must be a positive number of seconds"):
+        guard.adjust(Limits(max_velocity=(0.0, 0.0, 0.0)), junk)
+    assert (guard.limits, guard.timeout) == (Limits(), TIMEOUT)
+    assert guard.command(AHEAD, ALONE, now).velocity == AHEAD
+
+
+def test_counts_and_spells_tell_what_has_happened():
+    guard, now = forwarding()  # ten commands
+    guard.command(Velocity(0.0, 9.0, 0.0), ALONE, now)
+    guard.command(Velocity(math.inf, 0.0, 0.0), ALONE, now)
+    guard.tick(ALONE, now + 1.0)
+    guard.command(Velocity(9.0, 0.0, 0.0), ALONE, now + 1.0)
+    guard.tick(frozenset(), now + 1.5)
+    assert guard.counts == {
+        "commands": 13,
+        "commands clipped": 1,
+        "commands dropped": 1,
+        "commands not finite": 1,
+        "sources changed": 1,
+    }
+    assert guard.spells.summary() == {
+        "NON_FINITE": {"times": 1, "seconds": 1.0},
+        "COMMAND_STALE": {"times": 1, "seconds": 0.5},
+        "FORWARDING": {"times": 1, "seconds": 0.45},
+        "HELD": {"times": 1, "seconds": 0.0},
+    }
