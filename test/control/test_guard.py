@@ -213,6 +213,13 @@ def test_commands_that_waited_while_it_slept_are_dropped(woken_by):
     assert guard.command(ONE_STEP, ALONE, now + PERIOD + 0.001).reason is GuardReason.FORWARDING
 
 
+def test_a_longer_timeout_does_not_bring_a_command_from_before_a_sleep_back():
+    guard, now = forwarding()
+    guard.tick(ALONE, now + 1.0)
+    guard.adjust(Limits(), 5.0)
+    assert guard.tick(ALONE, now + 1.0 + PERIOD) == Decision(ZERO, GuardReason.COMMAND_STALE, "over 5 s")
+
+
 def test_a_successor_is_noticed_after_a_sleep_too():
     guard, now = forwarding()
     assert guard.tick(frozenset({SUCCESSOR}), now + 60.0) == Decision(ZERO, GuardReason.HELD)
