@@ -58,7 +58,6 @@ def start(context):
         "package": PACKAGE,
         "namespace": argument["namespace"],
         "ros_arguments": ["--log-level", argument["log_level"]],
-        "additional_env": transport(),
         "output": "screen",
     }
     node = LifecycleNode(
@@ -66,6 +65,7 @@ def start(context):
         name="inference",
         parameters=files,
         remappings=[("cmd_vel", "cmd_vel_raw")] if guarded else [],
+        additional_env=transport(),
         on_exit=exited("the inference node"),
         **shared,
     )
@@ -106,7 +106,10 @@ def parameter_files(argument):
 
 
 def transport():
-    """Fast DDS's profile that loses no large frames, unless the environment names another, or none by an empty name."""
+    """Fast DDS's profile that loses no large frames, unless the environment names another, or none by an empty name.
+
+    It serves what a process sends: here the overlay. The camera's process needs it too, in its own environment.
+    """
     return {} if any(name in os.environ for name in PROFILES) else dict.fromkeys(PROFILES, str(config("fastdds.xml")))
 
 

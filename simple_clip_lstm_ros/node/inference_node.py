@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import threading
@@ -70,6 +71,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
+        gc.unfreeze()
         clear_memory()
         return TransitionCallbackReturn.SUCCESS
 
@@ -116,6 +118,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         policy = load(self._plan(current), self._on_progress)
         latency = warm_up(policy)
         self._warn(current, policy, latency)
+        process.settle()
         self._driver = Driver(self, current, policy, announce=self._reporter.announce)
         # After the assignment: a stop that came while the weights were loading must not be lost.
         self._driver.enable(self._enabled)

@@ -172,7 +172,9 @@ def test_the_guard_stands_between_the_node_and_the_base(start):
 def test_the_transport_is_the_packages_unless_told_otherwise(start, monkeypatch, name):
     for profiles in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(profiles, raising=False)
-    assert start()[0].additional_env[name] == str(ROOT / "config" / "fastdds.xml")
+    guard, node = start(guard="true")[:2]
+    assert node.additional_env[name] == str(ROOT / "config" / "fastdds.xml")
+    assert not hasattr(guard, "additional_env"), "70 MB of shared memory for messages of 50 bytes"
     monkeypatch.setenv(name, "")
     assert start()[0].additional_env == {}
 

@@ -37,7 +37,7 @@ from simple_clip_lstm_ros.policy.photographs import crops
 LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4, "shutdown": 7}
 SERVICES = {"change_state": ChangeState, "get_state": GetState, "set_parameters": SetParameters}
-SERVICES |= {"enable": SetBool, "reset": Trigger}
+SERVICES |= {"enable": SetBool, "reset": Trigger, "report": Trigger}
 # The last three as the tiny checkpoint says, for a parameter once set cannot be unset.
 DEFAULTS = {item.name: item.default for item in fields(Settings) if item.default != ()}
 DEFAULTS |= {"action_axes": ("linear.x", "angular.z"), "action_scale": (1.0, 1.0), "action_offset": (0.0, 0.0)}
@@ -61,13 +61,18 @@ class NodeProcess:
         return self._log.read_text()
 
     @property
+    def pid(self) -> int:
+        """Of `timeout`, whose one child is the node."""
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def end(self, *signals: signal.Signals) -> int:
         """Send them to the node itself and not to `timeout`, unless it has ended already; the exit code."""
         if self.is_alive:
-            (node,) = psutil.Process(self._process.pid).children()
+            (node,) = psutil.Process(self.pid).children()
             for number in signals:
                 node.send_signal(number)
         return self._process.wait(10.0)

@@ -62,9 +62,9 @@ class Base:
         self._spinner.start()
 
     def close(self) -> None:
-        self.guard.kill()
-        for child in psutil.Process(self.guard.pid).children() if self.guard.poll() is None else []:
-            child.kill()
+        if self.guard.poll() is None:
+            self.process.kill()
+            self.guard.wait(10.0)
         self._executor.shutdown()
         self._spinner.join()
         self.node.destroy_node()
