@@ -1,4 +1,4 @@
-"""A stage for the whole system: camera and inference node as real processes, and an audience that watches them."""
+"""A stage for the whole system: camera, inference node and guard as real processes, and an audience that watches."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ class Stage:
         self._logs = logs
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         given = [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
+        given += ["-r", "cmd_vel:=cmd_vel_raw"]
         self._processes = {
             name: subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.{name}", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *arguments],
                 env=environment,
                 stderr=self._log(name).open("w"),
             )
-            for name, arguments in (("photo_camera", []), ("inference_node", given))
+            for name, arguments in (("photo_camera", []), ("velocity_guard", []), ("inference_node", given))
         }
         rclpy.init()
         self._node = rclpy.create_node("audience", namespace=NAMESPACE)
@@ -98,7 +99,7 @@ class Stage:
         return to_seconds(self._node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
 
     def pid(self, name: str) -> int:
-        """Process id of `inference_node` or `photo_camera`."""
+        """Process id of `inference_node`, `velocity_guard` or `photo_camera`."""
         return self._processes[name].pid
 
     def start(self, on_wait: Callable[[], None] = lambda: None) -> None:

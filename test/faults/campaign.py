@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from faults import Fault
-from robot import Robot
+from robot import Record, Robot
 
 LIMITS = (0.3, 0.3, 0.8)
 STALL = 0.05  # s; when the campaign itself was kept waiting for longer, a run says nothing about the robot
 _REPEATS = 10  # of a run, before a machine is called too busy for it
-_MAY_MOVE = {"MOVING", "STOPPING"}
+_MAY_MOVE = {"inference": {"MOVING", "STOPPING"}, "velocity_guard": {"FORWARDING"}}
 # A reason is told after its command, and both are heard in either order.
 _SLACK = 0.1
 
@@ -65,11 +64,10 @@ def _once(robot: Robot, fault: Fault) -> tuple[float | None, list[str]]:
     else:
         time.sleep(max(0.0, moment + fault.limit - time.monotonic()) + fault.watch)
         seconds = _seconds(robot, fault, moment)
-    end = time.monotonic()
-    stalled = robot.stall(moment, min(end, moment + fault.limit + 0.1)) > STALL
-    problems = _problems(robot, fault, moment, seconds)
+    stalled = robot.stall(moment, min(time.monotonic(), moment + fault.limit + 0.1)) > STALL
+    problems = _excesses(robot) + ([] if stalled else _problems(robot, fault, moment, seconds))
     fault.heal(robot)
-    return None if stalled and seconds > fault.limit else seconds, problems
+    return None if stalled else seconds, problems
 
 
 def _seconds(robot: Robot, fault: Fault, moment: float) -> float:
@@ -83,13 +81,21 @@ def _seconds(robot: Robot, fault: Fault, moment: float) -> float:
     return next((at for at, moves in after if not moves), math.inf)
 
 
+def _excesses(robot: Robot) -> list[str]:
+    """What no stall of the campaign excuses."""
+    fine = [
+        all(math.isfinite(v) and abs(v) <= most for v, most in zip(axes, LIMITS, strict=True))
+        for _, axes in robot.commands
+    ]
+    return [f"commanded {axes}" for (_, axes), is_fine in zip(robot.commands, fine, strict=True) if not is_fine]
+
+
 def _problems(robot: Robot, fault: Fault, moment: float, seconds: float) -> list[str]:
     problems = []
     for at, axes in robot.commands:
-        if not all(math.isfinite(value) and abs(value) <= limit for value, limit in zip(axes, LIMITS, strict=True)):
-            problems.append(f"commanded {axes}")
         if any(axes) and not _may_move(robot, at):
-            problems.append(f"moved {at - moment:+.3f} s from the fault, by the reasons {robot.reasons}")
+            reasons = [(round(told - moment, 3), text) for told, text in robot.reasons["velocity_guard"]]
+            problems.append(f"moved {at - moment:+.3f} s from the fault, by the reasons {reasons}")
     told = {text.partition(":")[0] for record in robot.reasons.values() for at, text in record if at > moment}
     if fault.reasons and not told & set(fault.reasons):
         problems.append(f"gave the reasons {sorted(told)} and none of {fault.reasons}")
@@ -99,8 +105,15 @@ def _problems(robot: Robot, fault: Fault, moment: float, seconds: float) -> list
 
 
 def _may_move(robot: Robot, at: float) -> bool:
-    """Whether the guard forwarded at that time."""
-    record: Sequence = robot.reasons["velocity_guard"]
-    holds = [text for told, text in record if told <= at + _SLACK]
-    before = [text for told, text in record if told <= at - _SLACK]
-    return any(text.startswith("FORWARDING:") for text in holds[max(len(before) - 1, 0) :])
+    """Whether the guard forwarded at that time, and the node had a reason to move."""
+    return all(
+        any(text.partition(":")[0] in reasons for text in _told_about(robot.reasons[name], at))
+        for name, reasons in _MAY_MOVE.items()
+    )
+
+
+def _told_about(record: Record, at: float) -> list[str]:
+    """The reasons in force at some time in the slack around it."""
+    known = [text for told, text in record if told <= at + _SLACK]
+    over = [text for told, text in record if told <= at - _SLACK][:-1]
+    return known[len(over) :]
