@@ -38,6 +38,13 @@ def feed(governor: Governor, velocity: Velocity, now: float) -> None:
     governor.action(velocity, sight)
 
 
+def fail(governor: Governor, why: str, now: float) -> None:
+    """An image of now, and a step on it that raised."""
+    sight = governor.image(now, now)
+    assert sight is not None
+    governor.step_failed(why, sight)
+
+
 def moving(velocity: Velocity = FAST, ticks: int = 10, **options) -> tuple[Governor, float]:
     """A governor that has reached `velocity`, and the time of the last tick."""
     governor, now = new(**options), 100.0
@@ -68,7 +75,7 @@ def test_it_speeds_up_within_max_accel():
 STOPS: dict[Reason, tuple[Callable[[Governor, float], object], float]] = {
     Reason.INACTIVE: (lambda g, now: g.deactivate(), PERIOD),
     Reason.DISABLED: (lambda g, now: g.enable(False), PERIOD),
-    Reason.STEP_ERROR: (lambda g, now: g.step_failed("out of memory"), PERIOD),
+    Reason.STEP_ERROR: (lambda g, now: fail(g, "out of memory", now), PERIOD),
     Reason.NON_FINITE: (lambda g, now: feed(g, Velocity(0.1, 0.0, math.nan), now), PERIOD),
     Reason.INSTRUCTION_REFUSED: (lambda g, now: g.refuse("it contains a NUL character"), PERIOD),
     Reason.CLOCK_STOPPED: (lambda g, now: [g.tick(now) for _ in range(9)], 0.0),
@@ -229,7 +236,7 @@ def test_a_new_instruction_lifts_a_refusal():
 
 def test_a_step_that_succeeds_lifts_a_failure_and_an_equal_instruction_does_not():
     governor, now = moving()
-    governor.step_failed("why")
+    fail(governor, "why", now)
     governor.instruct(TEXT)
     assert governor.tick(now).reason is Reason.STEP_ERROR
     feed(governor, FAST, now)

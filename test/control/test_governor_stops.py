@@ -92,8 +92,8 @@ def test_without_actions_it_goes_no_further_than_command_timeout_and_a_period_ta
 
 @many
 @given(robots, actions)
-def test_by_a_clock_that_stands_still_it_goes_no_further_than_image_timeout_and_a_period_take_it(robot, action):
-    seconds = robot.governor.image_timeout
+def test_by_a_clock_that_stands_still_it_goes_no_further_than_either_timeout_and_a_period_take_it(robot, action):
+    seconds = min(robot.governor.image_timeout, robot.governor.command_timeout)
     assert is_within(robot.way(seconds, lambda: robot.see(action), runs=0.0), robot, seconds)
 
 

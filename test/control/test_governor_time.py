@@ -239,13 +239,13 @@ def test_a_bag_that_loops_stops_it_for_a_moment_at_each_beginning():
 # Clocks that stand still.
 
 
-def test_a_clock_that_stops_while_moving_stops_it_within_the_image_timeout():
+def test_a_clock_that_stops_while_moving_stops_it_within_the_timeout():
     governor, now = moving()
     reasons = [governor.tick(now).reason for _ in range(TICKS + 5)]
     assert reasons == [*[Reason.MOVING] * (TICKS - 1), *[Reason.CLOCK_STOPPED] * 6]
 
 
-def test_a_clock_that_never_ran_stops_it_within_the_image_timeout_though_images_come():
+def test_a_clock_that_never_ran_stops_it_within_the_timeout_though_images_come():
     # use_sim_time without /clock: every time is zero, and so is an unstamped image's.
     governor = new()
     decisions = [step(governor, 0.0) for _ in range(TICKS + 5)]
@@ -273,7 +273,8 @@ def test_a_coarse_clock_is_not_a_stopped_one():
     assert set(reasons) == {Reason.MOVING}
 
 
-def test_another_image_timeout_is_another_patience_with_the_clock():
+@pytest.mark.parametrize(("image", "command"), [(0.2, TIMEOUT), (TIMEOUT, 0.2), (0.2, HOUR), (HOUR, 0.2)])
+def test_the_shorter_timeout_is_the_patience_with_the_clock(image, command):
     governor, now = moving()
-    governor.adjust(Limits(), image_timeout=0.2, command_timeout=TIMEOUT)
+    governor.adjust(Limits(), image_timeout=image, command_timeout=command)
     assert [governor.tick(now).reason for _ in range(4)] == [*[Reason.MOVING] * 3, Reason.CLOCK_STOPPED]

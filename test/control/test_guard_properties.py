@@ -20,6 +20,7 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
 PERIOD, TIMEOUT = 0.05, 0.3
+GRACE = 0.1  # in which what waited while the guard slept is delivered
 # Different on every axis and in both directions, so that a mixed-up one shows.
 LIMITS = Limits((0.3, 0.2, 0.8), (-0.2, -0.1, -0.6), (1.0, 1.1, 2.0), (-1.5, -1.6, -3.0))
 TIGHT = Limits((0.1, 0.05, 0.3), (-0.15, -0.02, -0.1), (0.5, 0.6, 1.0), (-0.7, -0.8, -1.5))
@@ -56,7 +57,7 @@ class Story(RuleBasedStateMachine):
         self.now, self.called, self.woke = 1000.0, math.inf, -math.inf
         self.enabled, self.is_held = True, False
         self.present: set[bytes] = sources
-        # All sources at each call since somebody commanded and was accepted; empty before.
+        # All sources at each call since somebody commanded, or was there when a hold was ended; empty before.
         self.history: list[frozenset[bytes]] = []
         self.newest: tuple[Velocity, float] | None = None
         self.before, self.published = ZERO, -math.inf
@@ -107,7 +108,7 @@ class Story(RuleBasedStateMachine):
     @rule(velocity=velocities | broken_velocities, wait=waits)
     def command(self, velocity: Velocity, wait: float) -> None:
         here = self.pass_time(wait)
-        if self.now - self.woke >= PERIOD:
+        if self.now - self.woke >= GRACE:
             self.newest = (velocity, self.now)
             self.history = self.history or ([here] if here else [])
         self.note(self.guard.command(velocity, here, self.now), velocity)
@@ -128,8 +129,12 @@ class Story(RuleBasedStateMachine):
 
     @rule(enabled=st.sampled_from([True, True, False]))
     def enable(self, enabled: bool) -> None:
-        self.guard.enable(enabled)
-        self.enabled, self.is_held, self.history = enabled, False, []
+        here = frozenset(self.present)
+        self.enabled = enabled
+        # Those who are there can be looked at before; who comes later, or when nobody is there, cannot.
+        if enabled and self.is_held and here:
+            self.is_held, self.history = False, [here]
+        assert self.guard.enable(enabled, here) == (not enabled or not self.is_held)
         if not enabled:  # its caller publishes a zero
             self.before = ZERO
 

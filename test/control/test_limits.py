@@ -63,10 +63,20 @@ def test_no_action_is_clamped_to_more_than_a_limit(limits, action):
     assert is_within(clamped, limits)
 
 
+def without_locked_axes(velocity: Velocity, limits: Limits) -> Velocity:
+    """Zero on each axis that has no speed in the direction asked: the robot does not have it."""
+    bounds = zip(velocity.as_tuple(), limits.max_velocity, limits.min_velocity, strict=True)
+    return Velocity(*(0.0 if (upper if value > 0.0 else lower) == 0.0 else value for value, upper, lower in bounds))
+
+
 @thorough
 @given(limits, actions)
-def test_clamping_keeps_the_curvature(limits, action):
-    assert is_parallel(action, limits.clamp(action))
+@example(Limits(max_velocity=(0.3, 0.0, 0.8)), Velocity(0.3, 1e-9, 0.2))
+@example(Limits(max_velocity=(0.0, 0.0, 0.0)), Velocity(0.2, -0.6, -0.1))
+def test_clamping_keeps_the_curvature_of_the_axes_that_the_robot_has(limits, action):
+    had = without_locked_axes(action, limits)
+    assert is_parallel(had, limits.clamp(action))
+    assert limits.clamp(action) == limits.clamp(had)
 
 
 @thorough
@@ -194,7 +204,21 @@ def test_a_limit_without_three_values_is_refused(name, count):
         Limits(**{name: [0.0] * count})
 
 
-def test_zero_is_a_velocity_limit_that_locks_an_axis():
-    assert Limits(max_velocity=(0.3, 0.0, 0.8), min_velocity=(-0.3, 0.0, -0.8)).clamp(Velocity(0.2, 0.0, 0.1)) == (
-        Velocity(0.2, 0.0, 0.1)
-    )
+@pytest.mark.parametrize(
+    ("asked", "clamped"),
+    [
+        ((0.2, 0.0, 0.1), (0.2, 0.0, 0.1)),
+        ((0.3, 1e-9, 0.2), (0.3, 0.0, 0.2)),
+        ((-0.3, -9.0, 0.2), (-0.3, 0.0, 0.2)),
+        ((0.6, 9.0, -0.8), (0.3, 0.0, -0.4)),
+    ],
+)
+def test_zero_is_a_velocity_limit_that_locks_an_axis_and_holds_up_no_other(asked, clamped):
+    limits = Limits(max_velocity=(0.3, 0.0, 0.8), min_velocity=(-0.3, 0.0, -0.8))
+    assert limits.clamp(Velocity(*asked)) == Velocity(*clamped)
+
+
+def test_an_axis_may_be_locked_in_one_direction_only():
+    limits = Limits(min_velocity=(0.0, -0.3, -0.8))
+    assert limits.clamp(Velocity(-0.2, 0.0, 0.4)) == Velocity(0.0, 0.0, 0.4)
+    assert limits.clamp(Velocity(0.6, 0.0, 0.4)) == Velocity(0.3, 0.0, 0.2)
