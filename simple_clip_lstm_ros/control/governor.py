@@ -102,6 +102,7 @@ class Governor:
         self._instruction = ""
         self._refusal = ""
         self._image_stamp: float | None = None
+        self._is_image_stale = False
         self._begin_era()
 
     def _count_anew(self) -> None:
@@ -149,13 +150,13 @@ class Governor:
             self.counts["images from the past"] += 1
             return None
         self._image_stamp = stamp
+        self._is_image_stale = False
         return Sight(stamp, self._instruction, self._era)
 
     def action(self, velocity: Velocity, sight: Sight) -> None:
         """Take the action computed on `sight`; dropped if time, instruction or a newer action has gone past it."""
         self.counts["actions"] += 1
-        is_current = (sight.era, sight.instruction) == (self._era, self._instruction)
-        if not is_current or sight.stamp < self._action_stamp:
+        if not self._is_current(sight):
             self.counts["actions dropped"] += 1
             return
         self._set_action(velocity, sight.stamp)
@@ -164,17 +165,31 @@ class Governor:
         elif self.limits.clamp(velocity) != velocity:
             self.counts["actions clipped"] += 1
 
-    def step_failed(self, why: str) -> None:
-        """A step that raised; the robot stands until one succeeds."""
+    def step_failed(self, why: str, sight: Sight) -> None:
+        """A step on `sight` that raised; the robot stands until one succeeds. Dropped as an action would be."""
         self.counts["steps failed"] += 1
-        self._set_action(None, failure=why)
+        if self._is_current(sight):
+            self._set_action(None, failure=why)
+
+    def _is_current(self, sight: Sight) -> bool:
+        is_of_now = (sight.era, sight.instruction) == (self._era, self._instruction)
+        return is_of_now and sight.stamp >= self._action_stamp
 
     def _set_action(self, action: Velocity | None, stamp: float = -math.inf, failure: str = "") -> None:
         self._action = action
         self._action_stamp = stamp
+        self._is_action_stale = False
         self._failure = failure
 
     # What follows from it.
+
+    def halt(self, now: float) -> Decision | None:
+        """What stops the robot at once, to be commanded without waiting for the next tick; None if nothing does."""
+        self._observe(now)
+        decision = self._halt()
+        if decision is not None:
+            self._velocity = ZERO
+        return decision
 
     def tick(self, now: float) -> Decision:
         """Decide the velocity to command at `now`. Call once per period: a late tick must not make a larger step."""
@@ -188,7 +203,10 @@ class Governor:
         return Decision(self.limits.without_deadband(decision.velocity), decision.reason, decision.detail)
 
     def _observe(self, now: float) -> None:
-        """Time goes forward. After a jump back the ages of what was seen before mean nothing, now or later."""
+        """Time goes forward. After a jump back the ages of what was seen before mean nothing, now or later.
+
+        And what has gone stale stays so, whatever a clock or a longer timeout says later.
+        """
         if now < self._now - CLOCK_TOLERANCE:
             self.counts["clock jumps back"] += 1
             self._begin_era()
@@ -196,6 +214,11 @@ class Governor:
             if self._image_stamp is not None:
                 self._image_stamp = -math.inf
         self._now = max(self._now, now)
+        # The stamps stay: what is older than them still comes too late.
+        if self._image_stamp is not None and not self._now - self._image_stamp < self.image_timeout:
+            self._is_image_stale = True
+        if not self._now - self._action_stamp < self.command_timeout:
+            self._is_action_stale = True
 
     def _halt(self) -> Decision | None:
         """Everything that stops the robot at once."""
@@ -212,18 +235,18 @@ class Governor:
         if self._refusal:
             return Decision(ZERO, Reason.INSTRUCTION_REFUSED, self._refusal)
         # Ticks come by a clock of their own, which tells that this one has stopped.
-        if self._still_ticks * self._period >= self.image_timeout:
+        if self._still_ticks * self._period >= min(self.image_timeout, self.command_timeout):
             return Decision(ZERO, Reason.CLOCK_STOPPED)
         if self._image_stamp is None:
             return Decision(ZERO, Reason.NO_IMAGE)
-        if not self._now - self._image_stamp < self.image_timeout:
+        if self._is_image_stale:
             return Decision(ZERO, Reason.IMAGE_STALE, f"over {self.image_timeout:g} s")
         return None
 
     def _drive(self) -> Decision:
         if not self._instruction or self._action is None:
             return self._ramp_down()
-        if not self._now - self._action_stamp < self.command_timeout:
+        if self._is_action_stale:
             return Decision(ZERO, Reason.COMMAND_STALE, f"over {self.command_timeout:g} s")
         target = self.limits.clamp(self._action)
         return Decision(self.limits.ramp(self._velocity, target, self._period), Reason.MOVING)

@@ -17,6 +17,9 @@ from simple_clip_lstm_ros.errors import ConfigError
 
 _COUNTS = ("commands", "commands clipped", "commands dropped", "commands not finite", "sources changed")
 
+# What waited in line while the guard slept is delivered within this after it wakes.
+_GRACE = 0.1  # s
+
 
 class GuardReason(enum.Enum):
     """Why the guard lets a command through or not; the value is the sentence for people."""
@@ -60,19 +63,22 @@ class Guard:
         self.timeout = timeout
         self._velocity = limits.clamp(self._velocity)
 
-    def enable(self, enabled: bool) -> None:
-        """The software e-stop. True also accepts whoever commands next as the source."""
+    def enable(self, enabled: bool, sources: Set[bytes]) -> bool:
+        """The software e-stop. True also ends a hold and accepts those of `sources`; False if there is none to accept:
+        nobody can have looked at one that comes later."""
         self._enabled = enabled
-        self._held = False
-        self._sources = frozenset()
         if not enabled:
             self._velocity = ZERO
+        elif self._held and sources:
+            self._held = False
+            self._sources = sources
+        return not (enabled and self._held)
 
     def command(self, velocity: Velocity, sources: Set[bytes], now: float) -> Decision:
         """Take a command that has just arrived, from one of `sources`; what to publish in its place."""
         self._observe(sources, now)
         self.counts["commands"] += 1
-        if now - self._awake < self._period:
+        if now - self._awake < _GRACE:
             self.counts["commands dropped"] += 1
         else:
             self._take(velocity, now)
@@ -85,7 +91,7 @@ class Guard:
         return self._decide(now) if self._halt(now) else None
 
     def _observe(self, sources: Set[bytes], now: float) -> None:
-        # After a sleep (SIGSTOP, a suspended machine) commands wait in line that were meant for another moment.
+        # After a sleep (SIGSTOP, a machine that swaps) commands wait in line that were meant for another moment.
         # Ticks alone come once a period, however short the timeout.
         if now - self._called > max(self.timeout, 2.0 * self._period):
             self._awake = now

@@ -51,12 +51,15 @@ class Limits:
                 raise ConfigError(f"{field.name} must be finite and {words} on every axis, not {list(values)}")
 
     def clamp(self, velocity: Velocity) -> Velocity:
-        """Scale all axes by one factor until none exceeds its limit, so that the curvature stays."""
+        """Scale all axes by one factor until none exceeds its limit, so that the curvature stays.
+
+        An axis whose limit is zero is one that the robot does not have: it is left out and holds up no other.
+        """
         factor = 1.0
         for value, upper, lower in zip(velocity.as_tuple(), self.max_velocity, self.min_velocity, strict=True):
-            if value > upper:
+            if value > upper > 0.0:
                 factor = min(factor, upper / value)
-            elif value < lower:
+            elif value < lower < 0.0:
                 factor = min(factor, lower / value)
         # The division can round a hair over the limit, hence the bounds once more.
         bounds = zip(velocity.as_tuple(), self.max_velocity, self.min_velocity, strict=True)

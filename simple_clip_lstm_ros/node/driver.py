@@ -31,6 +31,7 @@ from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Governor
 from simple_clip_lstm_ros.control.report import drive_report, sentences
 from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.errors import Cancelled
 from simple_clip_lstm_ros.node.commands import CommandPublisher
 from simple_clip_lstm_ros.node.eye import Eye
 from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
@@ -61,69 +62,91 @@ class Driver:
         )
         self._inference: InferenceThread | None = None
         self._timer: Any = None
+        self._is_released = False
         self._subscriptions: list[Any] = []
         self._action: Action | None = None
         self._eye = Eye(node)
         self._cadence = Cadence(settings.command_rate, time.monotonic())
+        self._last_report: dict[str, Any] | None = None
         self._commands = CommandPublisher(node, settings)
         self._actions = node.create_publisher(TwistStamped, "inference/action", 1)
         self._overlays = node.create_publisher(Image, "inference/overlay", 1)
 
     def activate(self) -> None:
+        """Raises Cancelled when released: the process ends."""
+        with self._lock:
+            if self._is_released:
+                raise Cancelled("the node ends")
+            self._begin_drive()
+            self._subscribe()
+            # By the steady clock, so that commands go on where ROS time stands still or jumps.
+            self._timer = self._node.create_timer(
+                1.0 / self._settings.command_rate,
+                self._on_tick,
+                callback_group=MutuallyExclusiveCallbackGroup(),
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
+            )
+
+    def _begin_drive(self) -> None:
         self._governor.activate()
         self._action = None
         self._eye = Eye(self._node)
         self._cadence = Cadence(self._settings.command_rate, time.monotonic())
+        self._last_report = None
         self._inference = InferenceThread(
             self.policy, self._settings.state_timeout, self._on_action, self._on_step_failed
         )
         self.instruct(self._settings.instruction)
-        self._subscribe()
-        # By the steady clock, so that commands go on where ROS time stands still or jumps.
-        self._timer = self._node.create_timer(
-            1.0 / self._settings.command_rate,
-            self._on_tick,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
 
-    def deactivate(self, why: str = "") -> None:
+    def deactivate(self) -> None:
         """Command zero, then end whatever could command anything else. Safe when not active."""
-        with self._lock:
-            was_active = self._timer is not None
-            if was_active:
-                self._node.destroy_timer(self._timer)
-                self._timer = None
-            self._governor.deactivate()
-            self._decide(why)
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
-        if self._inference is not None:
-            self._inference.stop()
-            self._inference = None
+        self._halt()
+        self._wind_up()
         self.policy.reset()
-        if was_active:
-            self._node.get_logger().info(sentences(self.drive_report()))
 
-    def release(self, why: str = "") -> None:
-        """Deactivate, wait until the last zero has arrived, and give the endpoints up."""
-        self.deactivate(why)
+    def release(self, why: str = "", *, patience: float | None = None) -> None:
+        """Deactivate for good and wait until the last zero has arrived; for a step under way, `patience` seconds."""
+        with self._lock:
+            self._halt(why)
+            self._is_released = True
+        self._wind_up(patience)
         self._commands.flush()
-        self._commands.destroy()
+        with self._lock:
+            self._commands.destroy()
         for publisher in (self._actions, self._overlays):
             self._node.destroy_publisher(publisher)
+
+    def _halt(self, why: str = "") -> None:
+        """From here on nothing but zero is commanded."""
+        with self._lock:
+            timer, self._timer = self._timer, None
+            if timer is not None:
+                self._node.destroy_timer(timer)
+            self._governor.deactivate()
+            self._halt_at_once(why)
+            if timer is not None:
+                self._last_report = self.drive_report()
+                self._node.get_logger().info(sentences(self._last_report))
+
+    def _wind_up(self, patience: float | None = None) -> None:
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            self._node.destroy_subscription(subscription)
+        inference, self._inference = self._inference, None
+        if inference is not None:
+            inference.stop(patience)
 
     def enable(self, enabled: bool) -> None:
         """The software e-stop: a zero is published before this returns if `enabled` is False."""
         with self._lock:
             self._governor.enable(enabled)
             if not enabled:
-                self._decide()
+                self._halt_at_once()
 
     def reset(self) -> None:
-        if self._inference is not None:
-            self._inference.reset()
+        inference = self._inference
+        if inference is not None:
+            inference.reset()
 
     def instruct(self, text: str) -> None:
         """Follow it from now on, stop if it is blank, and stop with a reason if it cannot be used."""
@@ -141,12 +164,15 @@ class Driver:
             self._governor.adjust(
                 settings.limits, image_timeout=settings.image_timeout, command_timeout=settings.command_timeout
             )
-            if self._inference is not None:
-                self._inference.state_timeout = settings.state_timeout
+            inference = self._inference
+            if inference is not None:
+                inference.state_timeout = settings.state_timeout
 
     def drive_report(self) -> dict[str, Any]:
         """The drive under way, or the last one, for JSON."""
         with self._lock:
+            if self._last_report is not None:
+                return self._last_report
             report = drive_report(self._governor, self._cadence, time.monotonic())
         report["counts"]["images refused"] = self._eye.refused
         return report
@@ -184,8 +210,9 @@ class Driver:
             why = "from the future, or older than the one before; set the clocks of camera and robot alike"
             return self._eye.refuse(f"it is {why}")
         self._cadence.image()
-        if sight.instruction and self._inference is not None:
-            self._inference.submit(Frame(image, stamp, sight))
+        inference = self._inference
+        if sight.instruction and inference is not None:
+            inference.submit(Frame(image, stamp, sight))
 
     def _on_instruction(self, message: String) -> None:
         self.instruct(message.data)
@@ -194,14 +221,19 @@ class Driver:
         with self._lock:
             # A tick that has waited for the lock while the node was deactivated comes too late.
             if self._timer is not None:
-                self._decide()
+                self._command(self._governor.tick(self._now()))
                 self._cadence.command(time.monotonic())
 
-    def _decide(self, why: str = "") -> None:
-        """Publish what the Governor decides now; `why` says more. Under the lock: no older command can follow."""
-        decision = self._governor.tick(self._now())
+    def _halt_at_once(self, why: str = "") -> None:
+        """Command zero if something calls for it, and not at the next tick only; `why` says more. Under the lock."""
+        decision = self._governor.halt(self._now())
+        if decision is not None and not self._is_released:
+            self._command(replace(decision, detail=why) if why else decision)
+
+    def _command(self, decision: Decision) -> None:
+        """Under the lock: no older command can follow."""
         self._commands.publish(decision.velocity)
-        self._announce(replace(decision, detail=why) if why else decision)
+        self._announce(decision)
 
     # Callbacks of the inference thread.
 
@@ -212,7 +244,7 @@ class Driver:
             self._cadence.step(Step(action.latency, self._now() - action.stamp, action.stamp))
             self._action = action
             if not velocity.is_finite:
-                self._decide()
+                self._halt_at_once()
         self._actions.publish(to_twist_stamped(velocity, frame.stamp, self._settings.frame_id))
         if self._overlays.get_subscription_count():
             x, y, yaw = velocity.as_tuple()
@@ -226,8 +258,8 @@ class Driver:
     def _on_step_failed(self, why: str, frame: Frame) -> None:
         self._node.get_logger().error(f"inference failed: {why}", throttle_duration_sec=5.0)
         with self._lock:
-            self._governor.step_failed(why)
-            self._decide()
+            self._governor.step_failed(why, frame.sight)
+            self._halt_at_once()
 
     def _subscribe(self) -> None:
         raw = self._settings.image_transport == "raw"

@@ -15,3 +15,7 @@ class GuardSettings(MotionSettings):
     guard_timeout: float = parameter(
         0.3, "newest command older than this, from its arrival: zero", unit="s", within=Range(0.0, 10.0), live=True
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_against_rate("guard_timeout")

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -39,20 +42,38 @@ from simple_clip_lstm_ros.policy.policy import Policy
 _COMMAND_TIMEOUT_STEPS = 2.5
 
 
+_MEMORY_PERIOD = 0.5  # s
+_PATIENCE = 1.0  # s that a step under way may take to the end of the process
+_ERROR = TransitionCallbackReturn.ERROR
+RCLError = rclpy_implementation.RCLError
+
+
 class InferenceNode(LifecycleNodeMixin, Node):
     """Transitions, services, parameters and reports; the Driver does the driving."""
 
     def __init__(self) -> None:
         Node.__init__(self, "inference")
-        # Transitions in a group of their own: services and parameters answer while gigabytes load.
-        LifecycleNodeMixin.__init__(self, callback_group=MutuallyExclusiveCallbackGroup())
+        # One transition at a time, of which `_on_change_state` takes care; all else answers while gigabytes load.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._in_transition = threading.Lock()
+        self._change_state = self._service_change_state.callback
+        self._service_change_state.callback = self._on_change_state
         parameters.declare(self, Settings, fixed=False)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._driver: Driver | None = None
         self._is_configuring = False
         self._enabled = True
+        self._enabling = threading.Lock()
+        self._failed = False
+        self._memory: dict[str, object] = {}
         self._stopping = threading.Event()
         self._reporter = Reporter(self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts)
+        # A GPU that hangs may never answer: whoever asks it must hold no lock and keep nobody waiting.
+        self._read_memory()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(
+            _MEMORY_PERIOD, self._read_memory, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
+        )
         # The stop must not wait for an image that is being converted.
         group = MutuallyExclusiveCallbackGroup()
         self.create_service(SetBool, "inference/enable", self._on_enable, callback_group=group)
@@ -63,17 +84,13 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return self._attempt("configure", self._configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("activate", self._configured.activate, undo=self._configured.deactivate)
+        return self._attempt("activate", self._activate, undo=self._configured.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._configured.deactivate()
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt("deactivate", self._configured.deactivate, undo=self._release, otherwise=_ERROR)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
-        gc.unfreeze()
-        clear_memory()
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt("cleanup", self._clean_up, undo=self._release, otherwise=_ERROR)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._release()
@@ -86,20 +103,45 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def stop(self, why: str) -> None:
         """The process ends: a load under way gives up, the robot is told zero."""
         self._stopping.set()
-        self._release(why)
+        self._release(why, patience=_PATIENCE)
         self._reporter.announce(Decision(ZERO, Reason.INACTIVE, why))
 
-    def _attempt(self, what: str, act: Callable[[], None], undo: Callable[[], None]) -> TransitionCallbackReturn:
-        """A transition that either succeeds or leaves no trace but its reason; rclpy would swallow the exception."""
+    def _attempt(
+        self,
+        what: str,
+        act: Callable[[], None],
+        undo: Callable[[], None],
+        otherwise: TransitionCallbackReturn = TransitionCallbackReturn.FAILURE,
+    ) -> TransitionCallbackReturn:
+        """A transition that either succeeds or leaves no trace but its reason; rclpy would swallow the exception.
+
+        `otherwise`: FAILURE stays in the state before, ERROR leads to unconfigured.
+        """
         try:
             act()
         except Exception as error:
+            self._failed = True
             undo()
             expected = isinstance(error, SimpleClipLstmError)
             self.get_logger().error(f"{what} failed: {error if expected else traceback.format_exc()}")
             self._reporter.tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {first_line(error)}"))
-            return TransitionCallbackReturn.FAILURE
+            return otherwise
+        self._failed = False
         return TransitionCallbackReturn.SUCCESS
+
+    def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+        """rclpy's own gives no answer to a transition that the present state does not have."""
+        response.success = False
+        if not self._in_transition.acquire(blocking=False):
+            self.get_logger().warning("a transition was refused: another is under way")
+            return response
+        try:
+            return self._change_state(request, response)
+        except RCLError as error:
+            self.get_logger().warning(f"a transition was refused: {first_line(error)}")
+            return response
+        finally:
+            self._in_transition.release()
 
     @property
     def _configured(self) -> Driver:
@@ -119,10 +161,21 @@ class InferenceNode(LifecycleNodeMixin, Node):
         latency = warm_up(policy)
         self._warn(current, policy, latency)
         process.settle()
-        self._driver = Driver(self, current, policy, announce=self._reporter.announce)
-        # After the assignment: a stop that came while the weights were loading must not be lost.
-        self._driver.enable(self._enabled)
+        driver = Driver(self, current, policy, announce=self._reporter.announce)
+        with self._enabling:
+            self._driver = driver
+            driver.enable(self._enabled)
         self._reporter.announce(Decision(ZERO, Reason.INACTIVE))
+
+    def _activate(self) -> None:
+        # Again, for one may have been changed between the reading of the parameters and the end of configure.
+        self._configured.adjust(settings.read(self))
+        self._configured.activate()
+
+    def _clean_up(self) -> None:
+        self._release()
+        gc.unfreeze()
+        clear_memory()
 
     def _plan(self, current: Settings) -> Plan:
         overrides = read_overrides(current.policy_config) | current.action_overrides
@@ -157,30 +210,34 @@ class InferenceNode(LifecycleNodeMixin, Node):
                 f"command_timeout to {needed:g}; the robot then drives up to {speed * needed:.2f} m blind"
             )
 
-    def _release(self, why: str = "") -> None:
+    def _release(self, why: str = "", *, patience: float | None = None) -> None:
         driver, self._driver = self._driver, None
         if driver is not None:
-            driver.release(why)
+            driver.release(why, patience=patience)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = request.data
-        if self._driver is not None:
-            self._driver.enable(request.data)
+        with self._enabling:
+            self._enabled = request.data
+            driver = self._driver
+            if driver is not None:
+                driver.enable(request.data)
         response.success = True
         response.message = "enabled" if request.data else "disabled: the robot stands until enabled again"
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._driver is not None:
-            self._driver.reset()
+        driver = self._driver
+        if driver is not None:
+            driver.reset()
         response.success = True
         response.message = "the hidden state is cleared"
         return response
 
     def _on_report(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """The cadence of the drive under way, or of the last one, as JSON."""
-        response.success = self._driver is not None
-        response.message = json.dumps(self._driver.drive_report()) if self._driver else "the node is not configured"
+        driver = self._driver
+        response.success = driver is not None
+        response.message = json.dumps(driver.drive_report()) if driver else "the node is not configured"
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
@@ -192,6 +249,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def _change(self, changes: list[Parameter]) -> None:
         """Before configure anything may be set, for configure checks it. Raises ConfigError."""
+        parameters.check_kept(Settings, changes)
         driver = self._driver
         if driver is None and not self._is_configuring:
             return
@@ -209,9 +267,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def _facts(self) -> Facts:
         driver = self._driver
-        values = _memory_values(driver)
+        values = dict(self._memory)
         if driver is None:
-            return Facts(values)
+            return Facts(values, failed=self._failed)
         config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
         values |= {
             "checkpoint": checkpoint,
@@ -223,15 +281,16 @@ class InferenceNode(LifecycleNodeMixin, Node):
             "cut": config.reductions,
             **driver.report(),
         }
-        return Facts(values, Path(checkpoint).name, driver.doubts)
+        return Facts(values, Path(checkpoint).name, driver.doubts, self._failed)
 
-
-def _memory_values(driver: Driver | None) -> dict[str, object]:
-    try:
-        memory = read_memory(driver.policy.device if driver else None)
-    except Exception as error:  # a GPU that has failed answers nothing more, and that is to be told
-        return {"memory": first_line(error)}
-    return {f"{owner} {kind} (MB)": size // 1_000_000 for owner, kind, size in memory.figures()}
+    def _read_memory(self) -> None:
+        driver = self._driver
+        try:
+            figures = read_memory(driver.policy.device if driver else None).figures()
+        except Exception as error:  # a GPU that has failed answers nothing more, and that is to be told
+            self._memory = {"memory": first_line(error)}
+        else:
+            self._memory = {f"{owner} {kind} (MB)": size // 1_000_000 for owner, kind, size in figures}
 
 
 def main() -> NoReturn:

@@ -66,12 +66,12 @@ class InferenceThread:
             self._reset_asked = True
             self._newest = None
 
-    def stop(self) -> None:
-        """Return when a step under way has ended."""
+    def stop(self, patience: float | None = None) -> None:
+        """Return when a step under way has ended, or after `patience` seconds."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(patience)
 
     def _run(self) -> None:
         while (frame := self._next()) is not None:

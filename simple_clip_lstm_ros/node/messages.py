@@ -76,10 +76,11 @@ def to_diagnostics(
     values: Mapping[str, object],
     stamp: Time,
     *,
-    doubts: bool,
+    doubts: bool = False,
+    failed: bool = False,
 ) -> DiagnosticArray:
-    """One status, with the level of its reason; at least WARN with `doubts`."""
-    level = _LEVELS.get(reason, DiagnosticStatus.OK)
+    """One status, with the level of its reason; at least WARN with `doubts`, and ERROR if something has `failed`."""
+    level = DiagnosticStatus.ERROR if failed else _LEVELS.get(reason, DiagnosticStatus.OK)
     if doubts and level == DiagnosticStatus.OK:
         level = DiagnosticStatus.WARN
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from simple_clip_lstm_ros.control.limits import ALLOWED, Limits
+from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.node.parameters import Parameters, Range, parameter
 
 _LIMITS = Limits()
@@ -44,6 +45,15 @@ class MotionSettings(Parameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.limits
+
+    def _check_against_rate(self, *timeouts: str) -> None:
+        """A timeout is noticed at the next command: one shorter than that would promise what nobody keeps."""
+        for name in timeouts:
+            if getattr(self, name) * self.command_rate < 1.0:
+                raise ConfigError(
+                    f"{name} must be at least the period of command_rate, {1.0 / self.command_rate:g} s, "
+                    f"not {getattr(self, name):g}"
+                )
 
     @property
     def limits(self) -> Limits:

@@ -99,6 +99,13 @@ def check_live(kind: type[Kind], changes: Sequence[Parameter]) -> bool:
     return bool(ours)
 
 
+def check_kept(kind: type[Kind], changes: Sequence[Parameter]) -> None:
+    """Raises ConfigError if a parameter of `kind` would be deleted: what it limits would silently be the default."""
+    for change in changes:
+        if change.type_ is Parameter.Type.NOT_SET and change.name in {item.name for item in fields(kind)}:
+            raise ConfigError(f"{change.name} cannot be deleted; set it to what it should be")
+
+
 def table(kind: type[Kind], *, beyond: type[Parameters] = Parameters) -> str:
     """The parameters as a Markdown table, for the documentation; without those of the base class `beyond`."""
     known = {item.name for item in fields(beyond)}

@@ -16,7 +16,6 @@ from typing import NoReturn
 
 import rclpy
 from rclpy.executors import Executor, MultiThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -25,10 +24,11 @@ from simple_clip_lstm_ros.errors import SimpleClipLstmError, first_line
 
 # A transition, the command timer, images, and services.
 _EXECUTOR = partial(MultiThreadedExecutor, 4)
+_PATIENCE = 1.0  # s
 
 
 def run(make_node: Callable[[], Node], make_executor: Callable[[], Executor] = _EXECUTOR) -> NoReturn:
-    """Spin the node until SIGINT or SIGTERM, call its `stop` with a reason, and exit with 0.
+    """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop` with a reason, and exit with 0.
 
     With 1, in one line, if it cannot be made with these parameters; with 1 and a traceback if a callback or a thread
     raised. Python's own signal handlers, since rclpy's shut the context down first and no last zero could be published.
@@ -36,8 +36,10 @@ def run(make_node: Callable[[], Node], make_executor: Callable[[], Executor] = _
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     # The one primitive that a signal handler may use while another handler is using it; an Event deadlocks there.
     ends: SimpleQueue[tuple[int, str]] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: ends.put((0, f"asked to end by {signal.Signals(number).name}")))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Except nohup's SIGHUP: that one is to be survived.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: ends.put((0, f"asked to end by {signal.Signals(number).name}")))
     # A living process with a dead thread would be a node that says nothing and does nothing.
     threading.excepthook = lambda failed: _fail(ends, failed.exc_value)
     try:
@@ -49,18 +51,25 @@ def run(make_node: Callable[[], Node], make_executor: Callable[[], Executor] = _
     executor = make_executor()
     executor.add_node(node)
     settle()
-    spinner = threading.Thread(target=_spin, args=(executor, node, ends), name="executor")
+    ending = threading.Event()
+    spinner = threading.Thread(target=_spin, args=(executor, ends, ending), name="executor")
     spinner.start()
     exit_code, why = ends.get()
-    node.stop(why)
-    executor.shutdown()
-    spinner.join()
-    node.destroy_node()
-    rclpy.shutdown()
-    # All is in order. A callback that still loads weights is left behind, and taking the interpreter apart with torch
-    # in it would last seconds more, on a robot that waits.
-    sys.stdout.flush()
-    os._exit(exit_code)
+    ending.set()
+    try:
+        node.stop(why)
+        executor.shutdown()
+        spinner.join(_PATIENCE)
+        node.destroy_node()
+        rclpy.shutdown()
+    except Exception:
+        exit_code = 1
+        get_logger(__name__).fatal(f"the end went wrong: {traceback.format_exc()}")
+    finally:
+        # A callback that still loads weights is left behind, and taking the interpreter apart with torch in it would
+        # last seconds more, on a robot that waits.
+        sys.stdout.flush()
+        os._exit(exit_code)
 
 
 def settle() -> None:
@@ -73,15 +82,12 @@ def settle() -> None:
     gc.freeze()
 
 
-def _spin(executor: Executor, node: Node, ends: SimpleQueue[tuple[int, str]]) -> None:
-    while True:
-        try:
-            return executor.spin()
-        except rclpy_implementation.RCLError as error:
-            # rclpy raises here when somebody asks for a transition that the present state does not have.
-            node.get_logger().warning(f"a request was refused: {error}")
-        except Exception as error:
-            return _fail(ends, error)
+def _spin(executor: Executor, ends: SimpleQueue[tuple[int, str]], ending: threading.Event) -> None:
+    try:
+        executor.spin()
+    except Exception as error:
+        if not ending.is_set():  # an executor that is shut down may stumble
+            _fail(ends, error)
 
 
 def _fail(ends: SimpleQueue[tuple[int, str]], error: BaseException | None) -> None:

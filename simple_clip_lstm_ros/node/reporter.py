@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,15 +17,17 @@ from simple_clip_lstm_ros.node.messages import to_diagnostics
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _PERIOD = 0.5  # s
+_DETAILS = 1.0  # s; the text of an error may change with each step
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Beside the reason: values as they are now, whose they are, and whether something about them is doubtful."""
+    """Beside the reason: values as they are now, whose they are, and whether something is doubtful or has failed."""
 
     values: Mapping[str, object] = field(default_factory=dict)
     hardware: str = ""
     doubts: bool = False
+    failed: bool = False
 
 
 class Reporter:
@@ -40,13 +43,16 @@ class Reporter:
         self.tell(decision)
 
     def announce(self, decision: Decision) -> None:
-        """Log and tell it if it differs from the last."""
-        if str(decision) != str(self.decision):
+        """Log and tell it if it differs from the last; if only its detail does, once a second at most."""
+        is_new = decision.reason is not self.decision.reason
+        is_other = decision.detail != self.decision.detail and time.monotonic() > self._told + _DETAILS
+        if is_new or is_other:
             self._node.get_logger().info(str(decision))
             self.tell(decision)
 
     def tell(self, decision: Decision) -> None:
         self.decision = decision
+        self._told = time.monotonic()
         self._reasons.publish(String(data=str(decision)))
         self._publish()
 
@@ -54,5 +60,14 @@ class Reporter:
         facts, decision, now = self._facts(), self.decision, self._node.get_clock().now().to_msg()
         message = str(decision)
         self._diagnostics.publish(
-            to_diagnostics(self._name, facts.hardware, decision.reason, message, facts.values, now, doubts=facts.doubts)
+            to_diagnostics(
+                self._name,
+                facts.hardware,
+                decision.reason,
+                message,
+                facts.values,
+                now,
+                doubts=facts.doubts,
+                failed=facts.failed,
+            )
         )

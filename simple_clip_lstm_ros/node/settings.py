@@ -62,6 +62,7 @@ class Settings(MotionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_against_rate("image_timeout", "command_timeout")
         if not self.checkpoint:
             raise ConfigError("checkpoint is empty; set it to the .pth file or bundle to load (there is no default)")
         try:

@@ -12,7 +12,6 @@ from typing import NoReturn
 from geometry_msgs.msg import Twist, TwistStamped
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -23,9 +22,12 @@ from simple_clip_lstm_ros.control.guard import Guard, GuardReason
 from simple_clip_lstm_ros.control.velocity import ZERO
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.node import parameters, process
+from simple_clip_lstm_ros.node.commands import CommandPublisher, command_type
 from simple_clip_lstm_ros.node.guard_settings import GuardSettings
-from simple_clip_lstm_ros.node.messages import to_twist, to_twist_stamped, to_velocity
+from simple_clip_lstm_ros.node.messages import to_velocity
 from simple_clip_lstm_ros.node.reporter import Facts, Reporter
+
+_INPUT = "cmd_vel_raw"
 
 
 class VelocityGuard(Node):
@@ -43,10 +45,9 @@ class VelocityGuard(Node):
         # Between the executor's callbacks and the end of the process: after the last zero no command may follow.
         self._lock = threading.Lock()
         self._ended = False
-        kind = TwistStamped if self._settings.enable_stamped_cmd_vel else Twist
-        self._commands = self.create_publisher(kind, "cmd_vel", 1)
+        self._commands = CommandPublisher(self, self._settings)
         self._reporter = Reporter(self, "guard", Decision(ZERO, GuardReason.NO_COMMAND), self._facts)
-        self._input = self.create_subscription(kind, "cmd_vel_raw", self._on_command, 1)
+        self.create_subscription(command_type(self._settings), _INPUT, self._on_command, 1)
         self.create_service(SetBool, "velocity_guard/enable", self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._timer = self.create_timer(period, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -56,7 +57,7 @@ class VelocityGuard(Node):
         with self._lock:
             self._ended = True
             self._publish(Decision(ZERO, GuardReason.ENDED, why))
-        self._commands.wait_for_all_acked(Duration(seconds=1))
+        self._commands.flush()
 
     def _on_command(self, message: Twist | TwistStamped) -> None:
         velocity = to_velocity(message.twist if isinstance(message, TwistStamped) else message)
@@ -80,15 +81,20 @@ class VelocityGuard(Node):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         """The e-stop: a zero is published before the answer."""
         with self._lock:
-            self._guard.enable(request.data)
-            if not request.data:
+            response.success = self._guard.enable(request.data, self._sources())
+            if not request.data and not self._ended:
                 self._publish(Decision(ZERO, GuardReason.DISABLED))
-        response.success = True
-        response.message = "enabled" if request.data else "disabled: the robot stands until enabled again"
+        if not request.data:
+            response.message = "disabled: the robot stands until enabled again"
+        elif response.success:
+            response.message = "enabled"
+        else:
+            response.message = "still held, for nobody publishes commands: start the inference node, then enable again"
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
+            parameters.check_kept(GuardSettings, changes)
             if parameters.check_live(GuardSettings, changes):
                 settings = parameters.read(self, GuardSettings, changes)
                 with self._lock:
@@ -99,15 +105,11 @@ class VelocityGuard(Node):
 
     def _publish(self, decision: Decision) -> None:
         """Under the lock."""
-        if self._settings.enable_stamped_cmd_vel:
-            stamp = self.get_clock().now().to_msg()
-            self._commands.publish(to_twist_stamped(decision.velocity, stamp, self._settings.frame_id))
-        else:
-            self._commands.publish(to_twist(decision.velocity))
+        self._commands.publish(decision.velocity)
         self._reporter.announce(decision)
 
     def _sources(self) -> frozenset[bytes]:
-        found = self.get_publishers_info_by_topic(self._input.topic_name)
+        found = self.get_publishers_info_by_topic(_INPUT)  # which remaps the name as the subscription does
         return frozenset(bytes(publisher.endpoint_gid) for publisher in found)
 
     def _facts(self) -> Facts:

@@ -45,6 +45,7 @@ def run(robot: Robot, fault: Fault, runs: int) -> Result:
             if seconds is not None:
                 break
             result.repeated += 1
+            result.problems += problems
         else:
             problems = [*problems, f"the machine is too busy: stalls above {STALL} s in {_REPEATS} runs on end"]
         result.times += [] if seconds is None else [seconds]
@@ -64,10 +65,10 @@ def _once(robot: Robot, fault: Fault) -> tuple[float | None, list[str]]:
     else:
         time.sleep(max(0.0, moment + fault.limit - time.monotonic()) + fault.watch)
         seconds = _seconds(robot, fault, moment)
-    stalled = robot.stall(moment, min(time.monotonic(), moment + fault.limit + 0.1)) > STALL
-    problems = _excesses(robot) + ([] if stalled else _problems(robot, fault, moment, seconds))
+    stall = robot.stall(moment, min(time.monotonic(), moment + fault.limit + 0.1))
+    problems = _excesses(robot) + _problems(robot, fault, moment, seconds, stall if stall > STALL else 0.0)
     fault.heal(robot)
-    return None if stalled else seconds, problems
+    return None if stall > STALL else seconds, problems
 
 
 def _seconds(robot: Robot, fault: Fault, moment: float) -> float:
@@ -90,30 +91,38 @@ def _excesses(robot: Robot) -> list[str]:
     return [f"commanded {axes}" for (_, axes), is_fine in zip(robot.commands, fine, strict=True) if not is_fine]
 
 
-def _problems(robot: Robot, fault: Fault, moment: float, seconds: float) -> list[str]:
+def _problems(robot: Robot, fault: Fault, moment: float, seconds: float, stall: float) -> list[str]:
+    """A stall of the campaign excuses no more than its own length."""
     problems = []
     for at, axes in robot.commands:
-        if any(axes) and not _may_move(robot, at):
+        if any(axes) and not _may_move(robot, at, _SLACK + stall):
             reasons = [(round(told - moment, 3), text) for told, text in robot.reasons["velocity_guard"]]
             problems.append(f"moved {at - moment:+.3f} s from the fault, by the reasons {reasons}")
-    told = {text.partition(":")[0] for record in robot.reasons.values() for at, text in record if at > moment}
+    told = {
+        f"{who}: {text.partition(':')[0]}"
+        for who, record in robot.reasons.items()
+        for at, text in record
+        if at > moment
+    }
     if fault.reasons and not told & set(fault.reasons):
         problems.append(f"gave the reasons {sorted(told)} and none of {fault.reasons}")
-    if seconds > fault.limit:
+    if fault.ends == "warning" and not robot.speed > 0.0:
+        problems.append("stands for a mere warning")
+    if seconds > fault.limit + stall:
         problems.append(f"took {seconds:.3f} s")
     return problems
 
 
-def _may_move(robot: Robot, at: float) -> bool:
+def _may_move(robot: Robot, at: float, slack: float) -> bool:
     """Whether the guard forwarded at that time, and the node had a reason to move."""
     return all(
-        any(text.partition(":")[0] in reasons for text in _told_about(robot.reasons[name], at))
+        any(text.partition(":")[0] in reasons for text in _told_about(robot.reasons[name], at, slack))
         for name, reasons in _MAY_MOVE.items()
     )
 
 
-def _told_about(record: Record, at: float) -> list[str]:
+def _told_about(record: Record, at: float, slack: float) -> list[str]:
     """The reasons in force at some time in the slack around it."""
-    known = [text for told, text in record if told <= at + _SLACK]
-    over = [text for told, text in record if told <= at - _SLACK][:-1]
+    known = [text for told, text in record if told <= at + slack]
+    over = [text for told, text in record if told <= at - slack][:-1]
     return known[len(over) :]

@@ -5,6 +5,7 @@ Limits are the timeouts of docs/safety.md at their defaults, plus 0.1 s for ever
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from robot import Robot
+from lifecycle_msgs.srv import ChangeState
+from robot import TRANSITIONS, Robot
 from std_srvs.srv import SetBool
 
 MARGIN = 0.1
@@ -112,6 +114,30 @@ def restarted_with_a_latched_instruction(robot: Robot) -> float:
     return moment
 
 
+def restarted_after_the_stop_was_lifted(robot: Robot) -> float:
+    """The stop is pressed, the process dies, the stop is lifted, and then another process comes."""
+    robot.call("velocity_guard/enable", SetBool.Request(data=False))
+    moment = time.monotonic()
+    robot.processes.kill("inference")
+    robot.call("velocity_guard/enable", SetBool.Request(data=True))
+    robot.processes.start("inference")
+    _check(robot.transition("configure") and robot.transition("activate"), "it does not start again")
+    robot.until(lambda: robot.reason("inference") == "MOVING" and any(robot.raw[-1][1]), "motion that is held", 20.0)
+    return moment
+
+
+def ended_while_it_activates(robot: Robot) -> float:
+    """SIGTERM at any moment of an activation, with the instruction latched."""
+    _check(robot.transition("deactivate"), "deactivate failed")
+    request = ChangeState.Request()
+    request.transition.id = TRANSITIONS["activate"]
+    robot.send("inference/change_state", request)
+    time.sleep(random.uniform(0.0, 0.3))
+    moment = time.monotonic()
+    robot.processes.send("inference", signal.SIGTERM)
+    return moment
+
+
 def guard_asleep_while_its_source_hangs(robot: Robot) -> float:
     """Commands wait for a guard that sleeps; when it wakes, they are of another time."""
     moment = time.monotonic()
@@ -147,6 +173,9 @@ def parameters_at_100_hz(robot: Robot) -> float:
         answer = robot.set_parameters(max_velocity=[0.3, 0.3, 0.8] if fast else [0.1, 0.1, 0.3])
         _check(answer.successful, answer.reason)
         time.sleep(0.01)
+    robot.set_parameters(max_velocity=[0.1, 0.1, 0.3])
+    time.sleep(0.15)  # a command that was under way
+    _check(robot.speed <= 0.3, f"moves at {robot.speed} and not within the new limits")
     moment = time.monotonic()
     robot.set_parameters(max_velocity=[0.0, 0.0, 0.0])
     return moment
@@ -189,17 +218,26 @@ def out_of_memory(robot: Robot) -> float:
 
 AT_ONCE = MARGIN
 FAULTS = [
-    Fault("inference: SIGKILL", signalled("inference", signal.SIGKILL), GUARD_TIMEOUT + MARGIN, ("COMMAND_STALE",)),
+    Fault(
+        "inference: SIGKILL",
+        signalled("inference", signal.SIGKILL),
+        GUARD_TIMEOUT + MARGIN,
+        ("velocity_guard: COMMAND_STALE",),
+    ),
     Fault(
         "inference: SIGSTOP",
         signalled("inference", signal.SIGSTOP),
         GUARD_TIMEOUT + MARGIN,
-        ("COMMAND_STALE",),
+        ("velocity_guard: COMMAND_STALE",),
         heal=continued("inference"),
     ),
     *[
         Fault(
-            f"inference: {number.name}", signalled("inference", number), AT_ONCE, ("INACTIVE",), heal=ended("inference")
+            f"inference: {number.name}",
+            signalled("inference", number),
+            AT_ONCE,
+            ("inference: INACTIVE",),
+            heal=ended("inference"),
         )
         for number in (signal.SIGINT, signal.SIGTERM)
     ],
@@ -207,10 +245,26 @@ FAULTS = [
         "inference: restarted, instruction latched",
         restarted_with_a_latched_instruction,
         GUARD_TIMEOUT + MARGIN,
-        ("HELD",),
+        ("velocity_guard: HELD",),
         watch=1.5,
     ),
-    Fault("guard: SIGTERM", signalled("guard", signal.SIGTERM), AT_ONCE, ("ENDED",), heal=ended("guard")),
+    Fault(
+        "inference: killed while stopped, restarted after",
+        restarted_after_the_stop_was_lifted,
+        AT_ONCE,
+        ("velocity_guard: HELD",),
+        watch=1.5,
+    ),
+    Fault(
+        "inference: SIGTERM while it activates",
+        ended_while_it_activates,
+        AT_ONCE + 0.05,
+        ("inference: INACTIVE",),
+        heal=ended("inference"),
+    ),
+    Fault(
+        "guard: SIGTERM", signalled("guard", signal.SIGTERM), AT_ONCE, ("velocity_guard: ENDED",), heal=ended("guard")
+    ),
     Fault("guard: SIGKILL", signalled("guard", signal.SIGKILL), AT_ONCE, (), ends="silence"),
     Fault(
         "guard: SIGSTOP",
@@ -224,36 +278,45 @@ FAULTS = [
         "guard: SIGSTOP, then the inference's, then SIGCONT",
         guard_asleep_while_its_source_hangs,
         0.8 + MARGIN,
-        ("COMMAND_STALE",),
+        ("velocity_guard: COMMAND_STALE",),
         heal=continued("inference"),
     ),
-    Fault("camera: SIGKILL", signalled("camera", signal.SIGKILL), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
-    Fault("camera: same stamp", camera("same-stamp"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
+    Fault("camera: SIGKILL", signalled("camera", signal.SIGKILL), IMAGE_TIMEOUT + MARGIN, ("inference: IMAGE_STALE",)),
+    Fault("camera: same stamp", camera("same-stamp"), IMAGE_TIMEOUT + MARGIN, ("inference: IMAGE_STALE",)),
     Fault("camera: same picture", camera("same-picture"), FROZEN_WARNING + MARGIN, (), ends="warning"),
-    Fault("camera: 0.5 Hz", camera("every 2.0"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
-    Fault("images of the future", camera("ahead 5.0"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
-    Fault("images of the past", camera("ahead -5.0"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
-    Fault("images: 200 malformed a second", camera("malformed 10"), IMAGE_TIMEOUT + MARGIN, ("IMAGE_STALE",)),
-    Fault("step: takes 5 s", step("sleep 5.0"), COMMAND_TIMEOUT + MARGIN, ("COMMAND_STALE",)),
-    Fault("step: raises", step("raise"), AT_ONCE, ("STEP_ERROR",)),
-    Fault("action: NaN", step("value nan"), AT_ONCE, ("NON_FINITE",)),
-    Fault("action: infinite", step("value inf"), AT_ONCE, ("NON_FINITE",)),
-    Fault("instruction: cleared", cleared, RAMP + MARGIN, ("NO_INSTRUCTION",)),
+    Fault("camera: 0.5 Hz", camera("every 2.0"), IMAGE_TIMEOUT + MARGIN, ("inference: IMAGE_STALE",)),
+    Fault("images of the future", camera("ahead 5.0"), IMAGE_TIMEOUT + MARGIN, ("inference: IMAGE_STALE",)),
+    Fault("images of the past", camera("ahead -5.0"), IMAGE_TIMEOUT + MARGIN, ("inference: IMAGE_STALE",)),
+    Fault(
+        "images: 200 malformed a second", camera("malformed 10"), IMAGE_TIMEOUT + MARGIN, ("inference: IMAGE_STALE",)
+    ),
+    Fault("step: takes 5 s", step("sleep 5.0"), COMMAND_TIMEOUT + MARGIN, ("inference: COMMAND_STALE",)),
+    Fault("step: raises", step("raise"), AT_ONCE, ("inference: STEP_ERROR",)),
+    Fault("action: NaN", step("value nan"), AT_ONCE, ("inference: NON_FINITE",)),
+    Fault("action: infinite", step("value inf"), AT_ONCE, ("inference: NON_FINITE",)),
+    Fault("instruction: cleared", cleared, RAMP + MARGIN, ("inference: NO_INSTRUCTION",)),
     Fault(
         "instruction: others at 1 kHz",
         flooded_with_instructions,
         RAMP + MARGIN,
-        ("STOPPING", "NO_ACTION"),
+        ("inference: STOPPING", "inference: NO_ACTION"),
         ends="blink",
     ),
-    Fault("inference/enable: false", disabled("inference"), AT_ONCE, ("DISABLED",)),
-    Fault("velocity_guard/enable: false", disabled("velocity_guard"), AT_ONCE, ("DISABLED",)),
-    Fault("deactivate during a step", deactivated_during_a_step, AT_ONCE, ("INACTIVE",)),
+    Fault("inference/enable: false", disabled("inference"), AT_ONCE, ("inference: DISABLED",)),
+    Fault("velocity_guard/enable: false", disabled("velocity_guard"), AT_ONCE, ("velocity_guard: DISABLED",)),
+    Fault("deactivate during a step", deactivated_during_a_step, AT_ONCE, ("inference: INACTIVE",)),
     Fault("parameters at 100 Hz", parameters_at_100_hz, AT_ONCE, (), heal=parameters_back),
-    Fault("memory: the kernel kills it", out_of_memory, GUARD_TIMEOUT + MARGIN, ("COMMAND_STALE",)),
+    Fault("memory: the kernel kills it", out_of_memory, GUARD_TIMEOUT + MARGIN, ("velocity_guard: COMMAND_STALE",)),
     *[
-        Fault(f"clock: {seconds:+.0f} s", clock_jump(seconds), AT_ONCE, ("IMAGE_STALE", "NO_IMAGE"), sim_time=True)
+        Fault(f"clock: {seconds:+.0f} s", clock_jump(seconds), AT_ONCE, ("inference: IMAGE_STALE",), sim_time=True)
         for seconds in (3600.0, -3600.0)
     ],
-    Fault("clock: stops", clock_stop, IMAGE_TIMEOUT + MARGIN, ("CLOCK_STOPPED",), sim_time=True, heal=clock_again),
+    Fault(
+        "clock: stops",
+        clock_stop,
+        IMAGE_TIMEOUT + MARGIN,
+        ("inference: CLOCK_STOPPED",),
+        sim_time=True,
+        heal=clock_again,
+    ),
 ]

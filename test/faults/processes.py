@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,7 @@ class Processes:
             "inference": [_HERE / "faulty_inference_node.py", inference, "--ros-args", "-r", "cmd_vel:=cmd_vel_raw"],
         }
         self._commands["inference"] += [*ros, *clock]
+        self._groups: set[Path] = set()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> bool:
@@ -42,7 +44,9 @@ class Processes:
             return False
         command = ["timeout", "-s", "KILL", self._lifetime, sys.executable, *map(str, self._commands[name])]
         with self.log(name).open("a") as log:
-            self._running[name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+            self._running[name] = subprocess.Popen(
+                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
         return True
 
     def is_alive(self, name: str) -> bool:
@@ -71,6 +75,7 @@ class Processes:
         root, file = (v1, "memory.limit_in_bytes") if v1.is_dir() else (v2, "memory.max")
         group = root / f"simple_clip_lstm_faults_{os.getpid()}"
         group.mkdir(exist_ok=True)
+        self._groups.add(group)
         # What a process has before it enters is charged elsewhere: the limit is all that it may take from now on.
         (group / file).write_text(str(spare))
         (group / "cgroup.procs").write_text(str(self.process(name).pid))
@@ -79,5 +84,9 @@ class Processes:
         return self.folder / f"{name}.log"
 
     def close(self) -> None:
-        for name in self._running:
-            self.kill(name)
+        for timeout in self._running.values():
+            with suppress(ProcessLookupError):
+                os.killpg(timeout.pid, signal.SIGKILL)
+        for group in self._groups:
+            with suppress(OSError):
+                group.rmdir()

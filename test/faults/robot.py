@@ -47,7 +47,7 @@ class Robot:
         domain = self._domain.__enter__()
         self.processes = Processes(folder, domain, checkpoint, sim_time=sim_time, lifetime=lifetime)
         self.inference, self.camera = (Switch(folder / f"{name}.switch") for name in ("inference", "camera"))
-        self.clock_offset = 1000.0
+        self.clock_offset = 1e6
         os.environ.update(LOCAL)
         self._context = rclpy.Context()
         self._context.init(domain_id=domain)
@@ -59,18 +59,20 @@ class Robot:
         self._executor.add_node(self._node)
         self._spinner = threading.Thread(target=self._executor.spin)
         self._clock = self._node.create_publisher(Clock, "/clock", 1)
-        self._clock_timer = self._node.create_timer(0.01, self._on_clock, autostart=sim_time)
+        self._clock_timer = self._node.create_timer(0.01, self._on_clock)
+        if not sim_time:
+            self._clock_timer.cancel()
         self._spinner.start()
 
     def __enter__(self) -> Robot:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.processes.close()
         self._executor.shutdown()
         self._spinner.join()
         self._node.destroy_node()
         self._context.shutdown()
+        self.processes.close()
         self._domain.__exit__(None, None, None)
 
     # What it does and says.

@@ -100,7 +100,7 @@ def drive(robot: Robot, seconds: float) -> tuple[list[Sample], list[Rate]]:
 
 
 def growth(samples: list[Sample], process: str) -> tuple[float, int, int]:
-    """MB, threads and descriptors: the last sample's against the first's after a minute."""
+    """Since the first sample after a minute: MB at the most, threads and descriptors at the end."""
     after = [sample for sample in samples if sample.process == process and sample.seconds >= 60.0]
     after = after or [sample for sample in samples if sample.process == process]
     first, last = after[0], after[-1]

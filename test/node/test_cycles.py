@@ -16,9 +16,12 @@ def held(process):
 
 def test_fifty_cycles_hold_on_to_nothing(bench):
     (node,) = psutil.Process(bench.process.pid).children()
+    bench.camera = bench.photograph
     for cycle in range(CYCLES):
-        for verb in ("configure", "activate", "deactivate", "cleanup"):
-            assert bench.transition(verb), bench.process.log
+        assert bench.configure(instruction="go to the cup") and bench.transition("activate"), bench.process.log
+        bench.until(lambda: bench.commands and bench.is_moving(), "motion")
+        assert bench.transition("deactivate") and bench.transition("cleanup"), bench.process.log
+        bench.commands.clear()
         if cycle == SETTLED:
             before = held(node)
     after = held(node)

@@ -12,6 +12,7 @@ from rclpy.logging import get_logger
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from simple_clip_lstm_ros.errors import Cancelled
 from simple_clip_lstm_ros.node.driver import Driver
 from simple_clip_lstm_ros.node.messages import to_image
 from simple_clip_lstm_ros.node.settings import Settings
@@ -31,6 +32,9 @@ class Publisher(list):
 
     publish = list.append
 
+    def wait_for_all_acked(self, _):
+        pass
+
 
 class Node:
     """Keeps callbacks instead of calling them; its clock stands still."""
@@ -38,7 +42,7 @@ class Node:
     def __init__(self):
         self.published = {}
         self.callbacks = {}
-        self.destroy_timer = self.destroy_subscription = lambda _: None
+        self.destroy_timer = self.destroy_subscription = self.destroy_publisher = lambda _: None
 
     def create_publisher(self, kind, topic, _):
         return self.published.setdefault(topic, Publisher())
@@ -121,6 +125,19 @@ def test_a_tick_that_comes_too_late_follows_no_deactivation(driver, node):
     commands = list(node.published["cmd_vel"])
     assert commands[-1].linear.x == 0.0
     node.callbacks["tick"]()
+    assert node.published["cmd_vel"] == commands
+
+
+def test_once_released_it_never_commands_again(driver, node):
+    """The process ends while an activation is on its way."""
+    move(driver, node)
+    driver.release("asked to end")
+    commands = list(node.published["cmd_vel"])
+    assert commands[-1].linear.x == 0.0
+    with pytest.raises(Cancelled):
+        driver.activate()
+    driver.enable(True)
+    driver.enable(False)
     assert node.published["cmd_vel"] == commands
 
 

@@ -34,6 +34,7 @@ def test_a_limit_changes_at_once(bench):
         ({"max_velocity": [-0.1, 0.3, 0.8]}, "max_velocity must be finite and zero or positive"),
         ({"max_decel": [1.0, 1.0, 1.0]}, "max_decel must be finite and negative"),
         ({"image_timeout": 0.0}, "image_timeout must be above 0"),
+        ({"command_timeout": 0.01}, "command_timeout must be at least the period of command_rate, 0.05 s"),
         ({"command_timeout": "soon"}, "command_timeout: 'soon' is not a float"),
         ({"instruction": "go to <image>"}, "instruction: "),
         ({"image_topic": "elsewhere"}, "image_topic takes effect at configure"),
@@ -47,9 +48,16 @@ def test_a_change_that_is_not_allowed_is_refused_and_the_robot_drives_on(bench, 
     assert bench.reason.startswith("MOVING:")
 
 
+def test_a_parameter_is_not_deleted(bench):
+    """Its limit would be the default then, and nobody would know."""
+    bench.drive()
+    answer = bench.set_parameters(max_velocity=None)
+    assert not answer.successful and "max_velocity cannot be deleted" in answer.reason
+
+
 def test_a_timeout_changes_at_once(bench):
     bench.drive()
-    assert bench.set_parameters(image_timeout=0.001).successful
+    assert bench.set_parameters(image_timeout=0.051).successful
     bench.until_reason("IMAGE_STALE")
     assert bench.set_parameters(image_timeout=0.5).successful
     bench.until_reason("MOVING")

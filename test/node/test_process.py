@@ -53,6 +53,13 @@ def test_a_callback_that_raises_ends_it_with_the_reason(executor):
     assert "ValueError: of all things" in ended.stderr and "Traceback" in ended.stderr
 
 
+def test_an_error_of_ros_itself_is_no_exception():
+    """A guard whose graph cannot be asked must not live on in silence."""
+    rcl = "from rclpy.impl.implementation_singleton import rclpy_implementation as r; raise r.RCLError('of ROS')"
+    ended = run(f'self.create_timer(0.01, lambda: exec("{rcl}"))')
+    assert (ended.returncode, ended.stdout) == (1, "stopped: RCLError: of ROS\n")
+
+
 def test_a_thread_that_dies_ends_it_with_the_reason():
     ended = run("threading.Thread(target=self.fail).start()")
     assert (ended.returncode, ended.stdout) == (1, "stopped: ValueError: of all things\n")
