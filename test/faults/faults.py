@@ -108,7 +108,7 @@ def restarted_with_a_latched_instruction(robot: Robot) -> float:
     """The old process is killed, and the new one told at once to do what the old one did."""
     moment = time.monotonic()
     robot.processes.kill("inference")
-    robot.processes.start("inference")
+    robot.start_inference()
     _check(robot.transition("configure") and robot.transition("activate"), "it does not start again")
     robot.until(lambda: robot.reason("inference") == "MOVING" and any(robot.raw[-1][1]), "motion that is held", 20.0)
     return moment
@@ -120,7 +120,7 @@ def restarted_after_the_stop_was_lifted(robot: Robot) -> float:
     moment = time.monotonic()
     robot.processes.kill("inference")
     robot.call("velocity_guard/enable", SetBool.Request(data=True))
-    robot.processes.start("inference")
+    robot.start_inference()
     _check(robot.transition("configure") and robot.transition("activate"), "it does not start again")
     robot.until(lambda: robot.reason("inference") == "MOVING" and any(robot.raw[-1][1]), "motion that is held", 20.0)
     return moment
@@ -259,7 +259,7 @@ FAULTS = [
         "inference: SIGTERM while it activates",
         ended_while_it_activates,
         AT_ONCE + 0.05,
-        ("inference: INACTIVE",),
+        ("inference: INACTIVE", "velocity_guard: HELD"),
         heal=ended("inference"),
     ),
     Fault(

@@ -17,6 +17,10 @@ _ROOT = _HERE.parents[1]
 _GUARD = ["-m", "simple_clip_lstm_ros.node.velocity_guard"]
 
 
+class NoGroup(Exception):
+    """This machine lets nobody limit a process's memory."""
+
+
 class Processes:
     """`inference`, `guard` and `camera`. Nothing outlives `close`, nor `lifetime` seconds."""
 
@@ -70,15 +74,18 @@ class Processes:
         return self._running[name].wait(10.0)
 
     def confine(self, name: str, spare: int) -> None:
-        """Into a memory cgroup of its own, with so many bytes to spare. Raises OSError where none can be made."""
+        """Into a memory cgroup of its own, with so many bytes to spare. Raises NoGroup where none can be made."""
         v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
         root, file = (v1, "memory.limit_in_bytes") if v1.is_dir() else (v2, "memory.max")
         group = root / f"simple_clip_lstm_faults_{os.getpid()}"
-        group.mkdir(exist_ok=True)
-        self._groups.add(group)
-        # What a process has before it enters is charged elsewhere: the limit is all that it may take from now on.
-        (group / file).write_text(str(spare))
-        (group / "cgroup.procs").write_text(str(self.process(name).pid))
+        try:
+            group.mkdir(exist_ok=True)
+            self._groups.add(group)
+            # What a process has before it enters is charged elsewhere: the limit is all that it may take from now on.
+            (group / file).write_text(str(spare))
+            (group / "cgroup.procs").write_text(str(self.process(name).pid))
+        except OSError as error:
+            raise NoGroup(f"no memory cgroup can be made here: {error}") from None
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -138,7 +138,8 @@ class Robot:
         """Everything it takes to move at full speed, from whatever state it is in."""
         self.camera.set("")
         self.inference.set("")
-        for name in ("guard", "camera", "inference"):
+        self.start_inference()
+        for name in ("guard", "camera"):
             self.processes.start(name)
         state = self.state()
         for wanted, verb in (("unconfigured", "configure"), ("inactive", "activate")):
@@ -146,9 +147,20 @@ class Robot:
                 assert self.transition(verb), f"{verb} failed; see {self.processes.log('inference')}"
                 state = self.state()
         self.say(INSTRUCTION)
-        for name in ("inference/enable", "velocity_guard/enable"):
-            self.call(name, SetBool.Request(data=True))
+        self.call("inference/enable", SetBool.Request(data=True))
+        self.until(self._is_forwarded, "a guard that forwards", 20.0)
         self.until(lambda: self.speed == 0.8, "full speed", 20.0)
+
+    def _is_forwarded(self) -> bool:
+        """A source that the guard has not yet discovered when it is enabled holds it once more."""
+        self.call("velocity_guard/enable", SetBool.Request(data=True))
+        return self.happens(lambda: self.reason("velocity_guard") == "FORWARDING", 0.5)
+
+    def start_inference(self) -> None:
+        """Unless it runs. With a new camera, whose shared memory is not full of what a killed reader had not read."""
+        if self.processes.start("inference"):
+            self.processes.kill("camera")
+            self.processes.start("camera")
 
     def state(self) -> str:
         return self.call("inference/get_state", GetState.Request()).current_state.label

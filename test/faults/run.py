@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "node"))
 from campaign import Result, run
 from faults import FAULTS, Fault
+from processes import NoGroup
 from rich.console import Console
 from robot import Robot
 from watch import machine
@@ -37,7 +38,7 @@ def results(faults: Sequence[Fault], runs: int, folder: Path) -> Iterator[Result
         with Robot(logs, folder / "tiny.pth", sim_time=fault.sim_time) as robot:
             try:
                 result = run(robot, fault, runs)
-            except (OSError, TimeoutError, AssertionError) as error:
+            except (NoGroup, TimeoutError, AssertionError) as error:
                 result = Result(fault, problems=[f"not done: {error}"])
         yield result
 
