@@ -65,7 +65,7 @@ def start(context):
         name="inference",
         parameters=files,
         remappings=[("cmd_vel", "cmd_vel_raw")] if guarded else [],
-        additional_env=transport(),
+        additional_env=transport("fastdds.xml"),
         on_exit=exited("the inference node"),
         **shared,
     )
@@ -74,6 +74,7 @@ def start(context):
         executable="velocity_guard",
         name="velocity_guard",
         parameters=files,
+        additional_env=transport("fastdds_guard.xml"),
         on_exit=exited("the velocity guard"),
         **shared,
     )
@@ -105,12 +106,13 @@ def parameter_files(argument):
     return files
 
 
-def transport():
-    """Fast DDS's profile that loses no large frames, unless the environment names another, or none by an empty name.
+def transport(profile):
+    """The process's own Fast DDS profile, unless the environment names another, or none by an empty name.
 
-    It serves what a process sends: here the overlay. The camera's process needs it too, in its own environment.
+    The inference node's loses no large frames of those that it sends, its overlay; the camera's process needs it too,
+    in its own environment. The guard's shares no memory with the processes that it guards against.
     """
-    return {} if any(name in os.environ for name in PROFILES) else dict.fromkeys(PROFILES, str(config("fastdds.xml")))
+    return {} if any(name in os.environ for name in PROFILES) else dict.fromkeys(PROFILES, str(config(profile)))
 
 
 def config(name):

@@ -259,7 +259,7 @@ FAULTS = [
         "inference: SIGTERM while it activates",
         ended_while_it_activates,
         AT_ONCE + 0.05,
-        ("inference: INACTIVE", "velocity_guard: HELD"),
+        (),
         heal=ended("inference"),
     ),
     Fault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,11 +48,22 @@ class Processes:
         if self.is_alive(name):
             return False
         command = ["timeout", "-s", "KILL", self._lifetime, sys.executable, *map(str, self._commands[name])]
+        environment = self.environment | (self._without_shared_memory() if name == "guard" else {})
         with self.log(name).open("a") as log:
             self._running[name] = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         return True
+
+    def _without_shared_memory(self) -> dict[str, str]:
+        """The guard's own profile as the launch file sets it, kept within this machine."""
+        text = (_ROOT / "config" / "fastdds_guard.xml").read_text()
+        within, found = re.subn(r"<!-- Within this machine only:\n(.*?)\n\s*-->", r"\1", text)
+        assert found == 1
+        profile = self.folder / "fastdds_guard.xml"
+        profile.write_text(within)
+        names = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+        return dict.fromkeys(names, str(profile)) | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT"}
 
     def is_alive(self, name: str) -> bool:
         return name in self._running and self._running[name].poll() is None

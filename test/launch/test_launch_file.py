@@ -76,7 +76,7 @@ def test_what_it_names_exists():
         n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and str(n.value).endswith((".yaml", ".xml"))
     }
     files = {f for f in files if "\n" not in f}
-    assert files == {"inference.yaml", "fastdds.xml"}
+    assert files == {"inference.yaml", "fastdds.xml", "fastdds_guard.xml"}
     assert all((ROOT / "config" / f).is_file() for f in files)  # test_package: all of config/ is installed
 
 
@@ -174,7 +174,7 @@ def test_the_transport_is_the_packages_unless_told_otherwise(start, monkeypatch,
         monkeypatch.delenv(profiles, raising=False)
     guard, node = start(guard="true")[:2]
     assert node.additional_env[name] == str(ROOT / "config" / "fastdds.xml")
-    assert not hasattr(guard, "additional_env"), "70 MB of shared memory for messages of 50 bytes"
+    assert guard.additional_env[name] == str(ROOT / "config" / "fastdds_guard.xml")
     monkeypatch.setenv(name, "")
     assert start()[0].additional_env == {}
 
