@@ -23,6 +23,8 @@ MARGIN = 0.1
 IMAGE_TIMEOUT, COMMAND_TIMEOUT, GUARD_TIMEOUT = 0.5, 0.5, 0.3
 # From full speed, 0.3 m/s and 0.8 rad/s, within max_decel and up to the end of the command's period.
 RAMP = max(0.3 / 1.5, 0.8 / 3.0) + 0.05
+# A clock is seen by its next message and judged at the next tick, or after the timeout's number of them.
+CLOCK = 0.02 + 0.05
 FROZEN_WARNING = 2.0 + 0.5  # s; until the warning, and the period of diagnostics
 
 
@@ -308,13 +310,15 @@ FAULTS = [
     Fault("parameters at 100 Hz", parameters_at_100_hz, AT_ONCE, (), heal=parameters_back),
     Fault("memory: the kernel kills it", out_of_memory, GUARD_TIMEOUT + MARGIN, ("velocity_guard: COMMAND_STALE",)),
     *[
-        Fault(f"clock: {seconds:+.0f} s", clock_jump(seconds), AT_ONCE, ("inference: IMAGE_STALE",), sim_time=True)
+        Fault(
+            f"clock: {seconds:+.0f} s", clock_jump(seconds), CLOCK + MARGIN, ("inference: IMAGE_STALE",), sim_time=True
+        )
         for seconds in (3600.0, -3600.0)
     ],
     Fault(
         "clock: stops",
         clock_stop,
-        IMAGE_TIMEOUT + MARGIN,
+        IMAGE_TIMEOUT + CLOCK + MARGIN,
         ("inference: CLOCK_STOPPED",),
         sim_time=True,
         heal=clock_again,

@@ -59,7 +59,7 @@ class Robot:
         self._executor.add_node(self._node)
         self._spinner = threading.Thread(target=self._executor.spin)
         self._clock = self._node.create_publisher(Clock, "/clock", 1)
-        self._clock_timer = self._node.create_timer(0.01, self._on_clock)
+        self._clock_timer = self._node.create_timer(0.02, self._on_clock)
         if not sim_time:
             self._clock_timer.cancel()
         self._spinner.start()
@@ -138,9 +138,7 @@ class Robot:
         """Everything it takes to move at full speed, from whatever state it is in."""
         self.camera.set("")
         self.inference.set("")
-        self.start_inference()
-        for name in ("guard", "camera"):
-            self.processes.start(name)
+        started = [self.start_inference(), *(self.processes.start(name) for name in ("guard", "camera"))]
         state = self.state()
         for wanted, verb in (("unconfigured", "configure"), ("inactive", "activate")):
             if state == wanted:
@@ -150,17 +148,21 @@ class Robot:
         self.call("inference/enable", SetBool.Request(data=True))
         self.until(self._is_forwarded, "a guard that forwards", 20.0)
         self.until(lambda: self.speed == 0.8, "full speed", 20.0)
+        # Processes that have just started still load what they need, and the machine is busy with that.
+        time.sleep(1.0 if any(started) else 0.0)
 
     def _is_forwarded(self) -> bool:
         """A source that the guard has not yet discovered when it is enabled holds it once more."""
         self.call("velocity_guard/enable", SetBool.Request(data=True))
         return self.happens(lambda: self.reason("velocity_guard") == "FORWARDING", 0.5)
 
-    def start_inference(self) -> None:
+    def start_inference(self) -> bool:
         """Unless it runs. With a new camera, whose shared memory is not full of what a killed reader had not read."""
-        if self.processes.start("inference"):
+        is_new = self.processes.start("inference")
+        if is_new:
             self.processes.kill("camera")
             self.processes.start("camera")
+        return is_new
 
     def state(self) -> str:
         return self.call("inference/get_state", GetState.Request()).current_state.label
