@@ -193,17 +193,18 @@ def clock_jump(seconds: float) -> Callable[[Robot], float]:
     def inject(robot: Robot) -> float:
         robot.camera.set("off")
         time.sleep(0.06)  # the image that is on its way
+        moment = time.monotonic()
         robot.clock_offset += seconds
-        return time.monotonic()
+        return moment
 
     return inject
 
 
 def clock_stop(robot: Robot) -> float:
     """A simulator that dies takes its camera and its clock along."""
-    robot.camera.set("off")
+    moment = robot.camera.set("off")
     robot.stop_clock()
-    return time.monotonic()
+    return moment
 
 
 def clock_again(robot: Robot) -> None:
