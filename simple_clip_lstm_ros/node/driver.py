@@ -1,8 +1,8 @@
 """What drives between configure and cleanup: images and instructions in, velocities out.
 
-Who runs what: executor threads run the callbacks, one inference thread steps the policy. They meet in the Governor.
-Every call of it, together with the publishing of what it decided, is under one lock: after a callback has published a
-zero, no older command can follow it.
+Who runs what: the executor's thread runs the callbacks, one thread steps the policy, one commands. They meet in the
+Governor. Every call of it, together with the publishing of what it decided, is under one lock: after a callback has
+published a zero, no older command can follow it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from dataclasses import replace
 from typing import Any
 
 from geometry_msgs.msg import TwistStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
@@ -39,6 +37,7 @@ from simple_clip_lstm_ros.node.messages import to_image, to_seconds, to_twist_st
 from simple_clip_lstm_ros.node.overlay import with_lines
 from simple_clip_lstm_ros.node.reporter import LATCHED
 from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.node.ticker import Ticker
 from simple_clip_lstm_ros.policy.policy import Action, Policy
 
 _NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
@@ -61,7 +60,7 @@ class Driver:
             may_move=settings.allow_untrained or not policy.config.untrained,
         )
         self._inference: InferenceThread | None = None
-        self._timer: Any = None
+        self._ticker: Ticker | None = None
         self._is_released = False
         self._subscriptions: list[Any] = []
         self._action: Action | None = None
@@ -79,13 +78,7 @@ class Driver:
                 raise Cancelled("the node ends")
             self._begin_drive()
             self._subscribe()
-            # By the steady clock, so that commands go on where ROS time stands still or jumps.
-            self._timer = self._node.create_timer(
-                1.0 / self._settings.command_rate,
-                self._on_tick,
-                callback_group=MutuallyExclusiveCallbackGroup(),
-                clock=Clock(clock_type=ClockType.STEADY_TIME),
-            )
+            self._ticker = Ticker(1.0 / self._settings.command_rate, self._on_tick, "commands")
 
     def _begin_drive(self) -> None:
         self._governor.activate()
@@ -119,12 +112,12 @@ class Driver:
     def _halt(self, why: str = "") -> None:
         """From here on nothing but zero is commanded."""
         with self._lock:
-            timer, self._timer = self._timer, None
-            if timer is not None:
-                self._node.destroy_timer(timer)
+            ticker, self._ticker = self._ticker, None
+            if ticker is not None:
+                ticker.stop()
             self._governor.deactivate()
             self._halt_at_once(why)
-            if timer is not None:
+            if ticker is not None:
                 self._last_report = self.drive_report()
                 self._node.get_logger().info(sentences(self._last_report))
 
@@ -217,13 +210,6 @@ class Driver:
     def _on_instruction(self, message: String) -> None:
         self.instruct(message.data)
 
-    def _on_tick(self) -> None:
-        with self._lock:
-            # A tick that has waited for the lock while the node was deactivated comes too late.
-            if self._timer is not None:
-                self._command(self._governor.tick(self._now()))
-                self._cadence.command(time.monotonic())
-
     def _halt_at_once(self, why: str = "") -> None:
         """Command zero if something calls for it, and not at the next tick only; `why` says more. Under the lock."""
         decision = self._governor.halt(self._now())
@@ -234,6 +220,15 @@ class Driver:
         """Under the lock: no older command can follow."""
         self._commands.publish(decision.velocity)
         self._announce(decision)
+
+    # Of the thread that commands.
+
+    def _on_tick(self) -> None:
+        with self._lock:
+            # A tick that has waited for the lock while the node was deactivated comes too late.
+            if self._ticker is not None:
+                self._command(self._governor.tick(self._now()))
+                self._cadence.command(time.monotonic())
 
     # Callbacks of the inference thread.
 

@@ -13,12 +13,12 @@ from typing import NoReturn
 
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from simple_clip_lstm_ros.checkpoint.load import load
@@ -35,13 +35,12 @@ from simple_clip_lstm_ros.node.driver import Driver
 from simple_clip_lstm_ros.node.images import READER
 from simple_clip_lstm_ros.node.reporter import Facts, Reporter
 from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.node.ticker import Ticker
 from simple_clip_lstm_ros.policy.policy import Policy
 
 # An action is one step old when it comes and must last until the next: two steps, and a margin for the way of the
 # image and for steps that take longer than the one measured.
 _COMMAND_TIMEOUT_STEPS = 2.5
-
-
 _MEMORY_PERIOD = 0.5  # s
 _PATIENCE = 1.0  # s that a step under way may take to the end of the process
 _ERROR = TransitionCallbackReturn.ERROR
@@ -53,9 +52,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def __init__(self) -> None:
         Node.__init__(self, "inference")
-        # One transition at a time, of which `_on_change_state` takes care; all else answers while gigabytes load.
+        # The state may be asked for during a transition; that there is one at a time, `_on_change_state` sees to.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        self._in_transition = threading.Lock()
+        self._in_transition = False
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
         parameters.declare(self, Settings, fixed=False)
@@ -70,13 +69,8 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._reporter = Reporter(self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts)
         # A GPU that hangs may never answer: whoever asks it must hold no lock and keep nobody waiting.
         self._read_memory()
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(
-            _MEMORY_PERIOD, self._read_memory, callback_group=MutuallyExclusiveCallbackGroup(), clock=steady
-        )
-        # The stop must not wait for an image that is being converted.
-        group = MutuallyExclusiveCallbackGroup()
-        self.create_service(SetBool, "inference/enable", self._on_enable, callback_group=group)
+        Ticker(_MEMORY_PERIOD, self._read_memory, "memory")
+        self.create_service(SetBool, "inference/enable", self._on_enable)
         self.create_service(Trigger, "inference/reset", self._on_reset)
         self.create_service(Trigger, "inference/report", self._on_report)
 
@@ -129,19 +123,28 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._failed = False
         return TransitionCallbackReturn.SUCCESS
 
-    def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-        """rclpy's own gives no answer to a transition that the present state does not have."""
-        response.success = False
-        if not self._in_transition.acquire(blocking=False):
+    async def _on_change_state(
+        self, request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        """In a thread of its own, so that all else answers while gigabytes load or a step under way ends."""
+        if self._in_transition:
             self.get_logger().warning("a transition was refused: another is under way")
+            response.success = False
             return response
+        self._in_transition = True
+        done = Future()
+        threading.Thread(target=self._transit, args=(request, response, done), name="transition").start()
+        return await done
+
+    def _transit(self, request: ChangeState.Request, response: ChangeState.Response, done: Future) -> None:
         try:
-            return self._change_state(request, response)
-        except RCLError as error:
+            self._change_state(request, response)
+        except RCLError as error:  # of a transition that the present state does not have; rclpy would give no answer
             self.get_logger().warning(f"a transition was refused: {first_line(error)}")
-            return response
-        finally:
-            self._in_transition.release()
+            response.success = False
+        self._in_transition = False
+        done.set_result(response)
+        self.executor.wake()
 
     @property
     def _configured(self) -> Driver:

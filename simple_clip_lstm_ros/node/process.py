@@ -10,24 +10,21 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from functools import partial
 from queue import SimpleQueue
 from typing import NoReturn
 
 import rclpy
-from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, first_line
 
-# A transition, the command timer, images, and services.
-_EXECUTOR = partial(MultiThreadedExecutor, 4)
 _PATIENCE = 1.0  # s
 
 
-def run(make_node: Callable[[], Node], make_executor: Callable[[], Executor] = _EXECUTOR) -> NoReturn:
+def run(make_node: Callable[[], Node]) -> NoReturn:
     """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop` with a reason, and exit with 0.
 
     With 1, in one line, if it cannot be made with these parameters; with 1 and a traceback if a callback or a thread
@@ -48,7 +45,9 @@ def run(make_node: Callable[[], Node], make_executor: Callable[[], Executor] = _
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     logging.getLogger("simple_clip_lstm_ros").addHandler(_RosLog(node))
-    executor = make_executor()
+    # rclpy's executor of many threads wakes several times for each callback and hands it from thread to thread: with a
+    # model in the same process that made commands late by 0.2 s. What takes long has a thread of its own instead.
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     settle()
     ending = threading.Event()

@@ -12,7 +12,6 @@ from typing import NoReturn
 from geometry_msgs.msg import Twist, TwistStamped
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
@@ -120,7 +119,7 @@ class VelocityGuard(Node):
 
 
 def main() -> NoReturn:
-    process.run(VelocityGuard, SingleThreadedExecutor)
+    process.run(VelocityGuard)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.srv import ChangeState, GetState
-from processes import Processes
+from processes import Processes, sweep
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -43,6 +43,7 @@ class Robot:
     """`with Robot(...) as robot:`; everything arrives with time.monotonic(). `sim_time`: `clock` is what it goes by."""
 
     def __init__(self, folder: Path, checkpoint: Path, *, sim_time: bool = False, lifetime: int = 3600) -> None:
+        sweep()
         self._domain = own_domain()
         domain = self._domain.__enter__()
         self.processes = Processes(folder, domain, checkpoint, sim_time=sim_time, lifetime=lifetime)
@@ -176,8 +177,7 @@ class Robot:
         return self.call("inference/change_state", request).success
 
     def set_parameters(self, **values: Any) -> Any:
-        messages = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
-        return self.call("inference/set_parameters", SetParameters.Request(parameters=messages)).results[-1]
+        return self.call("inference/set_parameters", parameters(**values)).results[-1]
 
     def send(self, name: str, request: Any) -> Any:
         """A future."""
@@ -203,6 +203,11 @@ class Robot:
         if not self.happens(condition, seconds):
             reasons = {name: record[-1:] for name, record in self.reasons.items()}
             raise TimeoutError(f"{what} did not come; {reasons}, logs in {self.processes.folder}")
+
+
+def parameters(**values: Any) -> SetParameters.Request:
+    messages = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+    return SetParameters.Request(parameters=messages)
 
 
 def _axes(message: Twist) -> tuple[float, float, float]:

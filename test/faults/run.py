@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +29,6 @@ def results(faults: Sequence[Fault], runs: int, folder: Path) -> Iterator[Result
     """Each fault in its turn, on a robot of its own."""
     synthesise("tiny", folder / "tiny.pth")
     for number, fault in enumerate(faults):
-        sweep()
         logs = folder / f"logs-{number}"
         logs.mkdir()
         with Robot(logs, folder / "tiny.pth", sim_time=fault.sim_time) as robot:
@@ -41,16 +37,6 @@ def results(faults: Sequence[Fault], runs: int, folder: Path) -> Iterator[Result
             except (NoGroup, TimeoutError, AssertionError) as error:
                 result = Result(fault, problems=[f"not done: {error}"])
         yield result
-
-
-def sweep() -> None:
-    """Killed processes leave segments in shared memory, and hundreds of them make messages late by 0.3 s.
-
-    Only while no robot is there: a process that has sent to a dead one would not reach the one in its place.
-    """
-    tool = shutil.which("fastdds", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if tool is not None:
-        subprocess.run([tool, "shm", "clean"], stdout=subprocess.DEVNULL, check=True)
 
 
 def as_row(result: Result) -> str:

@@ -42,17 +42,13 @@ class Node:
     def __init__(self):
         self.published = {}
         self.callbacks = {}
-        self.destroy_timer = self.destroy_subscription = self.destroy_publisher = lambda _: None
+        self.destroy_subscription = self.destroy_publisher = lambda _: None
 
     def create_publisher(self, kind, topic, _):
         return self.published.setdefault(topic, Publisher())
 
     def create_subscription(self, kind, topic, callback, _, **__):
         self.callbacks[topic] = callback
-
-    def create_timer(self, _, callback, **__):
-        self.callbacks["tick"] = callback
-        return callback
 
     def get_clock(self):
         return SimpleNamespace(now=lambda: SimpleNamespace(to_msg=lambda: NOW))
@@ -75,8 +71,15 @@ class Policy:
 
 
 @pytest.fixture
-def node():
-    return Node()
+def node(monkeypatch):
+    node = Node()
+
+    def keep(period, act, name):
+        node.callbacks["tick"] = act
+        return SimpleNamespace(stop=lambda: None)
+
+    monkeypatch.setattr("simple_clip_lstm_ros.node.driver.Ticker", keep)
+    return node
 
 
 @pytest.fixture
