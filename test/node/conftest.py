@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by path and leaves the tests' folders out
 from inference_bench import Bench
 from ros_domain import LOCAL, own_domain
+
+from simple_clip_lstm_ros.checkpoint import profiles, synth
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +54,15 @@ def bench(start: Callable[..., Bench], shared: list[Bench]) -> Bench:
         shared.append(start())
     shared[-1].rest()
     return shared[-1]
+
+
+@pytest.fixture
+def deep(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Parameters of a checkpoint that takes seconds to load."""
+    profile = profiles.PROFILES["tiny"]
+    text = profile.kosmos["text_config"] | {"layers": 120}
+    monkeypatch.setitem(
+        profiles.PROFILES, "deep", dataclasses.replace(profile, kosmos=profile.kosmos | {"text_config": text})
+    )
+    synth.synthesise("deep", tmp_path / "deep.pth")
+    return {"checkpoint": str(tmp_path / "deep.pth"), "processors": f"{tiny}.processors"}

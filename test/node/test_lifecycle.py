@@ -128,6 +128,23 @@ def test_an_impossible_transition_harms_nothing(bench):
     bench.drive()
 
 
+def test_while_a_model_loads_all_else_answers(start, deep):
+    bench = start(parameters=deep)
+    bench.until(bench.clients["change_state"].service_is_ready, "the node", 60.0)
+    request = ChangeState.Request()
+    request.transition.id = 1  # configure
+    loaded = bench.clients["change_state"].call_async(request)
+    bench.until(lambda: "loading" in bench.process.log, "the load")
+    assert bench.state == "configuring"
+    answer = bench.set_parameters(image_timeout=0.4)
+    assert not answer.successful and "being configured" in answer.reason
+    assert not bench.transition("configure")
+    assert "a transition was refused: another is under way" in bench.process.log
+    assert not loaded.done(), "all of this before the load had ended"
+    bench.until(loaded.done, "the end of the load")
+    assert loaded.result().success and bench.state == "inactive"
+
+
 def test_a_parameter_that_would_have_no_effect_is_refused_with_the_reason(bench):
     assert bench.configure()
     answer = bench.set_parameters(command_rate=30.0)

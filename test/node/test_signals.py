@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import time
 from signal import SIGINT, SIGTERM
 
 import pytest
 from lifecycle_msgs.srv import ChangeState
-
-from simple_clip_lstm_ros.checkpoint import profiles, synth
 
 pytestmark = pytest.mark.ros
 
@@ -46,18 +43,6 @@ def test_a_moving_robot_is_told_zero_before_the_node_ends(fresh, numbers):
     ends_well(bench, *numbers)
     bench.happens(lambda: not bench.is_moving(), 1.0)  # the last message may still be on its way
     assert not bench.is_moving() and bench.has_moved()
-
-
-@pytest.fixture
-def deep(tiny, tmp_path, monkeypatch):
-    """A checkpoint that takes some tenths of a second to load."""
-    profile = profiles.PROFILES["tiny"]
-    text = profile.kosmos["text_config"] | {"layers": 60}
-    monkeypatch.setitem(
-        profiles.PROFILES, "deep", dataclasses.replace(profile, kosmos=profile.kosmos | {"text_config": text})
-    )
-    synth.synthesise("deep", tmp_path / "deep.pth")
-    return {"checkpoint": str(tmp_path / "deep.pth"), "processors": f"{tiny}.processors"}
 
 
 def test_a_load_under_way_gives_up(fresh, deep):
