@@ -12,9 +12,9 @@ BASES := --build-base .colcon/build --install-base .colcon/install
 demo: venv
 	.venv/bin/simple_clip_lstm demo $(ARGS)
 
-# pytest comes last, so that its closing line closes the whole.
+# colcon runs what is neither `ros` nor `slow`, pytest the rest, and last, so that its closing line closes the whole.
 test: lint types colcon
-	$(PYTHON_IN_VENV) -m pytest
+	$(PYTHON_IN_VENV) -m pytest -m "ros or slow"
 
 lint: venv
 	$(PYTHON_IN_VENV) -m ruff check

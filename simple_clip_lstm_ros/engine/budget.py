@@ -18,8 +18,8 @@ from simple_clip_lstm_ros.engine.memory import Memory
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 
-# Of an instruction that is not short, beside the image's latents.
-_TEXT_TOKENS = 24
+# Of the longest instruction that CLIP reads, beside the image's latents.
+_TEXT_TOKENS = 77
 # What the first step adds to the process besides tensors: code that is loaded on first use, buffers of the threads.
 _FIRST_STEP = 20_000_000
 # What it adds on a GPU, whose kernels and workspaces come with it: an estimate, not measured.

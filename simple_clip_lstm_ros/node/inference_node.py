@@ -99,6 +99,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._stopping.set()
         self._release(why, patience=_PATIENCE)
         self._reporter.announce(Decision(ZERO, Reason.INACTIVE, why))
+        self._reporter.flush()
 
     def _attempt(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
@@ -55,6 +56,10 @@ class Reporter:
         self._told = time.monotonic()
         self._reasons.publish(String(data=str(decision)))
         self._publish()
+
+    def flush(self) -> None:
+        """Wait, half a second at most, until the last reason has reached whoever listens."""
+        self._reasons.wait_for_all_acked(Duration(seconds=0.5))
 
     def _publish(self) -> None:
         facts, decision, now = self._facts(), self.decision, self._node.get_clock().now().to_msg()

@@ -52,11 +52,12 @@ class VelocityGuard(Node):
         self._timer = self.create_timer(period, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self, why: str) -> None:
-        """A last zero, received by whoever listens reliably."""
+        """A last zero and the reason for it, received by whoever listens."""
         with self._lock:
             self._ended = True
             self._publish(Decision(ZERO, GuardReason.ENDED, why))
         self._commands.flush()
+        self._reporter.flush()
 
     def _on_command(self, message: Twist | TwistStamped) -> None:
         velocity = to_velocity(message.twist if isinstance(message, TwistStamped) else message)
