@@ -1,5 +1,5 @@
 # Everything runs in .venv, which scripts/venv makes. `make demo ARGS=--help` shows the demo's options.
-.PHONY: demo test lint types unit ros colcon venv clean
+.PHONY: demo test lint types unit integration colcon venv clean
 .NOTPARALLEL:
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -7,14 +7,15 @@ PYTHON_IN_VENV := .venv/bin/python
 export AMENT_PREFIX_PATH ?= $(CURDIR)/.venv
 # .colcon keeps the build out of sight; --paths keeps colcon from searching .venv.
 COLCON := $(PYTHON_IN_VENV) -m colcon --log-base .colcon/log
+# Tests that start no node and take no time.
+UNIT := "not ros and not slow"
 BASES := --build-base .colcon/build --install-base .colcon/install
 
 demo: venv
 	.venv/bin/simple_clip_lstm demo $(ARGS)
 
-# colcon runs what is neither `ros` nor `slow`, pytest the rest, and last, so that its closing line closes the whole.
-test: lint types colcon
-	$(PYTHON_IN_VENV) -m pytest -m "ros or slow"
+# colcon runs the unit tests as well. pytest comes last, so that its closing line closes the whole.
+test: lint types colcon integration
 
 lint: venv
 	$(PYTHON_IN_VENV) -m ruff check
@@ -24,15 +25,15 @@ types: venv
 	$(PYTHON_IN_VENV) -m mypy
 
 unit: venv
-	$(PYTHON_IN_VENV) -m pytest -m "not ros"
+	$(PYTHON_IN_VENV) -m pytest -m $(UNIT)
 
-ros: venv
-	$(PYTHON_IN_VENV) -m pytest -m ros
+integration: venv
+	$(PYTHON_IN_VENV) -m pytest -m "ros or slow"
 
 colcon: venv
 	$(COLCON) list --paths . | grep -F '(ros.ament_python)'
 	$(COLCON) build --paths . $(BASES)
-	$(COLCON) test --paths . $(BASES) --event-handlers console_direct+ --return-code-on-test-failure --pytest-args -m "not ros and not slow"
+	$(COLCON) test --paths . $(BASES) --event-handlers console_direct+ --return-code-on-test-failure --pytest-args -m $(UNIT)
 	$(COLCON) test-result --test-result-base .colcon/build
 
 venv:
