@@ -166,7 +166,8 @@ class Robot:
         return is_new
 
     def state(self) -> str:
-        return self.call("inference/get_state", GetState.Request()).current_state.label
+        """Asked again soon: the first questions to a restarted node go to the one before, which is still in the graph."""
+        return self.call("inference/get_state", GetState.Request(), tries=60, patience=0.5).current_state.label
 
     def say(self, text: str) -> None:
         self._instructions.publish(String(data=text))
@@ -184,10 +185,10 @@ class Robot:
         self.until(self._clients[name].service_is_ready, name, 60.0)
         return self._clients[name].call_async(request)
 
-    def call(self, name: str, request: Any) -> Any:
-        for _ in range(4):  # of a node that has just come or gone, an answer may be lost
+    def call(self, name: str, request: Any, *, tries: int = 4, patience: float = 5.0) -> Any:
+        for _ in range(tries):  # of a node that has just come or gone, an answer may be lost
             future = self.send(name, request)
-            if self.happens(future.done, 5.0):
+            if self.happens(future.done, patience):
                 return future.result()
         raise TimeoutError(f"{name} does not answer")
 

@@ -64,10 +64,12 @@ def as_json(result: Result) -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="of each fault, at random moments")
-    parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="WORD", help="faults whose name contains one of these"
+    )
     parser.add_argument("--json", action="store_true", help="one document on stdout, progress on stderr")
     options = parser.parse_args()
-    faults = [fault for fault in FAULTS if options.only in fault.name]
+    faults = [fault for fault in FAULTS if any(word in fault.name for word in options.only)]
     if not faults or options.runs < 1:
         parser.error(f"--only fits none of: {', '.join(fault.name for fault in FAULTS)}" if not faults else "--runs")
     progress = Console(stderr=True)
