@@ -1,8 +1,9 @@
 """What drives between configure and cleanup: images and instructions in, velocities out.
 
-Who runs what: the executor's thread runs the callbacks, one thread steps the policy, one commands. They meet in the
-Governor. Every call of it, together with the publishing of what it decided, is under one lock: after a callback has
-published a zero, no older command can follow it.
+Who runs what: the executor's thread runs the callbacks, one thread steps the policy, one commands, and whoever carries
+out a transition or ends the process activates, deactivates and releases. They meet in the Governor. Every call of it,
+together with the publishing of what it decided, is under one lock: after a callback has published a zero, no older
+command can follow it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Driver:
         )
         self._inference: InferenceThread | None = None
         self._ticker: Ticker | None = None
-        self._is_released = False
+        self._is_released = self._is_destroyed = False
         self._subscriptions: list[Any] = []
         self._action: Action | None = None
         self._eye = Eye(node)
@@ -98,16 +99,22 @@ class Driver:
         self.policy.reset()
 
     def release(self, why: str = "", *, patience: float | None = None) -> None:
-        """Deactivate for good and wait until the last zero has arrived; for a step under way, `patience` seconds."""
+        """Deactivate for good: wait until the last zero has arrived, and for a step under way, `patience` seconds.
+
+        Safe to call again, and while another thread is in it.
+        """
         with self._lock:
             self._halt(why)
             self._is_released = True
+            if not self._is_destroyed:
+                self._commands.flush()
         self._wind_up(patience)
-        self._commands.flush()
         with self._lock:
-            self._commands.destroy()
-        for publisher in (self._actions, self._overlays):
-            self._node.destroy_publisher(publisher)
+            if not self._is_destroyed:
+                self._is_destroyed = True
+                self._commands.destroy()
+                for publisher in (self._actions, self._overlays):
+                    self._node.destroy_publisher(publisher)
 
     def _halt(self, why: str = "") -> None:
         """From here on nothing but zero is commanded."""

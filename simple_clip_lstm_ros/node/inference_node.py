@@ -60,7 +60,6 @@ class InferenceNode(LifecycleNodeMixin, Node):
         parameters.declare(self, Settings, fixed=False)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._driver: Driver | None = None
-        self._is_configuring = False
         self._enabled = True
         self._enabling = threading.Lock()
         self._failed = False
@@ -78,7 +77,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return self._attempt("configure", self._configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("activate", self._activate, undo=self._configured.deactivate)
+        return self._attempt("activate", self._configured.activate, undo=self._configured.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._attempt("deactivate", self._configured.deactivate, undo=self._release, otherwise=_ERROR)
@@ -98,7 +97,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
         """The process ends: a load under way gives up, the robot is told zero."""
         self._stopping.set()
         self._release(why, patience=_PATIENCE)
-        self._reporter.announce(Decision(ZERO, Reason.INACTIVE, why))
+        ended = Decision(ZERO, Reason.INACTIVE, why)
+        if self._reporter.decision != ended:
+            self.get_logger().info(str(ended))
+            self._reporter.tell(ended)
         self._reporter.flush()
 
     def _attempt(
@@ -127,7 +129,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
     async def _on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        """In a thread of its own, so that all else answers while gigabytes load or a step under way ends."""
+        """In a thread of its own, so that all else answers while gigabytes load or a step under way ends.
+
+        Parameters do not change meanwhile: what a transition reads of them holds when it has ended.
+        """
         if self._in_transition:
             self.get_logger().warning("a transition was refused: another is under way")
             response.success = False
@@ -135,7 +140,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._in_transition = True
         done = Future()
         threading.Thread(target=self._transit, args=(request, response, done), name="transition").start()
-        return await done
+        await done
+        self._in_transition = False
+        return response
 
     def _transit(self, request: ChangeState.Request, response: ChangeState.Response, done: Future) -> None:
         try:
@@ -143,8 +150,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         except RCLError as error:  # of a transition that the present state does not have; rclpy would give no answer
             self.get_logger().warning(f"a transition was refused: {first_line(error)}")
             response.success = False
-        self._in_transition = False
-        done.set_result(response)
+        done.set_result(None)
         self.executor.wake()
 
     @property
@@ -153,13 +159,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return self._driver
 
     def _configure(self) -> None:
-        self._is_configuring = True
-        try:
-            self._load(settings.read(self))
-        finally:
-            self._is_configuring = False
-
-    def _load(self, current: Settings) -> None:
+        current = settings.read(self)
         self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
         policy = load(self._plan(current), self._on_progress)
         latency = warm_up(policy)
@@ -169,12 +169,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
         with self._enabling:
             self._driver = driver
             driver.enable(self._enabled)
+        if self._stopping.is_set():  # whoever stops may have looked for a driver just before
+            raise Cancelled("asked to stop while loading")
         self._reporter.announce(Decision(ZERO, Reason.INACTIVE))
-
-    def _activate(self) -> None:
-        # Again, for one may have been changed between the reading of the parameters and the end of configure.
-        self._configured.adjust(settings.read(self))
-        self._configured.activate()
 
     def _clean_up(self) -> None:
         self._release()
@@ -215,9 +212,11 @@ class InferenceNode(LifecycleNodeMixin, Node):
             )
 
     def _release(self, why: str = "", *, patience: float | None = None) -> None:
-        driver, self._driver = self._driver, None
+        driver = self._driver
         if driver is not None:
+            # Only then out of sight: who ends the process in the middle of it must find it.
             driver.release(why, patience=patience)
+            self._driver = None
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         with self._enabling:
@@ -255,12 +254,12 @@ class InferenceNode(LifecycleNodeMixin, Node):
         """Before configure anything may be set, for configure checks it. Raises ConfigError."""
         parameters.check_kept(Settings, changes)
         driver = self._driver
-        if driver is None and not self._is_configuring:
+        if driver is None and not self._in_transition:
             return
         if not parameters.check_live(Settings, changes):
             return
-        if driver is None:
-            raise ConfigError("the node is being configured; change parameters before or after")
+        if self._in_transition or driver is None:
+            raise ConfigError("a transition is under way; change parameters before or after it")
         new = settings.read(self, changes)
         is_instructed = any(change.name == "instruction" for change in changes)
         if is_instructed and new.instruction.strip() and (refusal := driver.policy.refusal(new.instruction)):

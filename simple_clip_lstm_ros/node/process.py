@@ -38,7 +38,8 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: ends.put((0, f"asked to end by {signal.Signals(number).name}")))
     # A living process with a dead thread would be a node that says nothing and does nothing.
-    threading.excepthook = lambda failed: _fail(ends, failed.exc_value)
+    ending = threading.Event()
+    threading.excepthook = lambda failed: None if ending.is_set() else _fail(ends, failed.exc_value)
     try:
         node = make_node()
     except SimpleClipLstmError as error:
@@ -50,14 +51,14 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     settle()
-    ending = threading.Event()
     spinner = threading.Thread(target=_spin, args=(executor, ends, ending), name="executor")
     spinner.start()
     exit_code, why = ends.get()
     ending.set()
     try:
         node.stop(why)
-        executor.shutdown()
+        # Without waiting: of a transition under way nobody would hear the end.
+        executor.shutdown(timeout_sec=0.0)
         spinner.join(_PATIENCE)
         node.destroy_node()
         rclpy.shutdown()
@@ -65,7 +66,7 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
         exit_code = 1
         get_logger(__name__).fatal(f"the end went wrong: {traceback.format_exc()}")
     finally:
-        # A callback that still loads weights is left behind, and taking the interpreter apart with torch in it would
+        # A thread that still loads weights is left behind, and taking the interpreter apart with torch in it would
         # last seconds more, on a robot that waits.
         sys.stdout.flush()
         os._exit(exit_code)

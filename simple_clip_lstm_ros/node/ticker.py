@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-_NAP = 0.1  # s; for so long at the most a thread outlives `stop`
+_NAP = 0.1  # s; for so long at the most a thread that sleeps outlives `stop`
 
 
 class Ticker:

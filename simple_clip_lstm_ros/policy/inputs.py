@@ -25,6 +25,9 @@ NORMALIZATIONS = {
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
+# CLIP reads 77 tokens and Kosmos-2 2048; to look through a megabyte for control tokens would keep the node waiting.
+_MOST_CHARACTERS = 2000
+
 # CLIPTextConfig's default; and the value of old configs, by which the model takes the largest id for the end.
 _CLIP_EOS = 49407
 _CLIP_LEGACY_EOS = 2
@@ -107,6 +110,8 @@ class Texts:
         """Why this instruction cannot be used, or an empty string."""
         if not instruction.strip():
             return "the instruction is blank"
+        if len(instruction) > _MOST_CHARACTERS:
+            return f"the instruction is too long: {len(instruction)} characters, at most {_MOST_CHARACTERS}"
         if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in instruction):
             return "the instruction contains a NUL or a character that is no text"
         # As the tokenizers may see it: they fold case and full-width letters.

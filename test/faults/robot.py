@@ -166,7 +166,7 @@ class Robot:
         return is_new
 
     def state(self) -> str:
-        """Asked again soon: the first questions to a restarted node go to the one before, which is still in the graph."""
+        """Asked again soon: the first questions to a restarted node go to the one before, still in the graph."""
         return self.call("inference/get_state", GetState.Request(), tries=60, patience=0.5).current_state.label
 
     def say(self, text: str) -> None:

@@ -125,9 +125,9 @@ def test_control_tokens_in_an_instruction_stop_the_robot_until_a_good_one_comes(
 def test_an_instruction_that_no_encoder_can_take_stops_the_robot_until_a_good_one_comes(bench):
     bench.drive()
     bench.instruct("far " * 5000)
-    bench.until_reason("STEP_ERROR")
+    bench.until_reason("INSTRUCTION_REFUSED")
     assert "too long" in bench.reason
     bench.stop()
-    bench.until(lambda: bench.level == b"\x02", "an error in diagnostics")
+    bench.until(lambda: bench.level == b"\x01", "a warning in diagnostics")
     bench.instruct("go to the cup")
     bench.until_reason("MOVING")

@@ -33,7 +33,7 @@ def test_disabling_does_not_wait_for_the_next_command(bench):
         bench.enable(True)
         bench.commands.clear()
         bench.until(lambda: bench.commands and bench.is_moving(), "a command", 20.0)
-        bench.enable(False)  # the next command by the timer is two seconds away
+        bench.enable(False)  # the next command that is due is two seconds away
         answered = time.monotonic()
         bench.until(lambda: not bench.is_moving(), "a zero")
         assert bench.commands[-1][0] < answered + 0.05

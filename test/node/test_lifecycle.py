@@ -50,7 +50,7 @@ def test_deactivate_does_not_wait_for_the_next_command(bench):
             bench.instruct("go to the cup")
         bench.commands.clear()
         bench.until(lambda: bench.commands and bench.is_moving(), "a command", 20.0)
-        bench.transition("deactivate")  # the next command by the timer is two seconds away
+        bench.transition("deactivate")  # the next command that is due is two seconds away
         answered = time.monotonic()
         bench.until(lambda: not bench.is_moving(), "a zero")
         assert bench.commands[-1][0] < answered + 0.05
@@ -137,7 +137,7 @@ def test_while_a_model_loads_all_else_answers(start, deep):
     bench.until(lambda: "loading" in bench.process.log, "the load")
     assert bench.state == "configuring"
     answer = bench.set_parameters(image_timeout=0.4)
-    assert not answer.successful and "being configured" in answer.reason
+    assert not answer.successful and "a transition is under way" in answer.reason
     assert not bench.transition("configure")
     assert "a transition was refused: another is under way" in bench.process.log
     assert not loaded.done(), "all of this before the load had ended"

@@ -23,6 +23,11 @@ def tick():
     yield tick
     for ticker in tickers:
         ticker.stop()
+    until(lambda: not threads())
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "ticks"]
 
 
 def until(condition, seconds=10.0):
@@ -58,17 +63,18 @@ def test_what_was_missed_is_not_made_up_for(tick):
 
 
 def test_once_stopped_it_begins_nothing_and_its_thread_ends(tick):
-    times, before = [], threading.active_count()
+    times = []
     ticker = tick(0.01, lambda: times.append(time.monotonic()))
     until(lambda: times)
     ticker.stop()
-    until(lambda: threading.active_count() == before)
+    until(lambda: not threads())
     seen = len(times)
     time.sleep(0.05)
     assert len(times) == seen
 
 
 def test_a_long_period_does_not_keep_its_thread(tick):
-    before = threading.active_count()
-    tick(1000.0, lambda: None).stop()
-    until(lambda: threading.active_count() == before, 2.0)
+    ticker = tick(1000.0, lambda: None)
+    assert threads()
+    ticker.stop()
+    until(lambda: not threads(), 2.0)

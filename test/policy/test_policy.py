@@ -154,6 +154,11 @@ def test_an_instruction_beyond_the_length_that_the_model_reads_is_refused(policy
     assert_refuses(policy, frames, frames[0], "x" * 3000, "too long")
 
 
+def test_a_megabyte_of_text_is_refused_unread(policy):
+    assert "1000000 characters, at most 2000" in policy.refusal("x" * 1_000_000)
+    assert policy.refusal("x" * 2000) == ""
+
+
 @pytest.mark.parametrize(
     "text", ["x > y", "a < b >", "image", "100 %", "caf\u00e9 \U0001f916", "{instruction}", "a\nb"]
 )
