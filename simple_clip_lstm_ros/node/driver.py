@@ -112,9 +112,9 @@ class Driver:
         with self._lock:
             if not self._is_destroyed:
                 self._is_destroyed = True
-                self._commands.destroy()
+                self._in_executor(self._commands.destroy)
                 for publisher in (self._actions, self._overlays):
-                    self._node.destroy_publisher(publisher)
+                    self._in_executor(self._node.destroy_publisher, publisher)
 
     def _halt(self, why: str = "") -> None:
         """From here on nothing but zero is commanded."""
@@ -131,10 +131,14 @@ class Driver:
     def _wind_up(self, patience: float | None = None) -> None:
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
-            self._node.destroy_subscription(subscription)
+            self._in_executor(self._node.destroy_subscription, subscription)
         inference, self._inference = self._inference, None
         if inference is not None:
             inference.stop(patience)
+
+    def _in_executor(self, destroy: Callable[..., object], *endpoint: object) -> None:
+        """Soon, in its thread: rclpy's executor breaks on an endpoint that goes while it gathers what to wait for."""
+        self._node.executor.create_task(destroy, *endpoint)
 
     def enable(self, enabled: bool) -> None:
         """The software e-stop: a zero is published before this returns if `enabled` is False."""

@@ -42,6 +42,7 @@ class Node:
     def __init__(self):
         self.published = {}
         self.callbacks = {}
+        self.executor = SimpleNamespace(create_task=lambda act, *arguments: act(*arguments))
         self.destroy_subscription = self.destroy_publisher = lambda _: None
 
     def create_publisher(self, kind, topic, _):

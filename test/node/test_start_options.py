@@ -79,4 +79,5 @@ def test_an_action_is_told_before_limits_and_with_the_stamp_of_its_image(robot1)
     robot1.until(lambda: robot1.step(image), "the action")
     told = next(action for action in robot1.actions if action.header.stamp == image.header.stamp)
     assert told.header.frame_id == "robot1/base_link"
-    assert robot1.diagnostics["action"] == f"{told.twist.linear.x:.3f} {told.twist.linear.y:.3f}"
+    expected = f"{told.twist.linear.x:.3f} {told.twist.linear.y:.3f}"
+    robot1.until(lambda: robot1.diagnostics["action"] == expected, "that action in diagnostics")
