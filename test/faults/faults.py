@@ -106,13 +106,18 @@ def deactivated_during_a_step(robot: Robot) -> float:
     return moment
 
 
-def restarted_with_a_latched_instruction(robot: Robot) -> float:
-    """The old process is killed, and the new one told at once to do what the old one did."""
-    moment = time.monotonic()
-    robot.processes.kill("inference")
+def _drive_on(robot: Robot) -> None:
+    """With another process, which is told at once to do what the one before did."""
     robot.start_inference()
+    _check(robot.state() == "unconfigured", "it is not another process")
     _check(robot.transition("configure") and robot.transition("activate"), "it does not start again")
     robot.until(lambda: robot.reason("inference") == "MOVING" and any(robot.raw[-1][1]), "motion that is held", 20.0)
+
+
+def restarted_with_a_latched_instruction(robot: Robot) -> float:
+    moment = time.monotonic()
+    robot.processes.kill("inference")
+    _drive_on(robot)
     return moment
 
 
@@ -122,9 +127,7 @@ def restarted_after_the_stop_was_lifted(robot: Robot) -> float:
     moment = time.monotonic()
     robot.processes.kill("inference")
     robot.call("velocity_guard/enable", SetBool.Request(data=True))
-    robot.start_inference()
-    _check(robot.transition("configure") and robot.transition("activate"), "it does not start again")
-    robot.until(lambda: robot.reason("inference") == "MOVING" and any(robot.raw[-1][1]), "motion that is held", 20.0)
+    _drive_on(robot)
     return moment
 
 
