@@ -46,11 +46,17 @@ class Spread:
 
 @dataclass(frozen=True, order=True)
 class Step:
-    """One inference step: its duration, its image's age when the action came, and its image's stamp, in seconds."""
+    """One inference step, in seconds.
+
+    `latency` is its duration, `image_age` the age of its image when the Governor held the action, `stamp` that of the
+    image. `overhead` is what the node added: from the arrival of the image, or from the end of the step before where
+    that was later, to the beginning of the step, and from its end until the Governor held the action.
+    """
 
     latency: float
     image_age: float
     stamp: float
+    overhead: float
 
 
 class Cadence:
@@ -61,17 +67,23 @@ class Cadence:
         self._begin = now
         self._commands: list[float] = []  # the first and the last
         self._intervals = self._on_time = self._images = self._steps = 0
-        self._latency, self._image_age = Spread(), Spread()
+        self._transport, self._overhead, self._latency = Spread(), Spread(), Spread()
+        self._image_age, self._tick_wait = Spread(), Spread()
+        self._held: float | None = None  # since when an action waits for the next command
         self._worst: list[Step] = []
 
-    def image(self) -> None:
-        """One that could be stepped on."""
+    def image(self, age: float) -> None:
+        """One that could be stepped on; its age when it arrived, in seconds."""
         self._images += 1
+        self._transport.add(age)
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step, now: float) -> None:
+        """Its action is held since `now`."""
         self._steps += 1
+        self._held = now
         self._latency.add(step.latency)
         self._image_age.add(step.image_age)
+        self._overhead.add(step.overhead)
         self._worst = heapq.nlargest(_WORST, [*self._worst, step])
 
     def command(self, now: float) -> None:
@@ -80,6 +92,9 @@ class Cadence:
             self._intervals += 1
             self._on_time += abs(now - self._commands[-1] - self._period) <= _ON_TIME * self._period
         self._commands = [*self._commands[:1], now]
+        if self._held is not None:
+            self._tick_wait.add(now - self._held)
+            self._held = None
 
     def summary(self, now: float) -> dict[str, Any]:
         """Plain values for JSON: seconds, Hz, shares of one."""
@@ -93,7 +108,10 @@ class Cadence:
                 "target": round(1.0 / self._period, 3),
                 "on_time": round(self._on_time / max(self._intervals, 1), 4),
             },
+            "transport": self._transport.summary(),
+            "overhead": self._overhead.summary(),
             "latency": self._latency.summary(),
             "image_age": self._image_age.summary(),
+            "tick_wait": self._tick_wait.summary(),
             "worst": [{name: round(value, 6) for name, value in asdict(step).items()} for step in self._worst],
         }

@@ -25,6 +25,8 @@ def sentences(report: dict[str, Any]) -> str:
             f"  inference {inference['rate']:.1f} Hz of {inference['images']:.1f} images/s; commands "
             f"{commands['rate']:.2f} Hz of {commands['target']:g}, {100 * commands['on_time']:.1f} % within 20 %",
             f"  latency {_times(report['latency'])}; image age at the action {_times(report['image_age'])}",
+            f"  beside the latency: transport {_times(report['transport'], 1)}, "
+            f"the node {_times(report['overhead'], 1)}, wait for the next command {_times(report['tick_wait'], 1)}",
             f"  reasons: {reasons or 'none'}",
             f"  counts: {counts or 'none'}",
             f"  slowest steps: {worst or 'none'}",
@@ -32,5 +34,5 @@ def sentences(report: dict[str, Any]) -> str:
     )
 
 
-def _times(quantiles: dict[str, float]) -> str:
-    return " ".join(f"{name} {1e3 * seconds:.0f}" for name, seconds in quantiles.items()) + " ms"
+def _times(quantiles: dict[str, float], digits: int = 0) -> str:
+    return " ".join(f"{name} {1e3 * seconds:.{digits}f}" for name, seconds in quantiles.items()) + " ms"

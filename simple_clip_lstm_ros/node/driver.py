@@ -204,6 +204,7 @@ class Driver:
     # Callbacks of the executor.
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        arrival, clock = time.monotonic(), self._now()
         seen = self._eye.read(message)
         if seen is None:
             return
@@ -213,10 +214,10 @@ class Driver:
         if sight is None:
             why = "from the future, or older than the one before; set the clocks of camera and robot alike"
             return self._eye.refuse(f"it is {why}")
-        self._cadence.image()
+        self._cadence.image(clock - to_seconds(stamp))
         inference = self._inference
         if sight.instruction and inference is not None:
-            inference.submit(Frame(image, stamp, sight))
+            inference.submit(Frame(image, stamp, sight, arrival))
 
     def _on_instruction(self, message: String) -> None:
         self.instruct(message.data)
@@ -243,11 +244,14 @@ class Driver:
 
     # Callbacks of the inference thread.
 
-    def _on_action(self, action: Action, frame: Frame) -> None:
+    def _on_action(self, action: Action, frame: Frame, waited: float) -> None:
+        begin = time.monotonic()
         velocity = Velocity.from_axes(action.values, self.policy.config.action_axes)
         with self._lock:
             self._governor.action(velocity, frame.sight)
-            self._cadence.step(Step(action.latency, self._now() - action.stamp, action.stamp))
+            held = time.monotonic()
+            age = self._now() - action.stamp
+            self._cadence.step(Step(action.latency, age, action.stamp, waited + held - begin), held)
             self._action = action
             if not velocity.is_finite:
                 self._halt_at_once()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,24 +17,29 @@ from simple_clip_lstm_ros.policy.policy import Action, Policy
 
 @dataclass(frozen=True)
 class Frame:
-    """uint8 [height, width, 3] in RGB with its stamp, and as what the Governor has taken it."""
+    """uint8 [height, width, 3] in RGB with its stamp, and as what the Governor has taken it.
+
+    `arrival` is by the steady clock, in seconds.
+    """
 
     image: np.ndarray
     stamp: Time
     sight: Sight
+    arrival: float
 
 
 class InferenceThread:
     """Owns the policy from construction to `stop`: nobody else may step or reset it.
 
-    `on_action` and `on_failure` are called from this thread, with the frame that they are about.
+    `on_action` and `on_failure` are called from this thread, with the frame that they are about. The former is also
+    told for how many seconds the frame could have been stepped on before it was.
     """
 
     def __init__(
         self,
         policy: Policy,
         state_timeout: float,
-        on_action: Callable[[Action, Frame], None],
+        on_action: Callable[[Action, Frame, float], None],
         on_failure: Callable[[str, Frame], None],
     ) -> None:
         self._policy = policy
@@ -74,11 +80,15 @@ class InferenceThread:
         self._thread.join(patience)
 
     def _run(self) -> None:
+        free = 0.0
         while (frame := self._next()) is not None:
+            waited = time.monotonic() - max(frame.arrival, free)
             try:
                 action = self._policy.step(frame.image, frame.sight.instruction, frame.sight.stamp)
-                self._on_action(action, frame)
+                free = time.monotonic()
+                self._on_action(action, frame, waited)
             except Exception as error:  # whatever a step raises must stop the robot and not this thread
+                free = time.monotonic()
                 self._on_failure(first_line(error), frame)
 
     def _next(self) -> Frame | None:

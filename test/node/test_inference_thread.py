@@ -15,10 +15,10 @@ from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
 STATE_TIMEOUT = 2.0
 
 
-def frame(seconds, instruction="go"):
+def frame(seconds, instruction="go", arrival=0.0):
     whole = int(seconds)
     stamp = Time(sec=whole, nanosec=round((seconds - whole) * 1e9))
-    return Frame(np.zeros((2, 2, 3), np.uint8), stamp, Sight(seconds, instruction, era=0))
+    return Frame(np.zeros((2, 2, 3), np.uint8), stamp, Sight(seconds, instruction, era=0), arrival)
 
 
 class Policy:
@@ -60,9 +60,16 @@ def done():
 
 
 @pytest.fixture
-def thread(policy, results, done):
-    def note(result, frame):
+def waits():
+    """Of each action: how long its frame could have been stepped on before it was."""
+    return []
+
+
+@pytest.fixture
+def thread(policy, results, waits, done):
+    def note(result, frame, *waited):
         results.append((result, frame))
+        waits.extend(waited)
         done.release()
 
     thread = InferenceThread(policy, STATE_TIMEOUT, note, note)
@@ -87,6 +94,22 @@ def test_an_action_comes_with_its_frame(step, results):
     given = frame(1.5)
     step(given)
     assert results == [("action at 1.5", given)]
+
+
+def test_the_wait_of_a_frame_counts_from_its_arrival(step, waits):
+    step(frame(1.0, arrival=time.monotonic() - 0.2))
+    assert 0.2 <= waits[0] < 0.4
+
+
+def test_and_not_while_the_step_before_it_lasts(thread, policy, done, waits):
+    policy.going.clear()
+    thread.submit(frame(1.0, arrival=time.monotonic()))
+    assert policy.stepping.acquire(timeout=5.0)
+    thread.submit(frame(1.1, arrival=time.monotonic()))
+    time.sleep(0.3)
+    policy.going.set()
+    assert all(done.acquire(timeout=5.0) for _ in range(2))
+    assert all(0.0 <= wait < 0.2 for wait in waits)
 
 
 def test_of_frames_that_wait_only_the_newest_is_stepped(thread, policy, done):
