@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
+import torch
+
+from simple_clip_lstm_ros.engine.conditions import in_words, read_conditions
 
 
 @dataclass
@@ -95,21 +95,7 @@ def _group(limit: int) -> Iterator[Callable[[], None] | None]:
 
 def machine() -> str:
     """Where figures come from, in one line."""
-    with open("/proc/cpuinfo") as file:
-        model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
-    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "torchao"))
-    memory = psutil.virtual_memory().total / 1e9
-    return (
-        f"{model or platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GB; {versions}, "
-        f"Python {platform.python_version()}; {time.strftime('%Y-%m-%d')}"
-    )
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # torchao is optional
-        return "absent"
+    return in_words(read_conditions(torch.device("cpu")))
 
 
 def _bytes(text: str, name: str) -> int:

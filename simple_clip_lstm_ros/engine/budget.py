@@ -8,13 +8,12 @@ the memory of the GPU. It is computed from names, shapes and dtypes; the constan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from simple_clip_lstm_ros.engine.memory import Memory
+from simple_clip_lstm_ros.engine.towers import Tower, towers
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 
@@ -109,20 +108,9 @@ def fits(need: Need, memory: Memory, limit: int) -> bool:
 
 def _activations(config: PolicyConfig, itemsize: int) -> int:
     """Of the tower that needs most: one layer's inputs, outputs and attention."""
-    kosmos, clip = config.kosmos, config.clip
-    text = kosmos.get("latent_query_num", 64) + _TEXT_TOKENS
-    towers = [(kosmos["text_config"], text), (kosmos["vision_config"], _patches(config, kosmos))]
-    if clip:
-        towers += [(clip["text_config"], 77), (clip["vision_config"], _patches(config, clip))]
-    return max(_layer(settings, tokens, itemsize) for settings, tokens in towers)
+    return max(_layer(tower, itemsize) for tower in towers(config, _TEXT_TOKENS).values())
 
 
-def _layer(settings: Mapping[str, Any], tokens: int, itemsize: int) -> int:
-    width = settings.get("embed_dim") or settings["hidden_size"]
-    inner = settings.get("ffn_dim") or settings["intermediate_size"]
-    heads = settings.get("attention_heads") or settings["num_attention_heads"]
-    return tokens * (6 * width + 2 * inner) * itemsize + heads * tokens * tokens * 4
-
-
-def _patches(config: PolicyConfig, encoder: Mapping[str, Any]) -> int:
-    return (config.input_size(encoder) // encoder["vision_config"]["patch_size"]) ** 2 + 1
+def _layer(tower: Tower, itemsize: int) -> int:
+    vectors = tower.tokens * (6 * tower.width + 2 * tower.inner) * itemsize
+    return vectors + tower.heads * tower.tokens**2 * 4

@@ -117,7 +117,8 @@ class SimpleCLIPLSTM(nn.Module):
     def features(self, pixels: Pixels, instruction: Instruction) -> dict[str, Tensor]:
         """The features that the config names, each [1, width], in its order."""
         features = dict(instruction.features)
-        features |= self._kosmos_features(pixels.kosmos, instruction.tokens)
+        if {"kosmos_vision", "kosmos_image", "kosmos_text"} & set(self.config.features):
+            features |= self._kosmos_features(pixels.kosmos, instruction.tokens)
         if self.clip_model is not None and {"clip_vision", "clip_image_embeds"} & set(self.config.features):
             pooled = self.clip_model.vision_model(pixels.clip, **self._clip_options).pooler_output
             features["clip_vision"] = pooled
@@ -125,11 +126,17 @@ class SimpleCLIPLSTM(nn.Module):
         return {name: features[name] for name in self.config.features}
 
     def _kosmos_features(self, pixels: Tensor, tokens: Tokens) -> dict[str, Tensor]:
-        """The way of Kosmos2Model.forward, with the vision tower's own pooler output kept."""
+        """The way of Kosmos2Model.forward, as far as features ask, with the vision tower's own pooler output kept."""
         kosmos = self.kosmos_model
         vision = kosmos.vision_model(pixels, **self._kosmos_options)
+        features = {"kosmos_vision": vision.pooler_output}
+        if not {"kosmos_image", "kosmos_text"} & set(self.config.features):
+            return features
         normed = F.normalize(kosmos.vision_model.model.post_layernorm(vision.last_hidden_state), dim=-1)
         latents, _ = kosmos.image_to_text_projection(normed)
+        features["kosmos_image"] = latents.mean(dim=1)
+        if "kosmos_text" not in self.config.features:
+            return features
         text = kosmos.text_model(
             input_ids=tokens.kosmos_ids,
             attention_mask=tokens.kosmos_mask,
@@ -137,11 +144,7 @@ class SimpleCLIPLSTM(nn.Module):
             image_embeds_position_mask=tokens.kosmos_image_mask,
             use_cache=False,
         ).last_hidden_state
-        return {
-            "kosmos_text": self._pool(text, tokens.kosmos_mask),
-            "kosmos_image": latents.mean(dim=1),
-            "kosmos_vision": vision.pooler_output,
-        }
+        return features | {"kosmos_text": self._pool(text, tokens.kosmos_mask)}
 
     def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """[1, length, width] -> [1, width] over the attended positions, image slots included."""
