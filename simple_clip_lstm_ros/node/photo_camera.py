@@ -1,10 +1,17 @@
-"""A camera that drives over real photographs, as a process: `python -m simple_clip_lstm_ros.node.photo_camera`."""
+"""A camera that drives over real photographs, as a process: `python -m simple_clip_lstm_ros.node.photo_camera`.
+
+Raw and, for whoever subscribes to that, as JPEG; 10 images a second of `width` x `height` (parameters).
+"""
 
 from __future__ import annotations
 
+import array
+
+import cv2
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from simple_clip_lstm_ros.node import process
 from simple_clip_lstm_ros.node.messages import to_image
@@ -16,15 +23,26 @@ _RATE = 10.0  # Hz
 class PhotoCamera(Node):
     def __init__(self) -> None:
         super().__init__("photo_camera")
+        self._size = (self.declare_parameter("width", 320).value, self.declare_parameter("height", 240).value)
         self._frames = pan()
         self._images = self.create_publisher(Image, "image_raw", qos_profile_sensor_data)
+        self._compressed = self.create_publisher(CompressedImage, "image_raw/compressed", qos_profile_sensor_data)
         self._timer = self.create_timer(1.0 / _RATE, self._publish)
 
     def _publish(self) -> None:
-        self._images.publish(to_image(next(self._frames), self.get_clock().now().to_msg(), "camera"))
+        # The photographs are smaller than many a camera's images.
+        frame = cv2.resize(next(self._frames), self._size)
+        image = to_image(frame, self.get_clock().now().to_msg(), "camera")
+        self._images.publish(image)
+        if self._compressed.get_subscription_count():
+            self._compressed.publish(CompressedImage(header=image.header, format="jpeg", data=_jpeg(frame)))
 
     def stop(self, why: str) -> None:
         self._timer.cancel()
+
+
+def _jpeg(frame: np.ndarray) -> array.array:
+    return array.array("B", cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 if __name__ == "__main__":

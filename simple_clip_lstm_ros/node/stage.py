@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,6 +21,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.node.messages import to_seconds
@@ -32,25 +35,35 @@ _RATE_WINDOW = 2.0  # s
 class Stage:
     """`with Stage(...) as stage:` starts everything on this machine alone; nothing reaches a robot.
 
-    `parameters` are the node's, `threads` those of its model (None: torch's choice), `logs` a folder for the
-    processes' logs. Raises SimpleClipLstmError when the node does not start, or dies.
+    `parameters` are the node's, `camera` those of the camera, `threads` those of the model (None: torch's choice),
+    `logs` a folder for the processes' logs. Raises SimpleClipLstmError when the node does not start, or dies.
     """
 
-    def __init__(self, parameters: Mapping[str, object], *, threads: int | None, logs: Path) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, object],
+        *,
+        threads: int | None,
+        logs: Path,
+        camera: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         # In a namespace and without the network: a base that listens to /cmd_vel must not move because of a demo.
         local = {"ROS_LOCALHOST_ONLY": "1"} if os.environ.get("ROS_DISTRO") == "humble" else _LOCAL
         os.environ.update(local)
         self._logs = logs
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-        given = [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
-        given += ["-r", "cmd_vel:=cmd_vel_raw"]
+        given = {
+            "photo_camera": _arguments(camera),
+            "velocity_guard": [],
+            "inference_node": [*_arguments(parameters), "-r", "cmd_vel:=cmd_vel_raw"],
+        }
         self._processes = {
             name: subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.{name}", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *arguments],
                 env=environment,
                 stderr=self._log(name).open("w"),
             )
-            for name, arguments in (("photo_camera", []), ("velocity_guard", []), ("inference_node", given))
+            for name, arguments in given.items()
         }
         rclpy.init()
         self._node = rclpy.create_node("audience", namespace=NAMESPACE)
@@ -120,6 +133,13 @@ class Stage:
     def instruct(self, text: str) -> None:
         self._instructions.publish(String(data=text))
 
+    def report(self) -> dict[str, Any]:
+        """What the node reports of the drive: see control/report.py."""
+        future = self._node.create_client(Trigger, "inference/report").call_async(Trigger.Request())
+        while not future.done():
+            self.watch(0.1)
+        return json.loads(future.result().message)
+
     def watch(self, seconds: float) -> None:
         """Listen for this long."""
         end = time.monotonic() + seconds
@@ -146,6 +166,10 @@ class Stage:
                 process.kill()
         self._node.destroy_node()
         rclpy.shutdown()
+
+
+def _arguments(parameters: Mapping[str, object]) -> list[str]:
+    return [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
 
 
 _LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
