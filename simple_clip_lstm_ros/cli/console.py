@@ -13,11 +13,17 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from simple_clip_lstm_ros.cli.benchmark_tables import way_table
 from simple_clip_lstm_ros.cli.camera import Camera, open_camera
 from simple_clip_lstm_ros.cli.infer import action_line, read_frames
 from simple_clip_lstm_ros.cli.memory_table import memory_table
 from simple_clip_lstm_ros.cli.options import steps_progress, tables
+from simple_clip_lstm_ros.engine.laps import Lap, lap
+from simple_clip_lstm_ros.engine.machine import Machine, measure
 from simple_clip_lstm_ros.engine.memory import clear_memory, freed, read_memory
+from simple_clip_lstm_ros.engine.score import as_plain, score
+from simple_clip_lstm_ros.engine.stopwatch import Stopwatch
+from simple_clip_lstm_ros.engine.work import frame_work, limits
 from simple_clip_lstm_ros.errors import InputError, SimpleClipLstmError, first_line, printable
 from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -36,6 +42,7 @@ class Session:
         self.camera: Camera | None = None
         self.latency: float | None = None
         self.finished = False
+        self._machine: Machine | None = None
         if instruction is not None:
             self._set_instruction(instruction)
 
@@ -95,22 +102,26 @@ class Session:
         steps = _count(count) if count else 10
         policy = self.policy.fork()
         text = self.instruction or _BENCHMARK_TEXT
-        latencies = []
-        with steps_progress() as progress:
+        laps = []
+        with steps_progress() as progress, Stopwatch(policy.model) as watch:
             task = progress.add_task("benchmark", total=_WARM_UP + steps)
             for frame in crops(_WARM_UP + steps):
-                latencies.append(policy.step(frame, text).latency)
+                laps.append(lap(policy, watch, frame, text))
                 progress.advance(task)
-        self._report(policy, latencies[_WARM_UP:])
+        self._report(policy, text, laps[_WARM_UP:])
 
-    def _report(self, policy: Policy, latencies: list[float]) -> None:
-        p50, p90, largest = np.percentile(latencies, (50, 90, 100)) * 1e3
-        rate = 1.0 / np.mean(latencies)
+    def _report(self, policy: Policy, text: str, laps: list[Lap]) -> None:
+        p50, p90, largest = np.percentile([lap.seconds for lap in laps], (50, 90, 100)) * 1e3
+        rate = len(laps) / sum(lap.seconds for lap in laps)
         _say(f"p50 {p50:.1f} ms  p90 {p90:.1f} ms  max {largest:.1f} ms  {rate:.2f} frames per second")
         _say(
-            f"{len(latencies)} steps of the whole model ({describe(policy)}) on crops of photographs, "
+            f"{len(laps)} steps of the whole model ({describe(policy)}) on crops of photographs, "
             f"after {_WARM_UP} to warm up; the session's hidden state is as before"
         )
+        if self._machine is None:
+            self._machine = measure(policy.device)
+        least = limits(frame_work(policy.config, policy.text_tokens(text)), self._machine, policy.precision)
+        _show(way_table(as_plain(score(laps, least, policy.config.action_axes, None))))
 
     def memory(self, _: str) -> None:
         _show(memory_table(read_memory(self.policy.device)))
@@ -193,7 +204,9 @@ COMMANDS = {
     "infer": Command(
         "infer [IMAGE]", "act on an image, a folder, a video, or the camera's next frame", Session.infer, True
     ),
-    "benchmark": Command("benchmark [N]", "how long N steps take; default 10", Session.benchmark),
+    "benchmark": Command(
+        "benchmark [N]", "how long N steps take, and take at least here; default 10", Session.benchmark
+    ),
     "memory": Command("memory", "of the process, the machine and the GPU", Session.memory),
     "clear": Command("clear", "give back memory that is held without need", Session.clear),
     "reset": Command("reset", "clear the hidden state", Session.reset),

@@ -74,6 +74,10 @@ class Policy:
         """Why `instruction` cannot be used, or an empty string."""
         return self._texts.refusal(instruction)
 
+    def text_tokens(self, instruction: str) -> int:
+        """How many tokens of Kosmos-2's text tower it takes, beside those of the image. Raises InputError as `step`."""
+        return int((self._texts(instruction).kosmos_image_mask == 0).sum())
+
     def step(self, frame: np.ndarray, instruction: str, stamp: float = 0.0) -> Action:
         """Act on one frame, uint8 [height, width, 3] in RGB. A new instruction starts from a fresh hidden state.
 

@@ -244,8 +244,8 @@ def test_a_camera_that_does_not_open_is_none(refused, say, folder, source) -> No
 
 def test_benchmark_measures_the_model_and_leaves_the_state(say, session, loaded, folder, frames, monkeypatch) -> None:
     calls = []
-    fuse = loaded.model.fuse
-    monkeypatch.setattr(loaded.model, "fuse", lambda *arguments: calls.append(1) or fuse(*arguments))
+    act = loaded.model.act
+    monkeypatch.setattr(loaded.model, "act", lambda *arguments: calls.append(1) or act(*arguments))
     first = say(f"infer {folder / '0.png'}")
     calls.clear()
     shown = say("benchmark 5")
@@ -256,6 +256,9 @@ def test_benchmark_measures_the_model_and_leaves_the_state(say, session, loaded,
     assert 1e3 / largest * 0.9 <= float(re.search(r"(\S+) frames per second", shown)[1])
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     assert f"5 steps of the whole model ({parameters:,} parameters, fp32 on cpu)" in shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines()[2:]}
+    assert {"kosmos_vision", "kosmos_text", "clip_vision", "head", "frame"} <= rows.keys()
+    assert all(0.0 < float(limit) < float(seconds) for seconds, limit, _ in (rows["kosmos_text"], rows["frame"]))
     assert status(say("status"))["hidden state"] == "1 frame"
     second = say(f"infer {folder / '1.png'}")
     np.testing.assert_allclose(actions(first + second), expected(loaded, frames[:2]), atol=2e-4)

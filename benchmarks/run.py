@@ -1,0 +1,59 @@
+"""The tables of docs/benchmarks.md on speed: `python benchmarks/run.py CHECKPOINT --precision bf16 int8 ...`.
+
+Takes the options of `simple_clip_lstm benchmark` and prints its tables in Markdown, with a histogram of latencies; or,
+with `--of FILE`, those of a document that it has saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+
+from simple_clip_lstm_ros.cli import benchmark
+from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, remarks
+from simple_clip_lstm_ros.engine.conditions import in_words
+
+_BINS = 24
+_WIDTH = 60  # characters of the longest bar
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", metavar="FILE", type=Path, help="of this document, and measure nothing")
+    benchmark.add_arguments(parser)
+    args = parser.parse_args()
+    if args.of is None and args.checkpoint is None:
+        parser.error("CHECKPOINT or --of FILE is needed")
+    document = json.loads(args.of.read_text()) if args.of else benchmark.measure(args)
+    console = Console(width=200, soft_wrap=True, highlight=False, markup=False)
+    for table in document_tables(document):
+        table.box, table.pad_edge = box.MARKDOWN, True
+        console.print(table)
+        console.print()
+    for line in remarks(document):
+        console.print(f"- {line}")
+    console.print(f"\n{in_words(document['conditions'])}\n")
+    for name, way in document["ways"].items():
+        console.print(f"{name}, ms:\n")
+        for line in histogram(way["seconds"]):
+            console.print(f"    {line}")
+        console.print()
+
+
+def histogram(seconds: Sequence[float]) -> list[str]:
+    """A line for each bin: where it begins (ms), a bar and a count."""
+    counts, edges = np.histogram(np.array(seconds) * 1e3, bins=_BINS)
+    return [
+        f"{edge:9.1f}  {'#' * round(_WIDTH * count / counts.max())} {count or ''}".rstrip()
+        for edge, count in zip(edges, counts, strict=False)
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Policies that step in turn on the same frames, each in a process of its own.
+
+So that none has the threads, caches or memory of another, and each the machine for itself while it steps: all others
+wait. Where memory does not hold all at once, they are loaded one after the other, in two heats each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simple_clip_lstm_ros.errors import MemoryBudgetError, SimpleClipLstmError
+
+if TYPE_CHECKING:
+    from simple_clip_lstm_ros.engine.laps import Lap
+    from simple_clip_lstm_ros.engine.memory import ProcessMemory
+    from simple_clip_lstm_ros.policy.config import PolicyConfig
+
+_HEATS = 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is to run: arguments of load_policy, and whether the plain way, as a baseline."""
+
+    name: str
+    checkpoint: str
+    options: dict[str, Any]
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a runner says when it has loaded and warmed up. `cost` is what its process holds, in bytes."""
+
+    precision: str
+    device: str
+    parameters: int
+    text_tokens: int
+    load: float  # s
+    cost: ProcessMemory
+    config: PolicyConfig
+
+
+class Runner:
+    """An entry in its process. Raises what load_policy raises; MemoryBudgetError where the process is killed."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        spawn = multiprocessing.get_context("spawn")
+        self._connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs, entry), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            self.ready: Ready = self._answer()
+        except BaseException:
+            self._process.kill()
+            raise
+
+    def lap(self, frame: np.ndarray) -> Lap:
+        self._connection.send(frame)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise MemoryBudgetError(
+                f"the process of {self.entry.name} ended with {self._process.exitcode} (-9: killed, for want of memory)"
+            ) from None
+        if isinstance(answer, SimpleClipLstmError):
+            raise answer
+        return answer
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+@dataclass
+class Run:
+    """What became of an entry."""
+
+    ready: Ready
+    laps: list[Lap]
+
+
+def race(entries: Sequence[Entry], frames: Sequence[np.ndarray], stepped: Callable[[], None]) -> dict[str, Run]:
+    """By name; `stepped` is called after each lap. Raises what a runner raises that cannot be loaded by itself."""
+    runs: dict[str, Run] = {}
+    try:
+        _heat(entries, frames, runs, stepped)
+    except MemoryBudgetError:
+        if runs or len(entries) == 1:
+            raise
+        size = -(-len(frames) // _HEATS)
+        for begin in range(0, len(frames), size):
+            for entry in entries:
+                _heat([entry], frames[begin : begin + size], runs, stepped)
+    return runs
+
+
+def _heat(
+    entries: Sequence[Entry], frames: Sequence[np.ndarray], runs: dict[str, Run], stepped: Callable[[], None]
+) -> None:
+    with ExitStack() as stack:
+        runners = [stack.enter_context(Runner(entry)) for entry in entries]
+        for runner in runners:
+            runs.setdefault(runner.entry.name, Run(runner.ready, []))
+        for frame in frames:
+            for runner in runners:
+                runs[runner.entry.name].laps.append(runner.lap(frame))
+                stepped()
+
+
+def _serve(connection: Connection, entry: Entry) -> None:
+    """In the child: load, say so, then answer each frame with a lap until nobody asks any more."""
+    from simple_clip_lstm_ros.engine.laps import lap
+    from simple_clip_lstm_ros.engine.stopwatch import Stopwatch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this process too
+    try:
+        policy, ready = _loaded(entry)
+        connection.send(ready)
+        with Stopwatch(policy.model) as watch:
+            while True:
+                connection.send(lap(policy, watch, connection.recv()))
+    except SimpleClipLstmError as error:
+        connection.send(error)
+    except (EOFError, BrokenPipeError):
+        """Nobody asks any more."""
+
+
+def _loaded(entry: Entry) -> Any:
+    from simple_clip_lstm_ros.checkpoint.load import load_policy
+    from simple_clip_lstm_ros.engine.difference import INSTRUCTION
+    from simple_clip_lstm_ros.engine.laps import read_text_each_frame
+    from simple_clip_lstm_ros.engine.memory import read_memory
+    from simple_clip_lstm_ros.engine.warm_up import warm_up
+
+    begin = time.perf_counter()
+    policy = load_policy(entry.checkpoint, **entry.options)
+    seconds = time.perf_counter() - begin
+    if entry.plain:
+        read_text_each_frame(policy.model)
+    warm_up(policy)
+    return policy, Ready(
+        policy.precision,
+        str(policy.device),
+        sum(parameter.numel() for parameter in policy.model.parameters()),
+        policy.text_tokens(INSTRUCTION),
+        seconds,
+        read_memory(policy.device).process,
+        policy.config,
+    )

@@ -1,0 +1,81 @@
+"""Steps of a policy under the clock: how long each took, what it gave, and who else kept the CPU busy meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+
+from simple_clip_lstm_ros.engine.difference import INSTRUCTION, Trace
+from simple_clip_lstm_ros.engine.stopwatch import Stopwatch
+from simple_clip_lstm_ros.policy.model import Instruction, Pixels, SimpleCLIPLSTM
+from simple_clip_lstm_ros.policy.policy import Policy
+
+FUSED = "fused"
+_WORKING = ("user", "nice", "system", "irq", "softirq", "steal")
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One frame. Seconds: of the clock, of all threads of this process, and of all else that ran on its CPUs.
+
+    The last is known to a few hundredths of a second only, and so may be below zero in one lap.
+    """
+
+    seconds: float
+    own: float
+    others: float
+    components: dict[str, float]
+    features: dict[str, np.ndarray]  # each [width], the fused vector among them
+    action: tuple[float, ...]
+
+
+def lap(policy: Policy, watch: Stopwatch, frame: np.ndarray, instruction: str = INSTRUCTION) -> Lap:
+    """The next step of a policy whose model is watched; it carries its hidden state on."""
+    watch.lap()
+    busy, own, begin = _busy(), time.process_time(), time.perf_counter()
+    features = policy.features(frame, instruction)
+    action = policy.act(features)
+    seconds, own = time.perf_counter() - begin, time.process_time() - own
+    busy = _busy() - busy
+    components = watch.lap()
+    fused = policy.model.fuse(features)
+    return Lap(
+        seconds,
+        own,
+        busy - own,
+        components,
+        {name: values[0].float().cpu().numpy() for name, values in (features | {FUSED: fused}).items()},
+        action,
+    )
+
+
+def as_trace(laps: Sequence[Lap], axes: tuple[str, ...]) -> Trace:
+    features = {name: np.stack([lap.features[name] for lap in laps]).astype(float) for name in laps[0].features}
+    return Trace(axes, features, np.array([lap.action for lap in laps]))
+
+
+def contention(laps: Sequence[Lap]) -> float:
+    """Which share of this process's CPUs others have used while it was stepping."""
+    cpus = len(os.sched_getaffinity(0))
+    return max(0.0, sum(lap.others for lap in laps)) / (cpus * sum(lap.seconds for lap in laps))
+
+
+def read_text_each_frame(model: SimpleCLIPLSTM) -> None:
+    """The plain way, as a baseline: what depends on the instruction alone is computed for every frame anew."""
+    features = model.features
+
+    def anew(pixels: Pixels, instruction: Instruction) -> dict:
+        return features(pixels, model.encode_instruction(instruction.tokens))
+
+    model.features = anew  # type: ignore[method-assign]
+
+
+def _busy() -> float:
+    """Seconds that the CPUs of this process have worked since the system started, for whomever."""
+    times = psutil.cpu_times(percpu=True)
+    return sum(getattr(times[cpu], kind, 0.0) for cpu in os.sched_getaffinity(0) for kind in _WORKING)
