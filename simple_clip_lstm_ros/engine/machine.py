@@ -13,7 +13,6 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16,
 _SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough for the full rate, small enough for a slow dtype
 _BUFFER = {"cpu": 1 << 29, "cuda": 1 << 31}  # bytes: many times any cache
 _TIME = 0.3  # s that each measurement takes at least
-_RUNS = 3
 
 
 # In which arithmetic weights of a precision can be computed without losing any of it.
@@ -39,7 +38,7 @@ class Machine:
 
 @torch.inference_mode()
 def measure(device: torch.device) -> Machine:
-    """With all threads that torch has; best of several runs each. Takes some seconds."""
+    """With all threads that torch has; the fastest runs. Takes some seconds, most of them for what it is slow in."""
     rates = {name: rate for name, dtype in _DTYPES.items() if (rate := _rate(device, dtype))}
     buffer = torch.zeros(_BUFFER[device.type] // 4, device=device)
     return Machine(rates, buffer.nbytes / _best(device, buffer.sum))
@@ -62,7 +61,7 @@ def _best(device: torch.device, act: Callable[[], object]) -> float:
     """Seconds of the fastest run."""
     act()
     times: list[float] = []
-    while len(times) < _RUNS or sum(times) < _TIME:
+    while not times or sum(times) < _TIME:
         synchronise(device)
         begin = time.perf_counter()
         act()
