@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, comparison_table, limits_table, print_tables
 from simple_clip_lstm_ros.cli.node_benchmark import drive, what_lacks
 from simple_clip_lstm_ros.cli.options import (
@@ -27,7 +29,7 @@ from simple_clip_lstm_ros.cli.options import (
     tables,
 )
 from simple_clip_lstm_ros.cli.race import Entry, Run, race
-from simple_clip_lstm_ros.errors import InputError, MemoryBudgetError
+from simple_clip_lstm_ros.errors import InputError, MemoryBudgetError, first_line
 from simple_clip_lstm_ros.plain import finite
 
 if TYPE_CHECKING:
@@ -59,21 +61,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.compare:
-        old, new = map(_read, args.compare)
-        tables().print(comparison_table(old, new))
+        tables().print(_compared(*args.compare))
         return
     document = measure(args)
-    if args.save:
-        try:
-            args.save.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
-        except OSError as error:
-            logger.error("%s cannot be written: %s", args.save, error.strerror)
     if args.json:
         print_json(document)
     elif args.checkpoint:
         print_tables(document)
     else:
         tables().print(limits_table(document))
+    if args.save:
+        try:
+            args.save.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            raise InputError(f"{args.save} cannot be written: {error.strerror}") from None
 
 
 def _rounds(text: str) -> int:
@@ -178,11 +179,15 @@ def _node(args: argparse.Namespace) -> dict[str, Any] | None:
         return drive(settings, overrides(args), args.rounds, lambda: progress.advance(task))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _compared(*paths: Path) -> Table:
+    documents = []
+    for path in paths:
+        try:
+            documents.append(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {first_line(error)}") from None
     try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("ways"), dict):
-        raise InputError(f"{path} is not what `benchmark CHECKPOINT --save` writes")
-    return document
+        return comparison_table(*documents)
+    except (KeyError, TypeError, AttributeError):
+        told = " or ".join(map(str, paths))
+        raise InputError(f"{told} is not what `benchmark CHECKPOINT --save` writes") from None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.errors import MemoryBudgetError, SimpleClipLstmError
+from simple_clip_lstm_ros.errors import MemoryBudgetError, SimpleClipLstmError, first_line
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.engine.laps import Lap
@@ -52,7 +52,7 @@ class Ready:
 
 
 class Runner:
-    """An entry in its process. Raises what load_policy raises; MemoryBudgetError where the process is killed."""
+    """An entry in its process. Raises what load_policy raises, or SimpleClipLstmError; MemoryBudgetError if killed."""
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -68,17 +68,19 @@ class Runner:
             raise
 
     def lap(self, frame: np.ndarray) -> Lap:
-        self._connection.send(frame)
-        return self._answer()
+        return self._answer(frame)
 
-    def _answer(self) -> Any:
+    def _answer(self, *question: np.ndarray) -> Any:
         try:
+            for frame in question:
+                self._connection.send(frame)
             answer = self._connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             self._process.join()
-            raise MemoryBudgetError(
-                f"the process of {self.entry.name} ended with {self._process.exitcode} (-9: killed, for want of memory)"
-            ) from None
+            code, told = self._process.exitcode, f"the process of {self.entry.name} ended"
+            if code == -signal.SIGKILL:
+                raise MemoryBudgetError(f"{told}: the kernel killed it, for want of memory") from None
+            raise SimpleClipLstmError(f"{told} with exit code {code}") from None
         if isinstance(answer, SimpleClipLstmError):
             raise answer
         return answer
@@ -140,10 +142,12 @@ def _serve(connection: Connection, entry: Entry) -> None:
         with Stopwatch(policy.model) as watch:
             while True:
                 connection.send(lap(policy, watch, connection.recv()))
+    except (EOFError, ConnectionError):
+        """Nobody asks any more."""
     except SimpleClipLstmError as error:
         connection.send(error)
-    except (EOFError, BrokenPipeError):
-        """Nobody asks any more."""
+    except Exception as error:  # of torch: a GPU that is full, ...
+        connection.send(SimpleClipLstmError(f"{entry.name}: {first_line(error)}"))
 
 
 def _loaded(entry: Entry) -> Any:

@@ -127,6 +127,14 @@ def test_what_cannot_be_measured_is_refused_in_one_line(cli: Cli, tiny: Path, wo
     assert last.startswith("error: ") and told in last
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"ways": {}}', '{"ways": {"auto": 3}, "conditions": {}}'])
+def test_what_is_no_document_is_not_compared(cli: Cli, saved: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "other.json").write_text(content)
+    outcome = cli("benchmark", "--compare", tmp_path / "other.json", saved)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1
+
+
 def test_too_few_rounds_are_a_usage_error(cli: Cli, tiny: Path) -> None:
     outcome = cli("benchmark", tiny, "--rounds", "3")
     assert outcome.code == 2 and "at least 8" in outcome.err

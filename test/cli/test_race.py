@@ -1,0 +1,103 @@
+"""Policies that step in turn, each in its process: in one heat where memory allows, in two where it does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import psutil
+import pytest
+
+from simple_clip_lstm_ros.cli import race as module
+from simple_clip_lstm_ros.cli.race import Entry, Runner, race
+from simple_clip_lstm_ros.errors import CheckpointError, MemoryBudgetError, SimpleClipLstmError
+from simple_clip_lstm_ros.policy.photographs import crops
+
+FRAMES = [np.full((2, 2, 3), value, np.uint8) for value in range(7)]
+
+
+class Fake:
+    """A runner whose lap tells its frame; `room` of them fit at once."""
+
+    room = 9
+    running: ClassVar[list[str]]
+    started: ClassVar[list[str]]
+
+    def __init__(self, entry: Entry) -> None:
+        if len(self.running) == self.room:
+            raise MemoryBudgetError("does not fit")
+        self.entry, self.ready = entry, entry.name.upper()
+        self.running.append(entry.name)
+        self.started.append(entry.name)
+
+    def lap(self, frame: np.ndarray) -> int:
+        return int(frame[0, 0, 0])
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.running.remove(self.entry.name)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    fake = type("Fake", (Fake,), {"running": [], "started": []})
+    monkeypatch.setattr(module, "Runner", fake)
+    return fake
+
+
+def entries(*names: str) -> list[Entry]:
+    return [Entry(name, "model.pth", {}) for name in names]
+
+
+@pytest.mark.parametrize(("room", "loads"), [(2, ["a", "b"]), (1, ["a", "a", "b", "a", "b"])])
+def test_each_sees_all_frames_whether_they_fit_at_once_or_not(fake: type[Fake], room: int, loads: list[str]) -> None:
+    fake.room = room
+    steps: list[int] = []
+    runs = race(entries("a", "b"), FRAMES, lambda: steps.append(1))
+    assert {name: run.laps for name, run in runs.items()} == {"a": [*range(7)], "b": [*range(7)]}
+    assert {name: run.ready for name, run in runs.items()} == {"a": "A", "b": "B"}
+    assert fake.started == loads and len(steps) == 14
+    assert not fake.running
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_what_does_not_fit_by_itself_is_refused(fake: type[Fake], names: tuple[str, ...]) -> None:
+    fake.room = 0
+    with pytest.raises(MemoryBudgetError, match="does not fit"):
+        race(entries(*names), FRAMES, lambda: None)
+
+
+# The real one.
+
+
+@pytest.mark.slow
+def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
+    frame = next(crops(1))
+    with Runner(Entry("fp32", str(tiny), {"precision": "fp32"})) as runner:
+        assert runner.ready.precision == "fp32" and runner.ready.text_tokens > 5
+        first, second = runner.lap(frame), runner.lap(frame)
+        (child,) = (p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline()))
+    assert np.array_equal(first.features["fused"], second.features["fused"])
+    assert first.action != second.action, "the hidden state is carried on"
+    assert not child.is_running()
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_the_child_is_told_as_if_it_were_here(tiny: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
+        Runner(Entry("fp32", "nowhere.pth", {}))
+    with Runner(Entry("fp32", str(tiny), {})) as runner, pytest.raises(SimpleClipLstmError, match="uint8"):
+        runner.lap(FRAMES[0].astype(float))
+
+
+@pytest.mark.slow
+def test_a_child_that_is_killed_is_one_for_whom_memory_did_not_suffice(tiny: Path) -> None:
+    with Runner(Entry("fp32", str(tiny), {})) as runner:
+        os.kill(runner._process.pid, signal.SIGKILL)
+        with pytest.raises(MemoryBudgetError, match="the kernel killed it"):
+            runner.lap(FRAMES[0])
