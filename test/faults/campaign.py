@@ -72,12 +72,15 @@ def _once(robot: Robot, fault: Fault) -> tuple[float | None, list[str]]:
 
 
 def _seconds(robot: Robot, fault: Fault, moment: float) -> float:
-    """From the moment to the first zero, after which nothing moves; or to the last command."""
+    """From the moment to the first zero after which nothing moves, 0 if it stood already; or to the last command."""
+    before = [any(axes) for at, axes in robot.commands if at <= moment]
     after = [(at - moment, any(axes)) for at, axes in robot.commands if at > moment]
     if fault.ends == "silence":
         return max((at for at, _ in after), default=0.0)
     if fault.ends == "zero":
         moved = [at for at, moves in after if moves]
+        if not moved and before and not before[-1]:
+            return 0.0
         after = [(at, moves) for at, moves in after if not moved or at > moved[-1]]
     return next((at for at, moves in after if not moves), math.inf)
 

@@ -25,6 +25,7 @@ IMAGE_TIMEOUT, COMMAND_TIMEOUT, GUARD_TIMEOUT = 0.5, 0.5, 0.3
 RAMP = max(0.3 / 1.5, 0.8 / 3.0) + 0.05
 # A clock is seen by its next message and judged at the next tick, or after the timeout's number of them.
 CLOCK = 0.02 + 0.05
+_DISCOVERY = 4.0  # s; the guard may take that long to find a new process, which it then must hold
 FROZEN_WARNING = 2.0 + 0.5  # s; until the warning, and the period of diagnostics
 
 
@@ -255,14 +256,14 @@ FAULTS = [
         restarted_with_a_latched_instruction,
         GUARD_TIMEOUT + MARGIN,
         ("velocity_guard: HELD",),
-        watch=1.5,
+        watch=_DISCOVERY,
     ),
     Fault(
         "inference: killed while stopped, restarted after",
         restarted_after_the_stop_was_lifted,
         AT_ONCE,
         ("velocity_guard: HELD",),
-        watch=1.5,
+        watch=_DISCOVERY,
     ),
     Fault(
         "inference: SIGTERM while it activates",
