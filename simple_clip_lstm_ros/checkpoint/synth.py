@@ -23,6 +23,7 @@ from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwri
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
 from simple_clip_lstm_ros.checkpoint.writer import LazyTensor, write_archive
+from simple_clip_lstm_ros.engine.cpu import computes_bf16
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
@@ -40,8 +41,9 @@ Report = Callable[[str, int, int], None]  # what is being done, how much of it, 
 def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report | None = None) -> None:
     """Write the checkpoint `path` of a profile, untrained and saying so; the tiny one with `path`.processors.
 
-    Needs the disk space of the file (refused beforehand otherwise) and memory for the encoders in bfloat16 while the
-    head is calibrated. Raises ConfigError for an unknown profile, CheckpointError for a path that cannot be written.
+    Needs the disk space of the file (refused beforehand otherwise) and memory for the encoders while the head is
+    calibrated: in bfloat16 or, on a CPU that does not compute in it, in float32. Raises ConfigError for an unknown
+    profile, CheckpointError for a path that cannot be written.
     """
     if profile not in PROFILES:
         raise ConfigError(f"unknown profile {profile!r}; there are {', '.join(PROFILES)}")
@@ -152,8 +154,9 @@ def _calibrate(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed
 @torch.inference_mode()
 def _outputs(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: int, report: Report) -> Tensor:
     """Head outputs on the calibration frames, [2, frames, axes]: each frame from a fresh state, then a carried one."""
-    model, device, dtype = build(config), torch.device("cpu"), torch.bfloat16
-    form = Precision("bf16", dtype)
+    model, device = build(config), torch.device("cpu")
+    form = Precision("bf16", torch.bfloat16) if computes_bf16() else Precision("fp32", torch.float32)
+    dtype = form.dtype
     drawn = ((name, tensor.make().to(form.dtype_of(name, ()))) for name, tensor in weights.items())
     fill(model, _counted(drawn, len(weights), report), device, dtype)
     instruction = _placeholder_instruction(model, config)

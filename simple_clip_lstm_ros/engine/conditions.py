@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import torch
 
+from simple_clip_lstm_ros.engine.cpu import cpu_name, narrow_arithmetic
+
 _LIBRARIES = ("torch", "transformers", "torchao", "numpy")
 # Settings of the libraries that compute, which decide about speed.
 _SETTINGS = ("OMP_", "MKL_", "ONEDNN_", "KMP_", "GOMP_", "CUDA_", "PYTORCH_", "TORCH_", "ATEN_", "LD_PRELOAD")
@@ -24,11 +26,11 @@ def read_conditions(device: torch.device) -> dict[str, Any]:
     """For JSON: device, threads, clocks, power mode, versions, environment and date."""
     frequency = psutil.cpu_freq()
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory": psutil.virtual_memory().total,
         "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": " ".join([torch.backends.cpu.get_cpu_capability(), *narrow_arithmetic()]),
         "clock (MHz)": round(frequency.max or frequency.current) if frequency else None,
         "governor": _governor(),
         "power mode": _power_mode(),
@@ -47,12 +49,6 @@ def in_words(conditions: Mapping[str, Any]) -> str:
         f"{conditions['device']} ({conditions['instructions']}), {conditions['cpus']} CPUs, {conditions['threads']} "
         f"threads, {conditions['memory'] / 1e9:.0f} GB{mode}; {versions}; {conditions['date']}"
     )
-
-
-def _cpu() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _governor() -> str | None:
