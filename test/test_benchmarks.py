@@ -46,7 +46,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def rows(tiny: Path, wide: Path) -> dict[str, dict]:
-    """The benchmark's rows by name, memory as a share of the file, above what is anonymous with the mapped bundle."""
+    """The benchmark's rows by name, memory as a share of the file, above what is anonymous with a mapped bundle."""
     command = [sys.executable, ROOT / "benchmarks" / "memory.py", wide, "--processors", f"{tiny}.processors"]
     ran = subprocess.run(
         ["timeout", "-s", "KILL", "300", *command, "--json", "--no-limits"],
@@ -57,7 +57,8 @@ def rows(tiny: Path, wide: Path) -> dict[str, dict]:
     )
     assert ran.returncode == 0, ran.stderr
     found = {row["what"]: row for row in json.loads(ran.stdout)}
-    size, base = wide.stat().st_size / 1e9, found["load and step fp32 bundle"]["anonymous"]
+    # The least of the three: what a step takes for a moment (packed matrices) is in a sample or is not.
+    size, base = wide.stat().st_size / 1e9, min(found[f"load and step {each} bundle"]["anonymous"] for each in BUNDLES)
     for row in found.values():
         for kind in ("anonymous", "resident"):
             row[kind] = (row[kind] - base) / size
@@ -72,8 +73,8 @@ def test_the_naive_way_holds_the_model_and_the_file(rows: dict[str, dict]) -> No
 def test_from_the_file_a_cast_takes_its_result_and_no_cast_takes_nothing(rows: dict[str, dict]) -> None:
     assert rows["load and step fp32 from .pth"]["anonymous"] < 0.15
     assert 0.4 < rows["load and step bf16 from .pth"]["anonymous"] < 0.65
-    # Above what no cast takes; samples may miss the moment in which it was most.
-    assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < 0.45
+    # A quarter, and for a moment one weight in bfloat16 or, where the CPU has none, in float32; samples may miss it.
+    assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < 0.55
 
 
 @pytest.mark.parametrize("precision", BUNDLES)
