@@ -1,0 +1,197 @@
+"""Which kernel for the encoders' Linear layers on this CPU? Each that PyTorch has, on the shapes of a frame.
+
+    python benchmarks/linear_kernels.py
+
+Prints the time of all Linear layers of a full-size frame, the rate, and the relative error of a layer against float64
+on activations with a few large channels, as trained encoders have them. A kernel that this machine or this torch lacks
+is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from watch import machine
+
+from simple_clip_lstm_ros.errors import first_line
+
+Layer = Callable[[Tensor], Tensor]
+
+# Tokens, inputs, outputs, and how many such layers a frame has: vision and text of Kosmos-2, vision of CLIP.
+SHAPES = (
+    (257, 1024, 1024, 96),
+    (257, 1024, 4096, 24),
+    (257, 4096, 1024, 24),
+    (87, 2048, 2048, 96),
+    (87, 2048, 8192, 24),
+    (87, 8192, 2048, 24),
+    (50, 768, 768, 48),
+    (50, 768, 3072, 12),
+    (50, 3072, 768, 12),
+)
+
+
+def plain(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
+    """As nn.Linear computes it, in `dtype`."""
+
+    def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+        weight, bias = weight.to(dtype), bias.to(dtype)
+        return lambda x: F.linear(x.to(dtype), weight, bias).float()
+
+    return make
+
+
+def packed(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
+    """oneDNN's, its weight reordered once."""
+
+    def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), tokens)
+        bias = bias.to(dtype)
+        return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(dtype), weight, bias, "none", [], "").float()
+
+    return make
+
+
+def weight_only(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """torchao's int8, as `engine/quantise.py` has it."""
+    from simple_clip_lstm_ros.engine.quantise import as_weight, quantise
+
+    widened, small = as_weight(*quantise(weight), torch.bfloat16), bias.bfloat16()
+    return lambda x: F.linear(x.bfloat16(), widened, small).float()
+
+
+def int_mm(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """int8 with a scale a token, by torch._int_mm, which reorders the weight each time."""
+    values, scales = _quantised(weight)
+    values, scales = values.T, scales.T
+
+    def layer(x: Tensor) -> Tensor:
+        q, scale = _quantised(x)
+        return torch.addcmul(bias, torch._int_mm(q, values).float() * scales, scale)
+
+    return layer
+
+
+def qlinear_token(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """int8 with a scale a token, by oneDNN with the weight reordered once; scaled and biased after."""
+    multiply = _qlinear(weight, None, tokens)
+
+    def layer(x: Tensor) -> Tensor:
+        q, scale = _quantised(x)
+        return torch.addcmul(bias, multiply(q, 1.0, 0), scale)
+
+    return layer
+
+
+def qlinear_tensor(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """uint8 with one scale for all of an activation, by oneDNN with the weight reordered once."""
+    multiply = _qlinear(weight, bias, tokens)
+
+    def layer(x: Tensor) -> Tensor:
+        low, high = (float(bound) for bound in x.aminmax())
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = (high - low) / 255.0
+        zero = round(-low / scale)
+        return multiply((x / scale).round_().add_(zero).to(torch.uint8), scale, zero)
+
+    return layer
+
+
+def onnx_dynamic(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """ONNX Runtime's dynamic quantisation, one scale for an activation and one a row of the weight."""
+    import tempfile
+    from pathlib import Path
+
+    import onnxruntime
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.data, layer.bias.data = weight, bias
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        torch.onnx.export(layer, (torch.zeros(tokens, weight.shape[1]),), source, dynamo=False, input_names=["x"])
+        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+
+
+def _quantised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric, a scale a row: values and scales [rows, 1]."""
+    scale = torch.linalg.vector_norm(x, math.inf, dim=-1, keepdim=True).clamp_min_(1e-12).div_(127.0)
+    return (x / scale).round_().to(torch.int8), scale
+
+
+def _qlinear(weight: Tensor, bias: Tensor | None, tokens: int) -> Callable[[Tensor, float, int], Tensor]:
+    values, scales = _quantised(weight)
+    onednn = torch.ops.onednn
+    ready = onednn.qlinear_prepack(values, [tokens, weight.shape[1]])
+    scales, zeros = scales[:, 0].contiguous(), torch.zeros(len(weight), dtype=torch.int64)
+    float32 = torch.float32
+    return lambda q, scale, zero: onednn.qlinear_pointwise(
+        q, scale, zero, ready, scales, zeros, bias, 1.0, 0, float32, "none", [], ""
+    )
+
+
+KERNELS = {
+    "float32": plain(torch.float32),
+    "float32, packed": packed(torch.float32),
+    "bfloat16": plain(torch.bfloat16),
+    "bfloat16, packed": packed(torch.bfloat16),
+    "int8 weights, in bfloat16 (torchao)": weight_only,
+    "int8, a scale a token, torch._int_mm": int_mm,
+    "int8, a scale a token, oneDNN packed": qlinear_token,
+    "int8, a scale a tensor, oneDNN packed": qlinear_tensor,
+    "int8, a scale a tensor, ONNX Runtime": onnx_dynamic,
+}
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--only", metavar="WORD", default="", help="kernels whose name contains it")
+    args = parser.parse_args()
+    print(f"{machine()}\n\n| kernel | all Linear layers of a frame, ms | G operations/s | error |\n|---|---|---|---|")
+    operations = sum(2 * tokens * inputs * outputs * count for tokens, inputs, outputs, count in SHAPES)
+    for name, make in KERNELS.items():
+        if args.only in name:
+            try:
+                seconds, error = measure(make, args.runs)
+            except (RuntimeError, NotImplementedError, AttributeError, ImportError) as problem:
+                print(f"| {name} | not here: {first_line(problem).partition('. ')[0]} | | |", flush=True)
+            else:
+                print(f"| {name} | {1e3 * seconds:.0f} | {operations / seconds / 1e9:.0f} | {error:.2%} |", flush=True)
+
+
+def measure(make: Callable[[Tensor, Tensor, int], Layer], runs: int) -> tuple[float, float]:
+    """Seconds of all layers of a frame (fastest runs), and the mean relative error of the shapes."""
+    generator = torch.Generator().manual_seed(0)
+    total, errors = 0.0, []
+    for tokens, inputs, outputs, count in SHAPES:
+        weight = torch.randn(outputs, inputs, generator=generator) / math.sqrt(inputs)
+        bias = torch.randn(outputs, generator=generator)
+        x = torch.randn(tokens, inputs, generator=generator)
+        x[:, :: inputs // 8] *= 20.0
+        layer = make(weight, bias, tokens)
+        exact = F.linear(x.double(), weight.double(), bias.double())
+        errors.append(float((layer(x).double() - exact).norm() / exact.norm()))
+        times = []
+        for _ in range(runs):
+            begin = time.perf_counter()
+            layer(x)
+            times.append(time.perf_counter() - begin)
+        total += count * min(times)
+    return total, sum(errors) / len(errors)
+
+
+if __name__ == "__main__":
+    main()
