@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from watch import machine
 
+from simple_clip_lstm_ros.engine.packed import pack, pack_int8
 from simple_clip_lstm_ros.errors import first_line
 
 Layer = Callable[[Tensor], Tensor]
@@ -48,22 +49,30 @@ def plain(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
 
 
 def packed(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
-    """oneDNN's, its weight reordered once."""
+    """oneDNN's, its weight laid out once, as `engine/packed.py` has it."""
 
     def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-        weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), tokens)
-        bias = bias.to(dtype)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x.to(dtype), weight, bias, "none", [], "").float()
+        ready, bias = pack(weight.to(dtype)), bias.to(dtype)
+        return lambda x: F.linear(x.to(dtype), ready, bias).float()
 
     return make
 
 
-def weight_only(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """torchao's int8, as `engine/quantise.py` has it."""
+def packed_int8(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """int8 with a scale a token, as `engine/packed.py` has it. Without VNNI some products overflow."""
+    ready = pack_int8(*_quantised(weight))
+    return lambda x: F.linear(x, ready, bias)
+
+
+def weight_only(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
+    """torchao's int8, as `engine/quantise.py` has it, widened to `dtype` at each product."""
     from simple_clip_lstm_ros.engine.quantise import as_weight, quantise
 
-    widened, small = as_weight(*quantise(weight), torch.bfloat16), bias.bfloat16()
-    return lambda x: F.linear(x.bfloat16(), widened, small).float()
+    def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+        narrow, bias = as_weight(*quantise(weight), dtype), bias.to(dtype)
+        return lambda x: F.linear(x.to(dtype), narrow, bias).float()
+
+    return make
 
 
 def int_mm(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
@@ -78,27 +87,21 @@ def int_mm(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
     return layer
 
 
-def qlinear_token(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """int8 with a scale a token, by oneDNN with the weight reordered once; scaled and biased after."""
-    multiply = _qlinear(weight, None, tokens)
+def fbgemm(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
+    """int8 with a scale a token, by FBGEMM, which has one for all tokens: each is brought to the same size before.
+
+    Without VNNI some products overflow, unless the weights have 7 bits.
+    """
+    values, scales = _quantised(weight)
+    zeros = torch.zeros(len(values), dtype=torch.int64)
+    torch.backends.quantized.engine = "fbgemm"
+    ready = torch.ops.quantized.linear_prepack(
+        torch._make_per_channel_quantized_tensor(values, scales[:, 0].double(), zeros, 0), None
+    )
 
     def layer(x: Tensor) -> Tensor:
-        q, scale = _quantised(x)
-        return torch.addcmul(bias, multiply(q, 1.0, 0), scale)
-
-    return layer
-
-
-def qlinear_tensor(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """uint8 with one scale for all of an activation, by oneDNN with the weight reordered once."""
-    multiply = _qlinear(weight, bias, tokens)
-
-    def layer(x: Tensor) -> Tensor:
-        low, high = (float(bound) for bound in x.aminmax())
-        low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / 255.0
-        zero = round(-low / scale)
-        return multiply((x / scale).round_().add_(zero).to(torch.uint8), scale, zero)
+        size = x.abs().amax(dim=-1, keepdim=True)
+        return torch.addcmul(bias, torch.ops.quantized.linear_dynamic(x / size, ready, False), size)
 
     return layer
 
@@ -130,26 +133,16 @@ def _quantised(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x / scale).round_().to(torch.int8), scale
 
 
-def _qlinear(weight: Tensor, bias: Tensor | None, tokens: int) -> Callable[[Tensor, float, int], Tensor]:
-    values, scales = _quantised(weight)
-    onednn = torch.ops.onednn
-    ready = onednn.qlinear_prepack(values, [tokens, weight.shape[1]])
-    scales, zeros = scales[:, 0].contiguous(), torch.zeros(len(weight), dtype=torch.int64)
-    float32 = torch.float32
-    return lambda q, scale, zero: onednn.qlinear_pointwise(
-        q, scale, zero, ready, scales, zeros, bias, 1.0, 0, float32, "none", [], ""
-    )
-
-
 KERNELS = {
     "float32": plain(torch.float32),
     "float32, packed": packed(torch.float32),
     "bfloat16": plain(torch.bfloat16),
     "bfloat16, packed": packed(torch.bfloat16),
-    "int8 weights, in bfloat16 (torchao)": weight_only,
+    "int8 weights, in bfloat16 (torchao)": weight_only(torch.bfloat16),
+    "int8 weights, in float32 (torchao)": weight_only(torch.float32),
     "int8, a scale a token, torch._int_mm": int_mm,
-    "int8, a scale a token, oneDNN packed": qlinear_token,
-    "int8, a scale a tensor, oneDNN packed": qlinear_tensor,
+    "int8, a scale a token, oneDNN packed": packed_int8,
+    "int8, a scale a token, FBGEMM": fbgemm,
     "int8, a scale a tensor, ONNX Runtime": onnx_dynamic,
 }
 

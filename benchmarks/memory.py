@@ -165,7 +165,7 @@ def _load(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.engine.memory import read_process
     from simple_clip_lstm_ros.policy.photographs import crops
 
-    plan = survey(args.checkpoint, args.processors, "cpu", {}, 0.0).choose(args.precision)
+    plan = survey(args.checkpoint, args.processors, "cpu", {}, 0.0).choose(args.precision, "eager")
     begin = time.monotonic()
     policy = load(plan)
     seconds, resident = time.monotonic() - begin, read_process().peak
@@ -191,7 +191,7 @@ def _trace(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.engine.difference import trace
     from simple_clip_lstm_ros.policy.photographs import crops
 
-    policy = load_policy(args.checkpoint, processors=args.processors, precision=args.precision)
+    policy = load_policy(args.checkpoint, processors=args.processors, precision=args.precision, engine="eager")
     found = trace(policy, crops(_ERROR_FRAMES))
     np.savez(args.work, axes=found.axes, actions=found.actions, **found.features)
 

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 
 from simple_clip_lstm_ros.cli import benchmark
-from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, remarks
+from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, heading, remarks
 from simple_clip_lstm_ros.engine.conditions import in_words
 
 _BINS = 24
@@ -40,7 +40,7 @@ def main() -> None:
         console.print(f"- {line}")
     console.print(f"\n{in_words(document['conditions'])}\n")
     for name, way in document["ways"].items():
-        console.print(f"{name}, ms:\n")
+        console.print(f"{heading(name, way)}, ms:\n")
         for line in histogram(way["seconds"]):
             console.print(f"    {line}")
         console.print()

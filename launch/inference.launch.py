@@ -31,7 +31,7 @@ PARAMETERS = {
     "policy_config": ("YAML file of PolicyConfig overrides", None),
     "device": ("auto, cpu, cuda or cuda:N", None),
     "precision": ("number format of the weights", ["auto", "fp32", "bf16", "fp16", "int8"]),
-    "engine": ("how the model runs", ["auto", "eager"]),
+    "engine": ("how the encoders are computed", ["auto", "packed", "eager"]),
     "image_topic": ("camera topic", None),
     "image_transport": ("raw, or compressed for <image_topic>/compressed", ["raw", "compressed"]),
     "instruction": ("instruction at activation; others arrive on the topic instruction", None),

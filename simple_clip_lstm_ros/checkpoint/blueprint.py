@@ -17,6 +17,7 @@ from simple_clip_lstm_ros.checkpoint.derive import derive_config
 from simple_clip_lstm_ros.checkpoint.describe import Description, describe
 from simple_clip_lstm_ros.checkpoint.layers import Layers, count_layers, parse_layers, reduced_config
 from simple_clip_lstm_ros.engine.budget import Need, Weights, predict
+from simple_clip_lstm_ros.engine.engines import Way
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.engine.quantise import linear_weights
 from simple_clip_lstm_ros.errors import CheckpointError
@@ -44,26 +45,27 @@ class Blueprint:
         casts = self.casts(precision)
         if device.type != "cpu":
             return casts
-        return [replace(cast, dtype=cast.stored.dtype) if _is_table(cast.name) else cast for cast in casts]
+        return [replace(cast, dtype=cast.stored.dtype) if is_table(cast.name) else cast for cast in casts]
 
-    def need(self, precision: Precision, device: torch.device, runtime: int) -> Need:
+    def need(self, way: Way, device: torch.device, runtime: int) -> Need:
         """See `predict`."""
-        return predict(self.config, self._weights(precision, device), precision.dtype, device, runtime)
+        return predict(self.config, self._weights(way, device), way.precision.arithmetic, device, runtime)
 
     def with_layers(self, layers: Layers) -> Blueprint:
         """For a look at what fewer layers would need: the model is still the whole one."""
         return replace(self, description=self.description.reduced(layers))
 
-    def _weights(self, precision: Precision, device: torch.device) -> Weights:
+    def _weights(self, way: Way, device: torch.device) -> Weights:
         mapped, copied = 0, sum(buffer.nbytes for buffer in self.model.buffers())
-        casts = self.loads(precision, device)
+        casts, linear = self.loads(way.precision, device), linear_weights(self.model)
         for cast in casts:
-            if not cast.is_as_stored or device.type != "cpu":
+            if not cast.is_as_stored or device.type != "cpu" or (way.engine.copies and cast.name in linear):
                 copied += cast.nbytes
-            elif not _is_table(cast.name):
+            elif not is_table(cast.name):
                 mapped += cast.nbytes
-        quantised = (prod(cast.stored.shape) for cast in casts if cast.dtype == torch.int8)
-        return Weights(mapped, copied, max(quantised, default=0) * precision.dtype.itemsize)
+        largest = max((cast for cast in casts if cast.name in linear), key=lambda cast: cast.nbytes)
+        widened = prod(largest.stored.shape) * way.precision.arithmetic.itemsize if largest.dtype == torch.int8 else 0
+        return Weights(mapped, copied, *(0, largest.nbytes) if way.engine.copies else (widened, 0))
 
 
 def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:
@@ -103,5 +105,6 @@ def configured(description: Description, overrides: Mapping[str, Any]) -> tuple[
     return description, derive_config(description.shapes, stated, overrides)
 
 
-def _is_table(name: str) -> bool:
+def is_table(name: str) -> bool:
+    """Whether this tensor is of an embedding, of which a step reads a few rows."""
     return name.endswith(("embed_tokens.weight", "token_embedding.weight"))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.kosmos2.modeling_kosmos2 import Kosmos2TextSinusoidalPositionalEmbedding
 
+from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, first_line
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
@@ -28,19 +29,19 @@ def needed_shapes(model: SimpleCLIPLSTM) -> dict[str, tuple[int, ...]]:
 
 
 def fill(
-    model: SimpleCLIPLSTM, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
+    model: SimpleCLIPLSTM, tensors: Iterable[tuple[str, Tensor]], device: torch.device, precision: Precision
 ) -> None:
     """Give a model on the meta device its parameters, and the buffers that no state dict holds."""
     model.load_state_dict(dict(tensors), strict=True, assign=True)
     for module in model.modules():
         if isinstance(module, Kosmos2TextSinusoidalPositionalEmbedding):
             count, width = module.weights.shape
-            module.weights = module.get_embedding(count, width, module.padding_idx).to(device, dtype)
+            module.weights = module.get_embedding(count, width, module.padding_idx).to(device, precision.arithmetic)
         elif isinstance(positions := getattr(module, "position_ids", None), Tensor):
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
         elif isinstance(module, nn.Embedding):
             # Rows of a table that stays mapped in another dtype are cast as they are looked up.
-            module.register_forward_hook(lambda module, ids, rows: rows.to(dtype))
+            module.register_forward_hook(lambda module, ids, rows: rows.to(precision.dtype).to(precision.arithmetic))
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if left:
         raise CheckpointError(f"this version of transformers has buffers that are not known here: {', '.join(left)}")

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from simple_clip_lstm_ros.checkpoint.mapped import Stored
+from simple_clip_lstm_ros.checkpoint.mapped import Stored, outside_heap
 from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, quantise
 from simple_clip_lstm_ros.errors import CheckpointError
 
@@ -61,7 +61,7 @@ class Cast:
                 for _ in self.pieces():
                     """Looked at for values that are not finite; no page of the map is touched by that."""
             return self.stored.view(), self.scale.view() if self.scale else None
-        whole = torch.empty(self.stored.shape, dtype=self.dtype)
+        whole = outside_heap(self.stored.shape, self.dtype)
         scales = torch.empty(self.scale_shape, dtype=SCALE_DTYPE) if self.dtype == torch.int8 else None
         for rows, values, scale in self.pieces():
             _rows_of(whole, rows).copy_(values)

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from simple_clip_lstm_ros.checkpoint.blueprint import is_table
 from simple_clip_lstm_ros.checkpoint.build import fill
 from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
-from simple_clip_lstm_ros.engine.memory import clear_memory
-from simple_clip_lstm_ros.engine.quantise import as_weight
+from simple_clip_lstm_ros.engine.memory import clear_memory, trim_heap
+from simple_clip_lstm_ros.engine.quantise import linear_weights
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -24,6 +25,7 @@ def load_policy(
     processors: str | Path | None = None,
     device: str = "cpu",
     precision: str = "auto",
+    engine: str = "auto",
     config: Mapping[str, Any] | None = None,
     memory_budget_gb: float = 0.0,
     progress: Progress | None = None,
@@ -34,27 +36,33 @@ def load_policy(
     and take no anonymous memory. All or nothing: raises CheckpointError, ConfigError, ProcessorsError, DeviceError or
     MemoryBudgetError, each before the weights are read where it can be.
     """
-    return load(survey(path, processors, device, config or {}, memory_budget_gb).choose(precision), progress)
+    return load(survey(path, processors, device, config or {}, memory_budget_gb).choose(precision, engine), progress)
 
 
 def load(plan: Plan, progress: Progress | None = None) -> Policy:
     """What is planned, once: the plan's own model is filled. Raises CheckpointError for weights that are not finite."""
-    model, dtype = plan.blueprint.model, plan.precision.dtype
-    fill(model, _tensors(plan, progress), plan.device, dtype)
+    model, precision = plan.blueprint.model, plan.way.precision
+    fill(model, _tensors(plan, progress), plan.device, precision)
     clear_memory()  # what the pieces left would be kept by the heap
-    return Policy(model, Images(model.config, plan.device, dtype), plan.texts, plan.precision.name)
+    return Policy(model, Images(model.config, plan.device, precision.arithmetic), plan.texts, precision.name)
 
 
 def _tensors(plan: Plan, progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
-    casts = plan.blueprint.loads(plan.precision, plan.device)
+    precision, engine = plan.way.precision, plan.way.engine
+    casts, linear = plan.blueprint.loads(precision, plan.device), linear_weights(plan.blueprint.model)
     total = sum(cast.stored.nbytes for cast in casts)
     done = 0
     for cast in casts:
+        is_linear = cast.name in linear
         # Read on the CPU, then move: a copy from mapped memory to a device can pull the whole file into RAM.
-        values, scales = cast.collect(mapped=plan.device.type == "cpu")
+        values, scales = cast.collect(mapped=plan.device.type == "cpu" and not (is_linear and engine.copies))
         values = values.to(plan.device)
-        if scales is not None:
-            values = as_weight(values, scales.to(plan.device), plan.precision.dtype)
+        if is_linear:
+            values = engine.weight(values, None if scales is None else scales.to(plan.device), precision.arithmetic)
+            if engine.copies:
+                trim_heap()  # packing leaves holes of the size of a weight, which would add up
+        elif precision.widens and values.dtype == precision.dtype and not is_table(cast.name):
+            values = values.to(precision.arithmetic)
         yield cast.name, values
         done += cast.stored.nbytes
         if progress:

@@ -51,8 +51,7 @@ class Stored:
             return
         row = self.nbytes // self.shape[0]
         rows = min(self.shape[0], max(1, _PIECE // row))
-        # Not from the heap: what is freed there between tensors that stay is not given back.
-        buffer = torch.frombuffer(mmap.mmap(-1, rows * row), dtype=self.dtype).view(rows, *self.shape[1:])
+        buffer = outside_heap((rows, *self.shape[1:]), self.dtype)
         for start in range(0, self.shape[0], rows):
             piece = buffer[: self.shape[0] - start]
             self.file.read_into(piece, self.offset + start * row)
@@ -68,6 +67,15 @@ class Stored:
         if not prod(self.shape):
             return 0
         return sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) + 1
+
+
+def outside_heap(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros in memory of their own: what is freed on the heap, between tensors that stay, is not given back."""
+    size = prod(shape) * dtype.itemsize
+    if not size:
+        return torch.zeros(shape, dtype=dtype)
+    private = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(private, dtype=dtype).view(shape)
 
 
 class MappedFile:

@@ -156,11 +156,10 @@ def _outputs(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: 
     """Head outputs on the calibration frames, [2, frames, axes]: each frame from a fresh state, then a carried one."""
     model, device = build(config), torch.device("cpu")
     form = Precision("bf16", torch.bfloat16) if computes_bf16() else Precision("fp32", torch.float32)
-    dtype = form.dtype
     drawn = ((name, tensor.make().to(form.dtype_of(name, ()))) for name, tensor in weights.items())
-    fill(model, _counted(drawn, len(weights), report), device, dtype)
+    fill(model, _counted(drawn, len(weights), report), device, form)
     instruction = _placeholder_instruction(model, config)
-    images = Images(config, device, dtype)
+    images = Images(config, device, form.arithmetic)
     fresh, carried, state = [], [], None
     for index, frame in enumerate(crops(CALIBRATION_FRAMES, seed=seed)):
         fused = model.fuse(model.features(images(frame), instruction))

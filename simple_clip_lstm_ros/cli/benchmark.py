@@ -1,8 +1,8 @@
 """How fast is the whole model here, how near is that to what the machine can do, and what accuracy does it cost?
 
-Measures the machine first, then steps the model at each precision asked for, in turn with a baseline and on the same
-photographs. The baseline: Hugging Face's modules in float32, the text encoded for every frame. Without a CHECKPOINT it
-tells the limit alone: how long a frame of the full-size model takes here at least.
+Measures the machine first, then steps the model at each precision and engine asked for, in turn with a baseline and on
+the same photographs. The baseline: Hugging Face's modules in float32, the text encoded for every frame. Without a
+CHECKPOINT it tells the limit alone: how long a frame of the full-size model takes here at least.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", nargs="+", default=["auto"], metavar="NAME", help="some of auto, fp32, bf16, fp16, int8"
     )
+    parser.add_argument("--engine", nargs="+", default=["auto"], metavar="NAME", help="some of auto, packed, eager")
     parser.add_argument("--rounds", metavar="N", type=_rounds, default=32, help="frames; default: %(default)s")
     parser.add_argument(
         "--no-baseline", action="store_true", help="without the baseline, and so without ratio and error"
@@ -107,22 +109,27 @@ def _limits_of_profile(machine: Machine) -> dict[str, float]:
 
 
 def _race(args: argparse.Namespace) -> dict[str, Run]:
-    """Of all precisions and the baseline; without it, and saying so, where memory does not hold it."""
+    """Of all precisions and engines, and the baseline; without it, and saying so, where memory does not hold it."""
     given = {
         "processors": args.processors,
         "device": args.device,
-        "config": overrides(args),
+        "overrides": overrides(args),
         "memory_budget_gb": args.memory_budget_gb,
     }
-    entries = [Entry(name, args.checkpoint, given | {"precision": name}) for name in dict.fromkeys(args.precision)]
+    ways = product(dict.fromkeys(args.precision), dict.fromkeys(args.engine))
+    entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in ways]
     if args.no_baseline:
         return _all_laps(entries, args.rounds)
-    baseline = Entry(BASELINE, args.checkpoint, given | {"precision": "fp32"}, plain=True)
+    baseline = Entry(BASELINE, args.checkpoint, given, "fp32", "eager", plain=True)
     try:
         return _all_laps([baseline, *entries], args.rounds)
     except MemoryBudgetError as error:
         logger.warning("there is no baseline, and so neither ratio nor error: %s", error)
         return _all_laps(entries, args.rounds)
+
+
+def _named(*words: str) -> str:
+    return " ".join(word for word in words if word != "auto") or "auto"
 
 
 def _all_laps(entries: Sequence[Entry], rounds: int) -> dict[str, Run]:
@@ -143,10 +150,11 @@ def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) ->
     for name, run in runs.items():
         ready = run.ready
         work = frame_work(ready.config, ready.text_tokens)
-        least = limits(work, machine, ready.precision)
+        least = limits(work, machine, ready.way.precision.name)
         found = score(run.laps, least, ready.config.action_axes, baseline.laps if baseline else None)
         ways[name] = {
-            "precision": ready.precision,
+            "precision": ready.way.precision.name,
+            "engine": ready.way.engine.name,
             "device": ready.device,
             "load": ready.load,
             "resident": ready.cost.resident,
@@ -172,6 +180,7 @@ def _node(args: argparse.Namespace) -> dict[str, Any] | None:
         logger.warning("the node is not measured: %s", lacking)
         return None
     settings = {"checkpoint": Path(args.checkpoint).absolute(), "device": args.device, "precision": args.precision[0]}
+    settings["engine"] = args.engine[0]
     if args.processors:
         settings["processors"] = Path(args.processors).absolute()
     with steps_progress() as progress:

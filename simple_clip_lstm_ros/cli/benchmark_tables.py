@@ -89,7 +89,7 @@ def _machine(document: Mapping[str, Any]) -> str:
 
 def _frame_table(ways: Mapping[str, Any]) -> Table:
     """A column for each way, so that it fits a narrow terminal."""
-    table = _table("", "whole frame", *(_name(name, way) for name, way in ways.items()))
+    table = _table("", "whole frame", *(heading(name, way) for name, way in ways.items()))
     for name, cell in _frame_rows(ways.get(BASELINE)).items():
         table.add_row(name, *map(cell, ways.values()))
     return table
@@ -124,7 +124,7 @@ def _error(span: str, kind: str, name: str, way: Mapping[str, Any]) -> str:
 
 
 def _component_table(ways: Mapping[str, Any]) -> Table:
-    table = _table("", "component, p50 (limit)", *(_name(name, way) for name, way in ways.items()))
+    table = _table("", "component, p50 (limit)", *(heading(name, way) for name, way in ways.items()))
     for component in dict.fromkeys(name for way in ways.values() for name in way["components"]):
         cells = [_beside(way["components"].get(component), way["limits"].get(component)) for way in ways.values()]
         table.add_row(component, *cells)
@@ -171,8 +171,8 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _name(name: str, way: Mapping[str, Any]) -> str:
-    return way["precision"] if name == "auto" else name
+def heading(name: str, way: Mapping[str, Any]) -> str:
+    return name if name == BASELINE else f"{way['precision']} {way['engine']}"
 
 
 def _ms(seconds: float) -> str:

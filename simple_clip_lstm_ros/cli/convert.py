@@ -116,7 +116,7 @@ def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any], preci
     surveyed = survey(path, args.processors if path == args.source else None, "auto", settings, 0.0)
     stored = surveyed.blueprint.description.precision
     own = "fp32" if stored == "fp16" and surveyed.device.type == "cpu" else stored
-    policy = load(surveyed.choose(own if stored == "int8" or not precision else precision))
+    policy = load(surveyed.choose(own if stored == "int8" or not precision else precision, "eager"))
     with steps_progress() as progress:
         task = progress.add_task(f"stepping {path.name}", total=args.verify)
         return policy.precision, trace(policy, crops(args.verify), stepped=lambda: progress.advance(task))

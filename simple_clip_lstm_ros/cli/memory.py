@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         from simple_clip_lstm_ros.checkpoint.plan import survey
 
         found = survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
-        needs = {option.name: found.need(option) for option in found.options()}
+        needs = {str(way): found.need(way) for way in found.ways()}
         document |= {"limit": found.limit, "needs": {name: asdict(need) for name, need in needs.items()}}
         if not args.json:
             tables().print("")

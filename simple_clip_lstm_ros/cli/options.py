@@ -32,6 +32,7 @@ log_console = Console(stderr=True)
 def add_policy_options(parser: argparse.ArgumentParser) -> None:
     add_device_options(parser)
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 or int8, of the encoders")
+    parser.add_argument("--engine", default="auto", help="auto, packed or eager: how the encoders are computed")
     add_config_options(parser)
 
 
@@ -99,7 +100,7 @@ def load_with_progress(args: argparse.Namespace) -> Policy:
     from simple_clip_lstm_ros.checkpoint.plan import survey
 
     surveyed = survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
-    planned = surveyed.choose(args.precision)
+    planned = surveyed.choose(args.precision, args.engine)
     log_console.print(need_table({planned.why: planned.need}, planned.limit), soft_wrap=True)
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)

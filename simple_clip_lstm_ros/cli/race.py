@@ -21,6 +21,7 @@ import numpy as np
 from simple_clip_lstm_ros.errors import MemoryBudgetError, SimpleClipLstmError, first_line
 
 if TYPE_CHECKING:
+    from simple_clip_lstm_ros.engine.engines import Way
     from simple_clip_lstm_ros.engine.laps import Lap
     from simple_clip_lstm_ros.engine.memory import ProcessMemory
     from simple_clip_lstm_ros.policy.config import PolicyConfig
@@ -30,11 +31,13 @@ _HEATS = 2
 
 @dataclass(frozen=True)
 class Entry:
-    """What is to run: arguments of load_policy, and whether the plain way, as a baseline."""
+    """What is to run: arguments of `survey`, those of its `choose`, and whether the plain way, as a baseline."""
 
     name: str
     checkpoint: str
     options: dict[str, Any]
+    precision: str = "auto"
+    engine: str = "auto"
     plain: bool = False
 
 
@@ -42,7 +45,7 @@ class Entry:
 class Ready:
     """What a runner says when it has loaded and warmed up. `cost` is what its process holds, in bytes."""
 
-    precision: str
+    way: Way
     device: str
     parameters: int
     text_tokens: int
@@ -151,20 +154,22 @@ def _serve(connection: Connection, entry: Entry) -> None:
 
 
 def _loaded(entry: Entry) -> Any:
-    from simple_clip_lstm_ros.checkpoint.load import load_policy
+    from simple_clip_lstm_ros.checkpoint.load import load
+    from simple_clip_lstm_ros.checkpoint.plan import survey
     from simple_clip_lstm_ros.engine.difference import INSTRUCTION
     from simple_clip_lstm_ros.engine.laps import read_text_each_frame
     from simple_clip_lstm_ros.engine.memory import read_memory
     from simple_clip_lstm_ros.engine.warm_up import warm_up
 
     begin = time.perf_counter()
-    policy = load_policy(entry.checkpoint, **entry.options)
+    plan = survey(entry.checkpoint, **entry.options).choose(entry.precision, entry.engine)
+    policy = load(plan)
     seconds = time.perf_counter() - begin
     if entry.plain:
         read_text_each_frame(policy.model)
     warm_up(policy)
     return policy, Ready(
-        policy.precision,
+        plan.way,
         str(policy.device),
         sum(parameter.numel() for parameter in policy.model.parameters()),
         policy.text_tokens(INSTRUCTION),

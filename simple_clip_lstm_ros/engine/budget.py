@@ -31,12 +31,14 @@ _PIECES = 10_000_000
 class Weights:
     """Bytes of a model's tensors: `mapped` stay in the file and are touched by a step, `copied` are made anew.
 
-    `widened` is the largest int8 weight in the dtype of the arithmetic, as it is for the moment of its multiplication.
+    `widened` is the largest int8 weight in the dtype of the arithmetic, as it is for the moment of its multiplication;
+    `unpacked` the largest weight that is held as it is stored until it has been packed.
     """
 
     mapped: int
     copied: int
-    widened: int
+    widened: int = 0
+    unpacked: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def predict(config: PolicyConfig, weights: Weights, dtype: torch.dtype, device: 
         weights=size,
         activations=activations,
         runtime=runtime + _FIRST_STEP,
-        loading=_PIECES if weights.copied else 0,
+        loading=_PIECES + weights.unpacked if weights.copied else 0,
         device=size + activations + _CUDA_FIRST_STEP if on_gpu else 0,
     )
 

@@ -25,6 +25,11 @@ def computes_bf16() -> bool:
     return bool(_BF16 & set(narrow_arithmetic()))
 
 
+def multiplies_int8() -> bool:
+    """Whether it sums products of int8 in 32 bits, four at a time, as PyTorch's kernels use it (AVX512-VNNI, AMX)."""
+    return bool({"avx512_vnni", "amx_int8"} & set(narrow_arithmetic()))
+
+
 def _told(name: str) -> str:
     """Of the first core; empty where it is not told."""
     lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from simple_clip_lstm_ros.engine.cpu import computes_bf16
 from simple_clip_lstm_ros.errors import ConfigError, DeviceError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -19,13 +20,21 @@ _ENCODERS = ("kosmos_model.", "clip_model.")
 class Precision:
     """What the tensors of a model are at a precision that is not `auto`.
 
-    The encoders compute in `dtype`. At int8 the weights of their Linear layers are int8; what stays in `dtype` there:
+    The encoders compute in `arithmetic`. At int8 their Linear layers have int8 weights; what stays in `dtype` there:
     norms, biases, convolutions, embeddings, positions, latent queries. `feature_fusion`, `rnn` and `actions` are small,
     decide the action and are float32 always.
+
+    `widens`: what is not int8 is rounded to `dtype`, but computed in float32, in which a CPU is faster.
     """
 
     name: str
     dtype: torch.dtype
+    widens: bool = False
+
+    @property
+    def arithmetic(self) -> torch.dtype:
+        """Of the encoders' activations."""
+        return torch.float32 if self.widens else self.dtype
 
     def dtype_of(self, tensor: str, linear_weights: Container[str]) -> torch.dtype:
         """Of the tensor of this name, where `linear_weights` names those of the encoders' Linear layers."""
@@ -61,7 +70,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
             "precision fp16 is not for a CPU, where it is mostly emulated and slower than fp32 by far; use fp32 or bf16"
         )
     # Never float16 at int8: products are scaled after the multiplication, and would overflow before.
-    return Precision(name, _DTYPES.get(name, torch.bfloat16))
+    return Precision(name, _DTYPES.get(name, torch.bfloat16), widens=name == "int8" and device.type == "cpu")
 
 
 def storage_precision(name: str, stored: str) -> Precision:
@@ -76,8 +85,8 @@ def candidates(name: str, device: torch.device, stored: str) -> list[Precision]:
     """What `name` allows for weights `stored` at a precision, best first: of `auto` the first that fits is taken.
 
     On a CPU best is float32, on CUDA bfloat16 where it has it, else float16; not wider than what is stored where that
-    would take memory and give no accuracy. Raises ConfigError for an unknown precision or one that int8 weights cannot
-    give any more.
+    would take memory and give neither accuracy nor speed. Raises ConfigError for an unknown precision or one that int8
+    weights cannot give any more.
     """
     _check(name, stored)
     if name != "auto":
@@ -87,8 +96,8 @@ def candidates(name: str, device: torch.device, stored: str) -> list[Precision]:
     elif device.type == "cuda":
         names = [stored if stored != "fp32" else _half(device), "int8"]
     else:
-        # float16 is kept by float32 alone.
-        names = ["bf16", "int8"] if stored == "bf16" else ["fp32", "bf16", "int8"]
+        # float16 is kept by float32 alone; bfloat16 as well, but takes half the memory.
+        names = ["bf16", "int8"] if stored == "bf16" and computes_bf16() else ["fp32", "bf16", "int8"]
     return [resolve_precision(name, device) for name in names]
 
 

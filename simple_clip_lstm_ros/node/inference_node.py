@@ -181,7 +181,8 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def _plan(self, current: Settings) -> Plan:
         overrides = read_overrides(current.policy_config) | current.action_overrides
         processors, budget = current.processors or None, current.memory_budget_gb
-        plan = survey(current.checkpoint, processors, current.device, overrides, budget).choose(current.precision)
+        found = survey(current.checkpoint, processors, current.device, overrides, budget)
+        plan = found.choose(current.precision, current.engine)
         self.get_logger().info(f"{plan.why}: needs {plan.need}, there are {plan.limit / 1e9:.1f} GB")
         return plan
 

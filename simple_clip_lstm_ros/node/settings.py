@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.validate_topic_name import validate_topic_name
 
+from simple_clip_lstm_ros.engine.engines import ENGINES
 from simple_clip_lstm_ros.engine.precision import PRECISIONS
 from simple_clip_lstm_ros.errors import ConfigError, first_line
 from simple_clip_lstm_ros.node import parameters
@@ -30,7 +31,7 @@ class Settings(MotionSettings):
     policy_config: str = parameter("", "YAML file of PolicyConfig settings that win over the checkpoint's")
     device: str = parameter("auto", "auto, cpu, cuda or cuda:N")
     precision: str = parameter("auto", "of the encoders", *PRECISIONS)
-    engine: str = parameter("auto", "how the model runs", "auto", "eager")
+    engine: str = parameter("auto", "how the encoders are computed", *ENGINES)
     allow_untrained: bool = parameter(False, "let random weights move the robot: for demo and tests only")
     image_topic: str = parameter("image_raw", "camera topic")
     image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")

@@ -43,8 +43,7 @@ def _files(folder: Path) -> set[str]:
 def test_a_bundle_acts_bit_for_bit_as_its_source_at_that_precision(
     tiny: Path, bundles: dict[str, Path], act: Act, precision: str
 ) -> None:
-    policy = load_policy(bundles[precision])
-    assert policy.precision == precision
+    policy = load_policy(bundles[precision], precision=precision)
     np.testing.assert_array_equal(act(policy), act(load_policy(tiny, precision=precision)))
 
 

@@ -57,7 +57,7 @@ for line in sys.stdin:
 
 
 _NEED = re.compile(
-    r"\Aneed \(GB\) +(fp32|bf16|fp16|int8) on (cpu|cuda(:\d+)?)(; [^\n]+)?\n"
+    r"\Aneed \(GB\) +(fp32|bf16|fp16|int8) (eager|packed) on (cpu|cuda(:\d+)?)(; [^\n]+)?\n"
     r"weights +\d+\.\d\d\nactivations +\d+\.\d\d\nruntime +\d+\.\d\d\n(of them on the GPU +\d+\.\d\d\n)?"
     r"in all +\d+\.\d\d\npeak while loading +\d+\.\d\d\nthere are +\d+\.\d\d\n"
 )

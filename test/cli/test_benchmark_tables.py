@@ -16,6 +16,7 @@ def way(precision: str, p50: float, error: float) -> dict[str, Any]:
     found = {"features": {"kosmos_text": error, "fused": error}, "actions": {"linear.x": error, "angular.z": None}}
     return {
         "precision": precision,
+        "engine": "eager",
         "load": 2.0,
         "resident": 4_000_000_000,
         "anonymous": 500_000_000,
@@ -66,7 +67,7 @@ def cells(table: Any, name: str) -> list[str]:
 
 def test_a_frame_is_told_beside_the_baseline_and_the_limit(document: dict[str, Any]) -> None:
     frame, _, _ = document_tables(document)
-    assert lines(frame)[0].split() == ["whole", "frame", "baseline", "bf16", "int8"]
+    assert lines(frame)[0].split() == ["whole", "frame", "baseline", "bf16", "eager", "int8", "eager"]
     assert cells(frame, "p50 ms") == ["3000.0", "1200.0", "750.0"]
     assert cells(frame, "share of the limit") == ["17%", "42%", "67%"]
     assert cells(frame, "times the baseline") == ["1.00", "2.50", "4.00"]

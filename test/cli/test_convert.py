@@ -167,11 +167,13 @@ def test_memory_shows_the_machine_and_with_a_checkpoint_its_need(cli: Cli, tiny:
     plain = cli("memory")
     assert (plain.code, plain.err) == (0, "")
     assert "machine" in plain.out and "need" not in plain.out
-    for checkpoint, columns in ((tiny, ["fp32", "bf16", "int8"]), (bundle, ["fp32", "bf16", "int8"])):
+    for checkpoint in (tiny, bundle):
         shown = cli("memory", checkpoint, "--device", "cpu", "--memory-budget-gb", "2")
         assert (shown.code, shown.err) == (0, "")
         need = shown.out[shown.out.index("need (GB)") :].splitlines()
-        assert need[0].split()[2:] == columns
+        # Of narrow numbers the engine packed may be there as well.
+        assert all(f"{precision} eager" in need[0] for precision in ("fp32", "bf16", "int8"))
+        assert "fp32 packed" not in need[0], "auto would not take it"
         assert need[-1].split() == ["there", "are", "2.00"]
 
 

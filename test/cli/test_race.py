@@ -16,6 +16,7 @@ from simple_clip_lstm_ros.cli.race import Entry, Runner, race
 from simple_clip_lstm_ros.errors import CheckpointError, MemoryBudgetError, SimpleClipLstmError
 from simple_clip_lstm_ros.policy.photographs import crops
 
+OPTIONS = {"processors": None, "device": "cpu", "overrides": {}, "memory_budget_gb": 0.0}
 FRAMES = [np.full((2, 2, 3), value, np.uint8) for value in range(7)]
 
 
@@ -51,7 +52,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
 
 
 def entries(*names: str) -> list[Entry]:
-    return [Entry(name, "model.pth", {}) for name in names]
+    return [Entry(name, "model.pth", OPTIONS) for name in names]
 
 
 @pytest.mark.parametrize(("room", "loads"), [(2, ["a", "b"]), (1, ["a", "a", "b", "a", "b"])])
@@ -78,8 +79,8 @@ def test_what_does_not_fit_by_itself_is_refused(fake: type[Fake], names: tuple[s
 @pytest.mark.slow
 def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
     frame = next(crops(1))
-    with Runner(Entry("fp32", str(tiny), {"precision": "fp32"})) as runner:
-        assert runner.ready.precision == "fp32" and runner.ready.text_tokens > 5
+    with Runner(Entry("fp32", str(tiny), OPTIONS, "fp32", "packed")) as runner:
+        assert str(runner.ready.way) == "fp32 packed" and runner.ready.text_tokens > 5
         first, second = runner.lap(frame), runner.lap(frame)
         (child,) = (p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline()))
     assert np.array_equal(first.features["fused"], second.features["fused"])
@@ -90,14 +91,14 @@ def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
 @pytest.mark.slow
 def test_what_goes_wrong_in_the_child_is_told_as_if_it_were_here(tiny: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
-        Runner(Entry("fp32", "nowhere.pth", {}))
-    with Runner(Entry("fp32", str(tiny), {})) as runner, pytest.raises(SimpleClipLstmError, match="uint8"):
+        Runner(Entry("fp32", "nowhere.pth", OPTIONS))
+    with Runner(Entry("fp32", str(tiny), OPTIONS)) as runner, pytest.raises(SimpleClipLstmError, match="uint8"):
         runner.lap(FRAMES[0].astype(float))
 
 
 @pytest.mark.slow
 def test_a_child_that_is_killed_is_one_for_whom_memory_did_not_suffice(tiny: Path) -> None:
-    with Runner(Entry("fp32", str(tiny), {})) as runner:
+    with Runner(Entry("fp32", str(tiny), OPTIONS)) as runner:
         os.kill(runner._process.pid, signal.SIGKILL)
         with pytest.raises(MemoryBudgetError, match="the kernel killed it"):
             runner.lap(FRAMES[0])

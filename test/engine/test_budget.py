@@ -27,6 +27,7 @@ from simple_clip_lstm_ros.checkpoint.mapped import Stored
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.engine.budget import Need, Weights, capacity, fits, predict
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory
+from simple_clip_lstm_ros.engine.engines import Eager, Packed, Way
 from simple_clip_lstm_ros.engine.memory import CudaMemory, Memory, ProcessMemory
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import ConfigError
@@ -40,6 +41,8 @@ PRECISIONS = {
     "bf16": Precision("bf16", torch.bfloat16),
     "int8": Precision("int8", torch.bfloat16),
 }
+EAGER = {name: Way(precision, Eager()) for name, precision in PRECISIONS.items()}
+PACKED = {name: Way(precision, Packed()) for name, precision in PRECISIONS.items()}
 
 
 def look(
@@ -159,7 +162,7 @@ def blueprint(config: PolicyConfig, stored: torch.dtype = torch.float32) -> Blue
 
 
 def needed(config: PolicyConfig, precision: str = "fp32", device: torch.device = CPU, runtime: int = 0) -> Need:
-    return blueprint(config).need(PRECISIONS[precision], device, runtime)
+    return blueprint(config).need(EAGER[precision], device, runtime)
 
 
 SIZES = {
@@ -226,7 +229,7 @@ def full_size() -> Blueprint:
 
 
 def test_at_full_size_each_precision_needs_much_less_than_the_wider(full_size):
-    fp32, bf16, int8 = (full_size.need(precision, CPU, 0) for precision in PRECISIONS.values())
+    fp32, bf16, int8 = (full_size.need(way, CPU, 0) for way in EAGER.values())
     assert fp32.total > 1.5 * bf16.total > 2.0 * int8.total
 
 
@@ -237,7 +240,7 @@ def test_at_full_size_the_weights_are_their_parameters_by_their_bytes(full_size)
         math.prod(shape) for name, shape in shapes.items() if "embed_tokens" in name or "token_embedding" in name
     )
     # A step touches a few rows of an embedding that stays mapped.
-    fp32 = PRECISIONS["fp32"]
+    fp32 = EAGER["fp32"]
     assert full_size.need(fp32, CPU, 0).weights == pytest.approx(4 * (parameters - tables), rel=0.01)
     assert full_size.need(fp32, CUDA, 0).weights == pytest.approx(4 * parameters, rel=0.01)
 
@@ -270,6 +273,16 @@ def test_weights_that_are_copied_or_mapped_weigh_the_same():
     sizes = [(0, 500), (500, 0), (200, 300)]
     totals = {predict(TINY, Weights(mapped, copied, 10), torch.float32, CPU, 0).total for mapped, copied in sizes}
     assert len(totals) == 1
+
+
+def test_packed_weights_weigh_the_same_and_while_one_is_packed_it_is_there_twice(full_size):
+    largest = 2048 * 8192
+    for name, nbytes in (("fp32", 4), ("bf16", 2), ("int8", 1)):
+        eager, packed = (full_size.need(ways[name], CPU, 0) for ways in (EAGER, PACKED))
+        assert packed.weights == eager.weights
+        assert packed.peak - packed.total == pytest.approx(nbytes * largest, rel=0.2)
+    # Nothing is widened: the kernels multiply it as it is.
+    assert packed.activations == eager.activations - 2 * largest
 
 
 # The prediction against what a process then takes.

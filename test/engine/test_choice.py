@@ -31,7 +31,7 @@ def found(tiny: Path) -> Survey:
 @pytest.fixture(scope="module")
 def peaks(found: Survey) -> dict[str, int]:
     """What each precision needs here."""
-    peaks = {option.name: found.need(option).peak for option in found.options()}
+    peaks = {way.precision.name: found.need(way).peak for way in found.ways(engine="eager")}
     assert list(peaks) == ["fp32", "bf16", "int8"]
     assert peaks["fp32"] > peaks["bf16"] > peaks["int8"]
     return peaks
@@ -59,23 +59,25 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
 def test_auto_takes_the_widest_that_fits_and_tells_why(given, peaks, name, sealed):
-    chosen = given(name).choose("auto")
-    assert (chosen.precision.name, chosen.limit, chosen.need.peak) == (name, peaks[name], peaks[name])
+    chosen = given(name).choose("auto", "eager")
+    assert (chosen.way.precision.name, chosen.limit, chosen.need.peak) == (name, peaks[name], peaks[name])
     wider = list(peaks)[: list(peaks).index(name)]
-    parts = [f"{name} on cpu", *(f"{other} would need {peaks[other] / 1e9:.1f} GB" for other in wider)]
+    parts = [f"{name} eager on cpu", *(f"{other} eager would need {peaks[other] / 1e9:.1f} GB" for other in wider)]
     assert chosen.why == "; ".join(parts)
 
 
 def test_a_byte_less_than_it_needs_is_too_little(found, peaks):
-    assert replace(found, limit=peaks["fp32"] - 1).choose("auto").precision.name == "bf16"
-    assert replace(found, limit=peaks["bf16"] - 1).choose("auto").precision.name == "int8"
+    assert replace(found, limit=peaks["fp32"] - 1).choose("auto", "eager").way.precision.name == "bf16"
+    assert replace(found, limit=peaks["bf16"] - 1).choose("auto", "eager").way.precision.name == "int8"
 
 
 def test_where_only_int8_fits_and_cannot_be_had_it_says_how_to_get_it(given, monkeypatch):
     monkeypatch.setattr(plan, "what_lacks", lambda: "precision int8 needs torchao: pip install torchao")
-    assert given("bf16").choose("auto").precision.name == "bf16", "it is not asked for before it is needed"
-    with pytest.raises(DeviceError, match=r"pip install torchao; fp32 would need .* GB; bf16 would need .* GB$"):
-        given("int8").choose("auto")
+    assert given("bf16").choose("auto", "eager").way.precision.name == "bf16", "it is not asked for before it is needed"
+    with pytest.raises(
+        DeviceError, match=r"pip install torchao; fp32 eager would need .* GB; bf16 eager would need .* GB$"
+    ):
+        given("int8").choose("auto", "eager")
 
 
 # Explicit.
@@ -83,12 +85,12 @@ def test_where_only_int8_fits_and_cannot_be_had_it_says_how_to_get_it(given, mon
 
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
 def test_a_precision_that_is_asked_for_and_fits_is_taken(given, name):
-    assert given("fp32").choose(name).precision.name == name
+    assert given("fp32").choose(name, "eager").way.precision.name == name
 
 
 def refusal(found: Survey, precision: str) -> str:
     with pytest.raises(MemoryBudgetError) as caught:
-        found.choose(precision)
+        found.choose(precision, "eager")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -104,7 +106,7 @@ def test_one_that_does_not_fit_is_refused_by_naming_the_nearest_that_does(given,
 
 def test_where_nothing_fits_but_fewer_layers_that_is_named_for_what_it_is(found, peaks):
     """The tiny model has four layers in its LSTM."""
-    cut = found.need(found.options()[-1], found.blueprint.with_layers({"rnn": (0, 1)})).peak
+    cut = found.need(found.ways()[-1], found.blueprint.with_layers({"rnn": (0, 1)})).peak
     assert cut < peaks["int8"]
     for asked in ("auto", "int8"):
         message = refusal(replace(found, limit=cut), asked)
@@ -114,7 +116,7 @@ def test_where_nothing_fits_but_fewer_layers_that_is_named_for_what_it_is(found,
 
 @pytest.mark.parametrize("asked", ["auto", "fp32", "bf16", "int8"])
 def test_where_nothing_fits_at_all_the_least_is_named_and_what_to_do(given, found, asked, sealed):
-    least = found.need(found.options()[-1], found.blueprint.with_layers({"rnn": (0, 1)})).peak
+    least = found.need(found.ways()[-1], found.blueprint.with_layers({"rnn": (0, 1)})).peak
     message = refusal(given("nothing"), asked)
     assert "; nothing smaller fits, not even precision int8 with layers rnn=2" in message
     assert f"which needs {least / 1e9:.1f} GB: free memory, or raise memory_budget_gb" in message
@@ -124,7 +126,7 @@ def test_where_nothing_fits_at_all_the_least_is_named_and_what_to_do(given, foun
 def test_the_least_is_never_more_than_what_was_asked_for(tiny, asked):
     """Of a model that cannot be cut further."""
     cut = survey(tiny, None, "cpu", {"layers": {"rnn": 2}}, 0.0)
-    needs = {option.name: cut.need(option).peak for option in cut.options()}
+    needs = {way.precision.name: cut.need(way).peak for way in cut.ways(engine="eager")}
     message = refusal(replace(cut, limit=1000), asked)
     named = re.search(r"not even precision (\w+),", message)
     if asked == "int8":
@@ -156,9 +158,9 @@ def on_gpu(found, monkeypatch):
 
 def test_on_a_gpu_auto_takes_half_precision_and_int8_where_that_is_too_much(on_gpu):
     wide = on_gpu(7_000_000_000)
-    half, int8 = (wide.need(option).device for option in wide.options())
-    assert wide.choose("auto").precision.name == "bf16"
-    assert half > int8 and on_gpu(half - 1).choose("auto").precision.name == "int8"
+    half, int8 = (wide.need(way).device for way in wide.ways())
+    assert wide.choose("auto", "eager").way.precision.name == "bf16"
+    assert half > int8 and on_gpu(half - 1).choose("auto", "eager").way.precision.name == "int8"
 
 
 def test_a_gpu_that_is_too_small_is_what_the_refusal_speaks_of(on_gpu):
@@ -171,11 +173,11 @@ def test_a_gpu_that_is_too_small_is_what_the_refusal_speaks_of(on_gpu):
 
 
 def test_a_budget_decides_what_auto_takes(tiny, found, peaks):
-    assert survey(tiny, None, "cpu", {}, 2.0).choose("auto").precision.name == "fp32"
+    assert survey(tiny, None, "cpu", {}, 2.0).choose("auto", "eager").way.precision.name == "fp32"
     # The need itself differs a little from look to look: the process has grown since.
     between = survey(tiny, None, "cpu", {}, 2.0)
-    needs = [between.need(option).peak for option in between.options()]
-    assert replace(between, limit=(needs[0] + needs[1]) // 2).choose("auto").precision.name == "bf16"
+    needs = [between.need(way).peak for way in between.ways(engine="eager")]
+    assert replace(between, limit=(needs[0] + needs[1]) // 2).choose("auto", "eager").way.precision.name == "bf16"
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "int8"])
@@ -207,7 +209,7 @@ def test_the_seal_of_these_tests_holds(tiny, sealed):
 def test_a_bundle_offers_nothing_wider_than_it_is(tiny, tmp_path):
     convert(tiny, tmp_path / "int8", precision="int8")
     narrow = survey(tmp_path / "int8", None, "cpu", {}, 0.0)
-    assert narrow.choose("auto").why == "int8 on cpu"
+    assert narrow.choose("auto", "eager").why == "int8 eager on cpu"
     message = refusal(replace(narrow, limit=1000), "auto")
     assert "fp32" not in message and "bf16" not in message
     with pytest.raises(ConfigError, match="cannot go back"):

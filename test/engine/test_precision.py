@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from simple_clip_lstm_ros.engine import precision as precision_module
 from simple_clip_lstm_ros.engine.precision import (
     PRECISIONS,
     Precision,
@@ -80,10 +81,15 @@ def test_auto_prefers_float32_on_a_cpu_and_half_on_cuda(gpus):
 
 def test_auto_is_never_wider_than_what_is_stored(gpus):
     gpus(1)
-    assert names(candidates("auto", CPU, "bf16")) == ["bf16", "int8"]
     assert names(candidates("auto", CUDA, "fp16")) == ["fp16", "int8"]
     assert names(candidates("auto", CUDA, "bf16")) == ["bf16", "int8"]
     assert names(candidates("auto", CPU, "int8")) == names(candidates("auto", CUDA, "int8")) == ["int8"]
+
+
+@pytest.mark.parametrize(("computes", "first"), [(True, "bf16"), (False, "fp32")])
+def test_on_a_cpu_bfloat16_stays_so_where_it_is_not_emulated(monkeypatch, computes, first):
+    monkeypatch.setattr(precision_module, "computes_bf16", lambda: computes)
+    assert names(candidates("auto", CPU, "bf16"))[0] == first
 
 
 def test_float16_is_widened_on_a_cpu_since_bfloat16_would_round_it():
@@ -101,9 +107,10 @@ def test_a_named_precision_is_that_alone_and_its_dtype(name, dtype):
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_int8_computes_in_bfloat16_whose_range_unscaled_products_need(gpus, bf16):
+def test_int8_computes_in_what_has_the_range_that_unscaled_products_need(gpus, bf16):
     gpus(1, bf16=bf16)
-    assert candidates("int8", CPU, "fp32") == candidates("int8", CUDA, "int8") == [Precision("int8", torch.bfloat16)]
+    assert candidates("int8", CPU, "fp32") == [Precision("int8", torch.bfloat16, widens=True)]
+    assert candidates("int8", CUDA, "int8") == [Precision("int8", torch.bfloat16)]
 
 
 def test_int8_is_for_linear_layers_of_the_encoders_only():

@@ -65,7 +65,7 @@ def test_int8_of_a_training_file_drives(bench):
 def test_the_log_says_what_was_chosen_and_what_it_needs(bench):
     before = len(bench.process.log)
     assert bench.configure()
-    bench.until(lambda: "fp32 on cpu: needs " in bench.process.log[before:], "the choice")
+    bench.until(lambda: "fp32 eager on cpu: needs " in bench.process.log[before:], "the choice")
     told(bench, precision="fp32", device="cpu")
 
 

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPModel, Kosmos2Config, Ko
 
 from simple_clip_lstm_ros.checkpoint.build import build, fill, needed_shapes
 from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.policy.config import FEATURES, PolicyConfig
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -228,7 +229,7 @@ def variant(config: PolicyConfig, changes: dict[str, Any]) -> tuple[SimpleCLIPLS
     changed = replace(config, **changes)
     weights = random_weights(changed)
     model = build(changed)
-    fill(model, weights.items(), torch.device("cpu"), torch.float32)
+    fill(model, weights.items(), torch.device("cpu"), Precision("fp32", torch.float32))
     return model, weights
 
 

@@ -1,0 +1,93 @@
+"""Ways of computing the encoders' Linear layers, which are nearly all of a frame's work.
+
+An engine is told a weight and gives the one that the layer gets; the model does not know of it.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from simple_clip_lstm_ros.engine.cpu import multiplies_int8
+from simple_clip_lstm_ros.engine.packed import pack, pack_int8
+from simple_clip_lstm_ros.engine.precision import Precision
+from simple_clip_lstm_ros.engine.quantise import as_weight
+from simple_clip_lstm_ros.errors import ConfigError
+
+
+class Engine(Protocol):
+    """`copies`: a weight takes memory of its own even where it could stay mapped from the file."""
+
+    name: str
+    copies: bool
+
+    def lacks(self, precision: Precision, device: torch.device) -> str:
+        """Why this engine cannot be had there, and what can; empty where it can."""
+
+    def weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """A Linear layer's, of `values` [outputs, inputs]; of int8 with `scales` [outputs, 1], computing in `dtype`."""
+
+
+class Eager:
+    """PyTorch's own products. An int8 weight is widened for the moment of its multiplication."""
+
+    name = "eager"
+    copies = False
+
+    def lacks(self, precision: Precision, device: torch.device) -> str:
+        return ""
+
+    def weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return values if scales is None else as_weight(values, scales, dtype)
+
+
+class Packed:
+    """On an x86-64 CPU: weights in the layout that its kernels read. int8 is multiplied as int8."""
+
+    name = "packed"
+    copies = True
+
+    def lacks(self, precision: Precision, device: torch.device) -> str:
+        if device.type != "cpu":
+            return f"engine packed is for a CPU and not for {device}; use engine eager"
+        if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+            return "engine packed needs an x86-64 CPU and a PyTorch with oneDNN; use engine eager"
+        if precision.name == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return "engine packed at precision bf16 needs a CPU with AVX-512; use engine eager, or precision fp32"
+        if precision.name == "int8" and not multiplies_int8():
+            return "engine packed at precision int8 needs a CPU with AVX512-VNNI or AMX; use engine eager"
+        return ""
+
+    def weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return pack(values) if scales is None else pack_int8(values, scales)
+
+
+_ENGINES: tuple[Engine, ...] = (Packed(), Eager())  # the faster first
+ENGINES = ("auto", *(engine.name for engine in _ENGINES))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is held and computed."""
+
+    precision: Precision
+    engine: Engine
+
+    def __str__(self) -> str:
+        return f"{self.precision.name} {self.engine.name}"
+
+
+def engines(name: str, precision: Precision) -> list[Engine]:
+    """Those that `name` allows, best first. Raises ConfigError for one that is none.
+
+    `auto` leaves float32 as it is, mapped from the file: there packing gains least, and takes most time and memory.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"engine {name!r} is not one of {', '.join(ENGINES)}")
+    if name == "auto":
+        name = "eager" if precision.name == "fp32" else name
+    return [engine for engine in _ENGINES if name in ("auto", engine.name)]
