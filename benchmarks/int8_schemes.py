@@ -43,12 +43,12 @@ def main() -> None:
     parser.add_argument("--processors", type=Path)
     parser.add_argument("--frames", type=int, default=8)
     args = parser.parse_args()
-    reference, _ = _traced(load_policy(args.checkpoint, processors=args.processors, precision="fp32"), args.frames)
+    reference, _ = _traced(load_policy(args.checkpoint, processors=args.processors, precision="fp32", engine="eager"), args.frames)
     print(f"{machine()}; {args.frames} frames\n")
     names = [*reference.features, *(f"action {axis}" for axis in reference.axes)]
     print(f"| scheme | encoders GB | step s | {' | '.join(names)} |\n{'|---' * (3 + len(names))}|")
     for name, precision, config in _SCHEMES:
-        policy = load_policy(args.checkpoint, processors=args.processors, precision=precision)
+        policy = load_policy(args.checkpoint, processors=args.processors, precision=precision, engine="eager")
         if config is not None:
             for encoder in filter(None, (policy.model.kosmos_model, policy.model.clip_model)):
                 quantize_(encoder, config, filter_fn=lambda module, _: isinstance(module, nn.Linear))

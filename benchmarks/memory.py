@@ -88,7 +88,7 @@ def _rows(args: argparse.Namespace) -> Iterator[Row]:
         if not bundle.exists():
             yield _row(f"convert {precision}", watch(_convert(args, precision)), f"bundle {_size(bundle):.2f} GB")
     for precision in ("fp32", "bf16", "int8"):
-        yield _row(f"load and step {precision} bundle", _child(args, "load", _bundle(args, precision)))
+        yield _row(f"load and step {precision} bundle", _child(args, "load", _bundle(args, precision), precision))
     if not args.no_limits:
         yield from _limited(args)
 
@@ -101,7 +101,7 @@ def _limited(args: argparse.Namespace) -> Iterator[Row]:
         name, _, precision = what.partition("-")
         path = _bundle(args, precision) if precision else args.checkpoint
         try:
-            watched = _child(args, "load" if precision else "naive", path, limit=int(limit))
+            watched = _child(args, "load" if precision else "naive", path, precision or "auto", int(limit))
         except OSError as error:
             print(f"no memory cgroup can be made here ({error}): the rows with a limit are left out", file=sys.stderr)
             return

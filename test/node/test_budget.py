@@ -51,7 +51,7 @@ def told(bench, **expected: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_bundle_drives_at_its_own_precision(bench, bundles, precision):
-    bench.drive(checkpoint=bundles[precision])
+    bench.drive(checkpoint=bundles[precision], precision=precision)
     bench.until(bench.has_moved, "a movement")
     assert told(bench, precision=precision)["checkpoint"] == bundles[precision]
 
