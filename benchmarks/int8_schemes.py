@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--processors", type=Path)
     parser.add_argument("--frames", type=int, default=8)
     args = parser.parse_args()
-    reference, _ = _traced(load_policy(args.checkpoint, processors=args.processors, precision="fp32", engine="eager"), args.frames)
+    reference, _ = _traced(
+        load_policy(args.checkpoint, processors=args.processors, precision="fp32", engine="eager"), args.frames
+    )
     print(f"{machine()}; {args.frames} frames\n")
     names = [*reference.features, *(f"action {axis}" for axis in reference.axes)]
     print(f"| scheme | encoders GB | step s | {' | '.join(names)} |\n{'|---' * (3 + len(names))}|")
