@@ -64,8 +64,10 @@ class Blueprint:
             elif not is_table(cast.name):
                 mapped += cast.nbytes
         largest = max((cast for cast in casts if cast.name in linear), key=lambda cast: cast.nbytes)
+        if way.engine.copies:
+            return Weights(mapped, copied, unpacked=largest.nbytes)
         widened = prod(largest.stored.shape) * way.precision.arithmetic.itemsize if largest.dtype == torch.int8 else 0
-        return Weights(mapped, copied, *(0, largest.nbytes) if way.engine.copies else (widened, 0))
+        return Weights(mapped, copied, widened)
 
 
 def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:
