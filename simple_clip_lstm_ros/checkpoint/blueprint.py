@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from simple_clip_lstm_ros.checkpoint.compare import compare
 from simple_clip_lstm_ros.checkpoint.derive import derive_config
 from simple_clip_lstm_ros.checkpoint.describe import Description, describe
 from simple_clip_lstm_ros.checkpoint.layers import Layers, count_layers, parse_layers, reduced_config
+from simple_clip_lstm_ros.checkpoint.part import Part, is_table
 from simple_clip_lstm_ros.engine.budget import Need, Weights, predict
 from simple_clip_lstm_ros.engine.engines import Way
 from simple_clip_lstm_ros.engine.precision import Precision
@@ -33,41 +34,42 @@ class Blueprint:
     config: PolicyConfig
     model: SimpleCLIPLSTM
 
+    @cached_property
+    def weights(self) -> frozenset[str]:
+        """Names of the weights of the encoders' Linear layers."""
+        return linear_weights(self.model)
+
     def casts(self, precision: Precision) -> list[Cast]:
-        linear, found = linear_weights(self.model), self.description
+        found = self.description
         return [
-            Cast(name, stored, found.scales.get(name), precision.dtype_of(name, linear), found.checked)
+            Cast(name, stored, found.scales.get(name), precision.dtype_of(name, self.weights), found.checked)
             for name, stored in found.tensors.items()
         ]
 
-    def loads(self, precision: Precision, device: torch.device) -> list[Cast]:
-        """The casts of a load. On a CPU the embedding tables stay in the file as they are: a step reads a few rows."""
-        casts = self.casts(precision)
-        if device.type != "cpu":
-            return casts
-        return [replace(cast, dtype=cast.stored.dtype) if is_table(cast.name) else cast for cast in casts]
+    def parts(self, way: Way, device: torch.device) -> list[Part]:
+        """Of a load. On a CPU the embedding tables stay in the file as they are: a step reads a few rows."""
+        casts = self.casts(way.precision)
+        if device.type == "cpu":
+            casts = [replace(cast, dtype=cast.stored.dtype) if is_table(cast.name) else cast for cast in casts]
+        return [Part(cast, way, device, cast.name in self.weights) for cast in casts]
 
     def need(self, way: Way, device: torch.device, runtime: int) -> Need:
         """See `predict`."""
-        return predict(self.config, self._weights(way, device), way.precision.arithmetic, device, runtime)
+        return predict(self.config, self._sizes(way, device), way.precision.arithmetic, device, runtime)
 
     def with_layers(self, layers: Layers) -> Blueprint:
         """For a look at what fewer layers would need: the model is still the whole one."""
         return replace(self, description=self.description.reduced(layers))
 
-    def _weights(self, way: Way, device: torch.device) -> Weights:
-        mapped, copied = 0, sum(buffer.nbytes for buffer in self.model.buffers())
-        casts, linear = self.loads(way.precision, device), linear_weights(self.model)
-        for cast in casts:
-            if not cast.is_as_stored or device.type != "cpu" or (way.engine.copies and cast.name in linear):
-                copied += cast.nbytes
-            elif not is_table(cast.name):
-                mapped += cast.nbytes
-        largest = max((cast for cast in casts if cast.name in linear), key=lambda cast: cast.nbytes)
-        if way.engine.copies:
-            return Weights(mapped, copied, unpacked=largest.nbytes)
-        widened = prod(largest.stored.shape) * way.precision.arithmetic.itemsize if largest.dtype == torch.int8 else 0
-        return Weights(mapped, copied, widened)
+    def _sizes(self, way: Way, device: torch.device) -> Weights:
+        parts = self.parts(way, device)
+        buffers = sum(buffer.nbytes for buffer in self.model.buffers())
+        return Weights(
+            mapped=sum(part.nbytes for part in parts if part.is_mapped and not is_table(part.name)),
+            copied=sum(part.nbytes for part in parts if not part.is_mapped) + buffers,
+            widened=max(part.widened for part in parts),
+            unpacked=max(part.unpacked for part in parts),
+        )
 
 
 def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:
@@ -81,13 +83,15 @@ def open_blueprint(path: str | Path, overrides: Mapping[str, Any]) -> Blueprint:
     mismatch = compare(needed_shapes(model), description.shapes)
     if mismatch:
         raise CheckpointError(f"{path} does not fit the model: {mismatch}")
-    _refuse_integers(description, linear_weights(model))
-    return Blueprint(description, config, model)
+    blueprint = Blueprint(description, config, model)
+    _refuse_integers(blueprint)
+    return blueprint
 
 
-def _refuse_integers(description: Description, linear: Container[str]) -> None:
+def _refuse_integers(blueprint: Blueprint) -> None:
+    description = blueprint.description
     for name, stored in description.tensors.items():
-        if not stored.dtype.is_floating_point and not (name in description.scales and name in linear):
+        if not stored.dtype.is_floating_point and not (name in description.scales and name in blueprint.weights):
             raise CheckpointError(f"{description.path}: {name} is stored as {stored.dtype} and not as weights")
 
 
@@ -105,8 +109,3 @@ def configured(description: Description, overrides: Mapping[str, Any]) -> tuple[
         cut = {tower: kept for tower, kept in wanted.items() if len(kept) < counts[tower]}
         overrides = merged(overrides, reduced_config(cut, before))
     return description, derive_config(description.shapes, stated, overrides)
-
-
-def is_table(name: str) -> bool:
-    """Whether this tensor is of an embedding, of which a step reads a few rows."""
-    return name.endswith(("embed_tokens.weight", "token_embedding.weight"))

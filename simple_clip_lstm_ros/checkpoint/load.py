@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from simple_clip_lstm_ros.checkpoint.blueprint import is_table
 from simple_clip_lstm_ros.checkpoint.build import fill
+from simple_clip_lstm_ros.checkpoint.part import Part
 from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
-from simple_clip_lstm_ros.engine.memory import clear_memory, trim_heap
-from simple_clip_lstm_ros.engine.quantise import linear_weights
+from simple_clip_lstm_ros.engine.memory import clear_memory
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -40,30 +39,22 @@ def load_policy(
 
 
 def load(plan: Plan, progress: Progress | None = None) -> Policy:
-    """What is planned, once: the plan's own model is filled. Raises CheckpointError for weights that are not finite."""
-    model, precision = plan.blueprint.model, plan.way.precision
-    fill(model, _tensors(plan, progress), plan.device, precision)
+    """What is planned, once: the survey's own model is filled.
+
+    Raises CheckpointError for weights that are not finite, and MemoryBudgetError where memory runs out.
+    """
+    found, precision = plan.survey, plan.way.precision
+    model, device = found.blueprint.model, found.device
+    with plan.carried_out():
+        fill(model, _tensors(found.blueprint.parts(plan.way, device), progress), device, precision)
     clear_memory()  # what the pieces left would be kept by the heap
-    return Policy(model, Images(model.config, plan.device, precision.arithmetic), plan.texts, precision.name)
+    return Policy(model, Images(model.config, device, precision.arithmetic), found.texts, precision.name)
 
 
-def _tensors(plan: Plan, progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
-    precision, engine = plan.way.precision, plan.way.engine
-    casts, linear = plan.blueprint.loads(precision, plan.device), linear_weights(plan.blueprint.model)
-    total = sum(cast.stored.nbytes for cast in casts)
-    done = 0
-    for cast in casts:
-        is_linear = cast.name in linear
-        # Read on the CPU, then move: a copy from mapped memory to a device can pull the whole file into RAM.
-        values, scales = cast.collect(mapped=plan.device.type == "cpu" and not (is_linear and engine.copies))
-        values = values.to(plan.device)
-        if is_linear:
-            values = engine.weight(values, None if scales is None else scales.to(plan.device), precision.arithmetic)
-            if engine.copies:
-                trim_heap()  # packing leaves holes of the size of a weight, which would add up
-        elif precision.widens and values.dtype == precision.dtype and not is_table(cast.name):
-            values = values.to(precision.arithmetic)
-        yield cast.name, values
-        done += cast.stored.nbytes
+def _tensors(parts: Sequence[Part], progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
+    total, done = sum(part.cast.stored.nbytes for part in parts), 0
+    for part in parts:
+        yield part.name, part.read()
+        done += part.cast.stored.nbytes
         if progress:
             progress(done, total)

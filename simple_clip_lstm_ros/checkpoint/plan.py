@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,31 @@ from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
 from simple_clip_lstm_ros.checkpoint.layers import FEW_LAYERS, count_layers, parse_layers
 from simple_clip_lstm_ros.engine.budget import Need, capacity, fits
 from simple_clip_lstm_ros.engine.engines import Way, engines
-from simple_clip_lstm_ros.engine.memory import Memory, clear_memory, read_memory
+from simple_clip_lstm_ros.engine.memory import Memory, clear_memory, is_out_of_memory, read_memory
 from simple_clip_lstm_ros.engine.precision import candidates, resolve_device
 from simple_clip_lstm_ros.engine.quantise import what_lacks
-from simple_clip_lstm_ros.errors import DeviceError, MemoryBudgetError
+from simple_clip_lstm_ros.errors import DeviceError, MemoryBudgetError, first_line
 from simple_clip_lstm_ros.policy.inputs import Texts, find_processors
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A load that will fit into `limit` bytes. `why` tells how device, precision and engine were chosen."""
+    """A load for which the memory should suffice. `why` tells how device, precision and engine were chosen."""
 
-    blueprint: Blueprint
-    device: torch.device
+    survey: Survey
     way: Way
-    texts: Texts
     need: Need
-    limit: int
     why: str
+
+    @contextmanager
+    def carried_out(self) -> Iterator[None]:
+        """Around the load and the first steps. Raises MemoryBudgetError where memory does not suffice after all."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryBudgetError(self.survey.overflow(self, first_line(error))) from None
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,14 @@ class Survey:
         told = "".join(f"; {other} would need {more.peak / 1e9:.1f} GB" for other, more in wider.items())
         if way.precision.name == "int8" and (lacking := what_lacks()):
             raise DeviceError(f"{lacking}{told}")
-        return Plan(self.blueprint, self.device, way, self.texts, need, self.limit, f"{way} on {self.device}{told}")
+        return Plan(self, way, need, f"{way} on {self.device}{told}")
+
+    def overflow(self, plan: Plan, told: str) -> str:
+        """Why what was planned did not fit after all, as a library `told` it, and what next to try."""
+        path, name = self.blueprint.description.path, plan.way.precision.name
+        problem = f"{path} at precision {name} was to need {plan.need}, but memory ran out: {told}"
+        smaller = (what for what, need in self._narrower({name}) if need.peak < plan.need.peak)
+        return f"{problem}; free memory, or try {next(smaller, 'a smaller model')}"
 
     def _refusal(self, tried: dict[str, Need]) -> str:
         """Why no precision that was asked for fits, and the nearest that does."""

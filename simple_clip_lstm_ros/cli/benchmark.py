@@ -27,6 +27,7 @@ from simple_clip_lstm_ros.cli.options import (
     overrides,
     print_json,
     steps_progress,
+    surveyed,
     tables,
 )
 from simple_clip_lstm_ros.cli.race import Entry, Run, race
@@ -92,12 +93,26 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from simple_clip_lstm_ros.engine.precision import resolve_device
 
     device = resolve_device(args.device)
+    if args.checkpoint:
+        _refuse_early(args)
     with log_console.status("measuring the machine"):
         machine = machines.measure(device)
     document = {"conditions": read_conditions(device), "rates": machine.rates, "bandwidth": machine.bandwidth}
     if not args.checkpoint:
         return document | {"profile": _PROFILE, "limits": _limits_of_profile(machine)}
     return document | _scores(args, machine, _race(args)) | {"node": None if args.no_node else _node(args)}
+
+
+def _ways(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Names of precision and engine."""
+    return list(product(dict.fromkeys(args.precision), dict.fromkeys(args.engine)))
+
+
+def _refuse_early(args: argparse.Namespace) -> None:
+    """What a runner would raise, before minutes of measuring the machine and the others."""
+    found = surveyed(args)
+    for precision, engine in _ways(args):
+        found.choose(precision, engine)
 
 
 def _limits_of_profile(machine: Machine) -> dict[str, float]:
@@ -116,8 +131,7 @@ def _race(args: argparse.Namespace) -> dict[str, Run]:
         "overrides": overrides(args),
         "memory_budget_gb": args.memory_budget_gb,
     }
-    ways = product(dict.fromkeys(args.precision), dict.fromkeys(args.engine))
-    entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in ways]
+    entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in _ways(args)]
     if args.no_baseline:
         return _all_laps(entries, args.rounds)
     baseline = Entry(BASELINE, args.checkpoint, given, "fp32", "eager", plain=True)

@@ -14,8 +14,8 @@ from simple_clip_lstm_ros.cli.options import (
     add_config_options,
     add_device_options,
     add_json_option,
-    overrides,
     print_json,
+    surveyed,
     tables,
 )
 
@@ -37,9 +37,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.json:
         tables().print(memory_table(memory))
     if args.checkpoint:
-        from simple_clip_lstm_ros.checkpoint.plan import survey
-
-        found = survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
+        found = surveyed(args)
         needs = {str(way): found.need(way) for way in found.ways()}
         document |= {"limit": found.limit, "needs": {name: asdict(need) for name, need in needs.items()}}
         if not args.json:

@@ -24,6 +24,7 @@ from simple_clip_lstm_ros.cli.memory_table import need_table
 from simple_clip_lstm_ros.plain import finite
 
 if TYPE_CHECKING:
+    from simple_clip_lstm_ros.checkpoint.plan import Survey
     from simple_clip_lstm_ros.policy.policy import Policy
 
 log_console = Console(stderr=True)
@@ -94,14 +95,19 @@ def tables() -> Console:
     return console
 
 
+def surveyed(args: argparse.Namespace) -> Survey:
+    """The checkpoint of add_policy_options' arguments on this machine."""
+    from simple_clip_lstm_ros.checkpoint.plan import survey
+
+    return survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
+
+
 def load_with_progress(args: argparse.Namespace) -> Policy:
     """Of add_policy_options' arguments; says on stderr what will be needed, and shows the progress there."""
     from simple_clip_lstm_ros.checkpoint.load import load
-    from simple_clip_lstm_ros.checkpoint.plan import survey
 
-    surveyed = survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
-    planned = surveyed.choose(args.precision, args.engine)
-    log_console.print(need_table({planned.why: planned.need}, planned.limit), soft_wrap=True)
+    planned = surveyed(args).choose(args.precision, args.engine)
+    log_console.print(need_table({planned.why: planned.need}, planned.survey.limit), soft_wrap=True)
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)
         return load(planned, lambda done, total: progress.update(task, completed=done, total=total))

@@ -167,7 +167,8 @@ def _loaded(entry: Entry) -> Any:
     seconds = time.perf_counter() - begin
     if entry.plain:
         read_text_each_frame(policy.model)
-    warm_up(policy)
+    with plan.carried_out():
+        warm_up(policy)
     return policy, Ready(
         plan.way,
         str(policy.device),

@@ -121,3 +121,10 @@ def freed(before: Memory, after: Memory) -> int:
     """Bytes that a clearing between the two has given back, of the process and of the GPU."""
     cuda = before.cuda.reserved - after.cuda.reserved if before.cuda and after.cuda else 0
     return max(0, before.process.anonymous - after.process.anonymous) + max(0, cuda)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library raised it for want of memory. Not all of CUDA's libraries have a type of their own for that."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))

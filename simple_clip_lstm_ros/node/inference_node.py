@@ -161,8 +161,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def _configure(self) -> None:
         current = settings.read(self)
         self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
-        policy = load(self._plan(current), self._on_progress)
-        latency = warm_up(policy)
+        plan = self._plan(current)
+        policy = load(plan, self._on_progress)
+        with plan.carried_out():
+            latency = warm_up(policy)
         self._warn(current, policy, latency)
         process.settle()
         driver = Driver(self, current, policy, announce=self._reporter.announce)
@@ -183,7 +185,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         processors, budget = current.processors or None, current.memory_budget_gb
         found = survey(current.checkpoint, processors, current.device, overrides, budget)
         plan = found.choose(current.precision, current.engine)
-        self.get_logger().info(f"{plan.why}: needs {plan.need}, there are {plan.limit / 1e9:.1f} GB")
+        self.get_logger().info(f"{plan.why}: needs {plan.need}, there are {plan.survey.limit / 1e9:.1f} GB")
         return plan
 
     def _on_progress(self, done: int, total: int) -> None:

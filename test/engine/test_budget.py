@@ -304,7 +304,7 @@ print(json.dumps({
     "anonymous": sum(part.anonymous for part in maps),
     "mapped": sum(part.rss - part.anonymous for part in maps if part.path.startswith(path)),
     "predicted": plan.need.total, "runtime": plan.need.runtime, "weights": plan.need.weights,
-    "stored": plan.blueprint.description.precision, "chosen": policy.precision,
+    "stored": plan.survey.blueprint.description.precision, "chosen": policy.precision,
 }))
 """
 

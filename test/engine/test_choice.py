@@ -60,7 +60,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
 def test_auto_takes_the_widest_that_fits_and_tells_why(given, peaks, name, sealed):
     chosen = given(name).choose("auto", "eager")
-    assert (chosen.way.precision.name, chosen.limit, chosen.need.peak) == (name, peaks[name], peaks[name])
+    assert (chosen.way.precision.name, chosen.survey.limit, chosen.need.peak) == (name, peaks[name], peaks[name])
     wider = list(peaks)[: list(peaks).index(name)]
     parts = [f"{name} eager on cpu", *(f"{other} eager would need {peaks[other] / 1e9:.1f} GB" for other in wider)]
     assert chosen.why == "; ".join(parts)
@@ -167,6 +167,37 @@ def test_a_gpu_that_is_too_small_is_what_the_refusal_speaks_of(on_gpu):
     message = refusal(on_gpu(100_000_000), "auto")
     assert "does not fit into 60.0 GB: " not in message
     assert "0.1 GB" in message
+
+
+# Memory that runs out after all.
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee the manual"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
+        MemoryError("Unable to allocate 1 GiB"),
+    ],
+)
+def test_memory_that_runs_out_at_the_first_steps_is_told_with_what_needs_less(on_gpu, error):
+    chosen = on_gpu(7_000_000_000).choose("bf16")
+    with pytest.raises(MemoryBudgetError) as caught, chosen.carried_out():
+        raise error
+    needed = f"at precision bf16 was to need {chosen.need}, but memory ran out: {str(error).splitlines()[0]}"
+    assert str(caught.value).endswith(f"{needed}; free memory, or try precision int8")
+
+
+def test_at_the_least_precision_it_names_fewer_layers(found):
+    chosen, told = found.choose("int8", "eager"), r"or try precision int8 with layers rnn=2 \(a cut model, .*\)$"
+    with pytest.raises(MemoryBudgetError, match=told), chosen.carried_out():
+        raise MemoryError
+
+
+def test_another_error_of_the_first_steps_stays_what_it_is(found):
+    with pytest.raises(RuntimeError, match="shapes do not fit"), found.choose().carried_out():
+        raise RuntimeError("shapes do not fit")
 
 
 # From the outside: budgets.
