@@ -7,17 +7,19 @@ with `--of FILE`, those of a document that it has saved.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import box
 from rich.console import Console
 
 from simple_clip_lstm_ros.cli import benchmark
+from simple_clip_lstm_ros.cli.benchmark_file import read_document
 from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, heading, remarks
 from simple_clip_lstm_ros.engine.conditions import in_words
+from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 _BINS = 24
 _WIDTH = 60  # characters of the longest bar
@@ -26,11 +28,17 @@ _WIDTH = 60  # characters of the longest bar
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", metavar="FILE", type=Path, help="of this document, and measure nothing")
-    benchmark.add_arguments(parser)
+    benchmark.add_measuring_options(parser)
     args = parser.parse_args()
     if args.of is None and args.checkpoint is None:
         parser.error("CHECKPOINT or --of FILE is needed")
-    document = json.loads(args.of.read_text()) if args.of else benchmark.measure(args)
+    try:
+        show(read_document(args.of) if args.of else benchmark.measure(args))
+    except SimpleClipLstmError as error:
+        parser.exit(1, f"error: {printable(str(error))}\n")
+
+
+def show(document: dict[str, Any]) -> None:
     console = Console(width=200, soft_wrap=True, highlight=False, markup=False)
     for table in document_tables(document):
         table.box, table.pad_edge = box.MARKDOWN, True

@@ -43,7 +43,7 @@ class Cast:
 
     def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
         """Some rows, their values and, of int8, their scales. Raises CheckpointError for values that are not finite."""
-        scales = torch.cat([piece.clone() for _, piece in self.scale.pieces()]) if self.scale else None
+        scales = self._scales()
         for rows, piece in self.stored.pieces():
             if self.dtype == torch.int8:
                 if scales is None:
@@ -55,12 +55,12 @@ class Cast:
                 yield rows, values, None
 
     def collect(self, *, mapped: bool) -> tuple[Tensor, Tensor | None]:
-        """The whole tensor and its scales; where it is as stored and may stay `mapped`, views of the file."""
+        """The whole tensor and its scales; where it is as stored and may stay `mapped`, a view of the file."""
         if mapped and self.is_as_stored:
             if not self.checked:
                 for _ in self.pieces():
                     """Looked at for values that are not finite; no page of the map is touched by that."""
-            return self.stored.view(), self.scale.view() if self.scale else None
+            return self.stored.view(), self._scales()
         whole = outside_heap(self.stored.shape, self.dtype)
         scales = torch.empty(self.scale_shape, dtype=SCALE_DTYPE) if self.dtype == torch.int8 else None
         for rows, values, scale in self.pieces():
@@ -68,6 +68,14 @@ class Cast:
             if scales is not None and scale is not None:
                 scales[rows] = scale
         return whole, scales
+
+    def _scales(self) -> Tensor | None:
+        """All that are stored. They are few, and so looked at even in a file that was checked when it was written."""
+        if self.scale is None:
+            return None
+        scales = torch.cat([piece.clone() for _, piece in self.scale.pieces()])
+        _check_finite(self, scales)
+        return scales
 
 
 def _rows_of(tensor: Tensor, rows: slice) -> Tensor:

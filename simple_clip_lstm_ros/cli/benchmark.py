@@ -8,16 +8,16 @@ CHECKPOINT it tells the limit alone: how long a frame of the full-size model tak
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, comparison_table, limits_table, print_tables
+from simple_clip_lstm_ros import __version__
+from simple_clip_lstm_ros.cli.benchmark_file import FORMAT, read_document, refuse_unwritable, save_document
+from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, limits_table, print_tables
+from simple_clip_lstm_ros.cli.comparison import compare, comparison_table
 from simple_clip_lstm_ros.cli.node_benchmark import drive, what_lacks
 from simple_clip_lstm_ros.cli.options import (
     add_config_options,
@@ -27,14 +27,13 @@ from simple_clip_lstm_ros.cli.options import (
     overrides,
     print_json,
     steps_progress,
-    surveyed,
     tables,
 )
 from simple_clip_lstm_ros.cli.race import Entry, Run, race
-from simple_clip_lstm_ros.errors import InputError, MemoryBudgetError, first_line
-from simple_clip_lstm_ros.plain import finite
+from simple_clip_lstm_ros.errors import ConfigError, MemoryBudgetError, SimpleClipLstmError, printable
 
 if TYPE_CHECKING:
+    from simple_clip_lstm_ros.checkpoint.plan import Survey
     from simple_clip_lstm_ros.engine.machine import Machine
 
 logger = logging.getLogger(__name__)
@@ -45,6 +44,12 @@ _PROFILE = "seed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_measuring_options(parser)
+    parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), type=Path, help="instead: two saved files")
+    add_json_option(parser)
+
+
+def add_measuring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a .pth checkpoint or a bundle")
     parser.add_argument(
         "--precision", nargs="+", default=["auto"], metavar="NAME", help="some of auto, fp32, bf16, fp16, int8"
@@ -54,17 +59,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-baseline", action="store_true", help="without the baseline, and so without ratio and error"
     )
+    parser.add_argument(
+        "--baseline", metavar="FILE", help="the baseline's checkpoint, where CHECKPOINT was converted from it"
+    )
     parser.add_argument("--no-node", action="store_true", help="without the node, where there is a ROS 2")
     parser.add_argument("--save", metavar="FILE", type=Path, help="write the JSON document to a file as well")
-    parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), type=Path, help="instead: two such files")
     add_device_options(parser)
     add_config_options(parser)
-    add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     if args.compare:
-        tables().print(_compared(*args.compare))
+        _show_comparison(args)
         return
     document = measure(args)
     if args.json:
@@ -73,11 +79,16 @@ def run(args: argparse.Namespace) -> None:
         print_tables(document)
     else:
         tables().print(limits_table(document))
-    if args.save:
-        try:
-            args.save.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
-        except OSError as error:
-            raise InputError(f"{args.save} cannot be written: {error.strerror}") from None
+
+
+def _show_comparison(args: argparse.Namespace) -> None:
+    found = compare(*map(read_document, args.compare))
+    if args.json:
+        print_json(found)
+        return
+    tables().print(comparison_table(found))
+    for line in found["remarks"]:
+        tables().print(printable(line))
 
 
 def _rounds(text: str) -> int:
@@ -87,32 +98,37 @@ def _rounds(text: str) -> int:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """The document, of add_arguments' arguments."""
+    """The document, of add_measuring_options' arguments, which may have it saved."""
+    if args.save:
+        refuse_unwritable(args.save)
+    document = _measured(args)
+    if args.save:
+        save_document(args.save, document)
+    return document
+
+
+def _measured(args: argparse.Namespace) -> dict[str, Any]:
     from simple_clip_lstm_ros.engine import machine as machines
     from simple_clip_lstm_ros.engine.conditions import read_conditions
     from simple_clip_lstm_ros.engine.precision import resolve_device
 
     device = resolve_device(args.device)
-    if args.checkpoint:
-        _refuse_early(args)
+    entries = _entries(args) if args.checkpoint else []
+    with_node = args.checkpoint and not args.no_node and _finds_ros()
     with log_console.status("measuring the machine"):
         machine = machines.measure(device)
-    document = {"conditions": read_conditions(device), "rates": machine.rates, "bandwidth": machine.bandwidth}
+    document = {
+        "format": FORMAT,
+        "version": __version__,
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
+        "conditions": read_conditions(device),
+        "rates": machine.rates,
+        "bandwidth": machine.bandwidth,
+    }
     if not args.checkpoint:
         return document | {"profile": _PROFILE, "limits": _limits_of_profile(machine)}
-    return document | _scores(args, machine, _race(args)) | {"node": None if args.no_node else _node(args)}
-
-
-def _ways(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Names of precision and engine."""
-    return list(product(dict.fromkeys(args.precision), dict.fromkeys(args.engine)))
-
-
-def _refuse_early(args: argparse.Namespace) -> None:
-    """What a runner would raise, before minutes of measuring the machine and the others."""
-    found = surveyed(args)
-    for precision, engine in _ways(args):
-        found.choose(precision, engine)
+    runs = _race(entries, args.rounds)
+    return document | _scores(args, machine, runs) | {"node": _node(args) if with_node else None}
 
 
 def _limits_of_profile(machine: Machine) -> dict[str, float]:
@@ -123,30 +139,55 @@ def _limits_of_profile(machine: Machine) -> dict[str, float]:
     return {precision: sum(limits(work, machine, precision).values()) for precision in machine.rates}
 
 
-def _race(args: argparse.Namespace) -> dict[str, Run]:
-    """Of all precisions and engines, and the baseline; without it, and saying so, where memory does not hold it."""
+def _entries(args: argparse.Namespace) -> list[Entry]:
+    """The baseline, and each precision and engine. Raises what a runner would, before minutes of measuring."""
+    from simple_clip_lstm_ros.checkpoint.plan import survey
+
     given = {
         "processors": args.processors,
         "device": args.device,
         "overrides": overrides(args),
         "memory_budget_gb": args.memory_budget_gb,
     }
-    entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in _ways(args)]
-    if args.no_baseline:
-        return _all_laps(entries, args.rounds)
-    baseline = Entry(BASELINE, args.checkpoint, given, "fp32", "eager", plain=True)
+    found = survey(args.checkpoint, **given)
+    ways = list(product(dict.fromkeys(args.precision), dict.fromkeys(args.engine)))
+    for way in ways:
+        found.choose(*way)
+    entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in ways]
+    source = args.baseline or args.checkpoint
+    if args.no_baseline or not _holds_baseline(survey(source, **given) if args.baseline else found):
+        return entries
+    return [Entry(BASELINE, source, given, "fp32", "eager", plain=True), *entries]
+
+
+def _holds_baseline(found: Survey) -> bool:
+    """Whether there is memory for it; says so where there is not. Raises ConfigError for weights of int8."""
+    description = found.blueprint.description
+    if description.precision == "int8":
+        raise ConfigError(
+            f"{description.path} is int8, and the baseline float32: name what it was converted from by --baseline, or "
+            "take --no-baseline"
+        )
     try:
-        return _all_laps([baseline, *entries], args.rounds)
+        found.choose("fp32", "eager")
     except MemoryBudgetError as error:
         logger.warning("there is no baseline, and so neither ratio nor error: %s", error)
-        return _all_laps(entries, args.rounds)
+        return False
+    return True
+
+
+def _finds_ros() -> bool:
+    lacking = what_lacks()
+    if lacking:
+        logger.warning("the node will not be measured: %s", lacking)
+    return not lacking
 
 
 def _named(*words: str) -> str:
     return " ".join(word for word in words if word != "auto") or "auto"
 
 
-def _all_laps(entries: Sequence[Entry], rounds: int) -> dict[str, Run]:
+def _race(entries: Sequence[Entry], rounds: int) -> dict[str, Run]:
     from simple_clip_lstm_ros.policy.photographs import crops
 
     with steps_progress() as progress:
@@ -171,8 +212,10 @@ def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) ->
             "engine": ready.way.engine.name,
             "device": ready.device,
             "load": ready.load,
-            "resident": ready.cost.resident,
-            "anonymous": ready.cost.anonymous,
+            "resident": ready.memory.process.resident,
+            "anonymous": ready.memory.process.anonymous,
+            "peak": ready.memory.process.peak,
+            "gpu": ready.memory.cuda.reserved if ready.memory.cuda else None,
             **as_plain(found),
             "seconds": [lap.seconds for lap in run.laps],
         }
@@ -183,34 +226,27 @@ def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) ->
         "instruction tokens": first.text_tokens,
         "untrained": first.config.untrained,
         "cut": first.config.reductions,
+        "config": first.config.to_dict(),
+        "baseline": {"checkpoint": args.baseline or args.checkpoint, "stored": baseline.ready.stored}
+        if baseline
+        else None,
         "rounds": args.rounds,
         "ways": ways,
     }
 
 
 def _node(args: argparse.Namespace) -> dict[str, Any] | None:
-    """None where there is no ROS 2."""
-    if lacking := what_lacks():
-        logger.warning("the node is not measured: %s", lacking)
-        return None
-    settings = {"checkpoint": Path(args.checkpoint).absolute(), "device": args.device, "precision": args.precision[0]}
-    settings["engine"] = args.engine[0]
+    """At the first precision and engine. None where it fails: what was measured before is not to be lost with it."""
+    way = {"precision": args.precision[0], "engine": args.engine[0]}
+    settings = {"checkpoint": Path(args.checkpoint).absolute(), "device": args.device, **way}
+    settings["memory_budget_gb"] = float(args.memory_budget_gb)
     if args.processors:
         settings["processors"] = Path(args.processors).absolute()
-    with steps_progress() as progress:
-        task = progress.add_task("driving the node", total=2 * args.rounds)
-        return drive(settings, overrides(args), args.rounds, lambda: progress.advance(task))
-
-
-def _compared(*paths: Path) -> Table:
-    documents = []
-    for path in paths:
-        try:
-            documents.append(json.loads(path.read_text()))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {first_line(error)}") from None
     try:
-        return comparison_table(*documents)
-    except (KeyError, TypeError, AttributeError):
-        told = " or ".join(map(str, paths))
-        raise InputError(f"{told} is not what `benchmark CHECKPOINT --save` writes") from None
+        with steps_progress() as progress:
+            task = progress.add_task("driving the node", total=2 * args.rounds)
+            drives = drive(settings, overrides(args), args.rounds, lambda: progress.advance(task))
+    except SimpleClipLstmError as error:
+        logger.warning("the node is not measured: %s", error)
+        return None
+    return {"way": _named(*way.values()), "drives": drives}

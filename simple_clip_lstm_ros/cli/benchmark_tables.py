@@ -9,9 +9,10 @@ from typing import Any
 from rich.table import Table
 
 from simple_clip_lstm_ros.cli.options import tables
-from simple_clip_lstm_ros.errors import InputError, printable
+from simple_clip_lstm_ros.errors import printable
 
 BASELINE = "baseline"
+_ENOUGH_ROUNDS, _ENOUGH_SECONDS = 20, 60.0
 _NOTICEABLE = 0.05  # of the CPUs, used by others: figures are worse than they should be
 
 
@@ -34,43 +35,21 @@ def document_tables(document: Mapping[str, Any]) -> list[Table]:
 
 def way_table(way: Mapping[str, Any]) -> Table:
     """One way by component, beside what the machine takes at least."""
-    table = _table("", "component", "p50 ms", "limit ms", "share")
+    table = new_table("", "component", "p50 ms", "limit ms", "share")
     rows = {name: (seconds["p50"], way["limits"].get(name)) for name, seconds in way["components"].items()}
     for name, (seconds, limit) in (rows | {"frame": (way["frame"]["p50"], way["limit"])}).items():
-        table.add_row(name, _ms(seconds), *([_ms(limit), f"{limit / seconds:.0%}"] if limit and seconds else ["", ""]))
+        beside = [milliseconds(limit), f"{limit / seconds:.0%}"] if limit and seconds else ["", ""]
+        table.add_row(name, milliseconds(seconds), *beside)
     return table
 
 
 def limits_table(document: Mapping[str, Any]) -> Table:
     """What the machine can do, and so the least time of a full-size frame; weights may be widened for it."""
-    title = f"{_machine(document)}, read {document['bandwidth'] / 1e9:.1f} GB/s"
-    table = _table(title, "precision", "operations a second", "a frame at full size takes at least")
+    title = f"{machine_name(document)}, read {document['bandwidth'] / 1e9:.1f} GB/s"
+    table = new_table(title, "precision", "operations a second", "a frame at full size takes at least")
     for precision, seconds in document["limits"].items():
         table.add_row(precision, f"{document['rates'][precision] / 1e9:.0f} G", f"{seconds * 1e3:.1f} ms")
     return table
-
-
-def comparison_table(old: Mapping[str, Any], new: Mapping[str, Any]) -> Table:
-    """Medians of two documents. Raises InputError where they have nothing in common."""
-    names = [name for name in old["ways"] if name in new["ways"]]
-    if not names:
-        raise InputError(f"nothing in common: {', '.join(old['ways'])} and {', '.join(new['ways'])}")
-    same = all(old["conditions"][name] == new["conditions"][name] for name in old["conditions"] if name != "date")
-    title = "same machine and versions" if same else f"{_machine(old)}\n{_machine(new)}: other machines or versions"
-    table = _table(title, "", "", "old p50 ms", "new p50 ms", "new / old")
-    table.columns[1].justify = "left"
-    for name in names:
-        before, after = old["ways"][name], new["ways"][name]
-        _add_comparison(table, name, "frame", before["frame"], after["frame"])
-        for component in before["components"]:
-            if component in after["components"]:
-                _add_comparison(table, "", component, before["components"][component], after["components"][component])
-    return table
-
-
-def _add_comparison(table: Table, name: str, what: str, old: Mapping[str, float], new: Mapping[str, float]) -> None:
-    if old["p50"]:
-        table.add_row(name, what, _ms(old["p50"]), _ms(new["p50"]), f"{new['p50'] / old['p50']:.2f}")
 
 
 def _head(document: Mapping[str, Any]) -> list[str]:
@@ -78,34 +57,38 @@ def _head(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{document['checkpoint']}: {document['parameters']:,} parameters, {document['rounds']} photographs, "
         f"an instruction of {document['instruction tokens']} tokens",
-        f"{_machine(document)}: operations a second {rates}; read {document['bandwidth'] / 1e9:.1f} GB/s",
+        f"{machine_name(document)}: operations a second {rates}; read {document['bandwidth'] / 1e9:.1f} GB/s",
     ]
 
 
-def _machine(document: Mapping[str, Any]) -> str:
+def machine_name(document: Mapping[str, Any]) -> str:
     told = document["conditions"]
     return f"{told['device']}, {told['threads']} threads, torch {told['versions']['torch']}"
 
 
 def _frame_table(ways: Mapping[str, Any]) -> Table:
     """A column for each way, so that it fits a narrow terminal."""
-    table = _table("", "whole frame", *(heading(name, way) for name, way in ways.items()))
+    table = new_table("", "whole frame", *(heading(name, way) for name, way in ways.items()))
     for name, cell in _frame_rows(ways.get(BASELINE)).items():
-        table.add_row(name, *map(cell, ways.values()))
+        cells = [cell(way) for way in ways.values()]
+        if any(cells):
+            table.add_row(name, *cells)
     return table
 
 
 def _frame_rows(baseline: Mapping[str, Any] | None) -> dict[str, Callable[[Mapping[str, Any]], str]]:
     """What a row says of a way."""
     rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "p50 ms": lambda way: _ms(way["frame"]["p50"]),
-        "p90 ms": lambda way: _ms(way["frame"]["p90"]),
-        "p99 ms": lambda way: _ms(way["frame"]["p99"]),
+        "p50 ms": lambda way: milliseconds(way["frame"]["p50"]),
+        "p90 ms": lambda way: milliseconds(way["frame"]["p90"]),
+        "p99 ms": lambda way: milliseconds(way["frame"]["p99"]),
         "frames per second": lambda way: f"{1.0 / way['frame']['p50']:.2f}",
         "share of the limit": lambda way: f"{way['share']:.0%}",
         "load s": lambda way: f"{way['load']:.1f}",
         "resident GB": lambda way: f"{way['resident'] / 1e9:.2f}",
         "anonymous GB": lambda way: f"{way['anonymous'] / 1e9:.2f}",
+        "peak of loading GB": lambda way: f"{way['peak'] / 1e9:.2f}",
+        "GPU GB": lambda way: f"{way['gpu'] / 1e9:.2f}" if way["gpu"] is not None else "",
         "CPUs kept busy": lambda way: f"{way['cores']:.2f}",
     }
     if baseline:
@@ -124,7 +107,7 @@ def _error(span: str, kind: str, name: str, way: Mapping[str, Any]) -> str:
 
 
 def _component_table(ways: Mapping[str, Any]) -> Table:
-    table = _table("", "component, p50 (limit)", *(heading(name, way) for name, way in ways.items()))
+    table = new_table("", "component, p50 (limit)", *(heading(name, way) for name, way in ways.items()))
     for component in dict.fromkeys(name for way in ways.values() for name in way["components"]):
         cells = [_beside(way["components"].get(component), way["limits"].get(component)) for way in ways.values()]
         table.add_row(component, *cells)
@@ -135,11 +118,12 @@ def _component_table(ways: Mapping[str, Any]) -> Table:
 def _beside(seconds: Mapping[str, float] | None, limit: float | None) -> str:
     if not seconds or not seconds["p50"]:  # CLIP's text tower runs for a new instruction only
         return ""
-    return _ms(seconds["p50"]) + (f" ({_ms(limit)})" if limit else "")
+    return milliseconds(seconds["p50"]) + (f" ({milliseconds(limit)})" if limit else "")
 
 
 def _node_table(node: Mapping[str, Any]) -> Table:
-    table = _table("", "node, images of 640x480, ms", *node)
+    drives = node["drives"]
+    table = new_table("", f"node at {node['way']}, images of 640x480, ms", *drives)
     names = {
         "transport": "transport",
         "overhead": "the node's overhead",
@@ -148,22 +132,32 @@ def _node_table(node: Mapping[str, Any]) -> Table:
     }
     for name, told in names.items():
         for kind in ("p50", "p99"):
-            table.add_row(f"{told}, {kind}", *(_ms(found[name][kind]) for found in node.values()))
-    table.add_row("commands, Hz", *(f"{found['commands']['rate']:.2f}" for found in node.values()))
-    table.add_row("commands within 20 %", *(f"{found['commands']['on_time']:.1%}" for found in node.values()))
+            table.add_row(f"{told}, {kind}", *(milliseconds(found[name][kind]) for found in drives.values()))
+    table.add_row("configure to first action", *(milliseconds(found["first_action"]) for found in drives.values()))
+    table.add_row("commands, Hz", *(f"{found['commands']['rate']:.2f}" for found in drives.values()))
+    table.add_row("commands within 20 %", *(f"{found['commands']['on_time']:.1%}" for found in drives.values()))
     return table
 
 
 def remarks(document: Mapping[str, Any]) -> list[str]:
     """What must be known of the figures."""
     lines, ways = [], document["ways"]
+    if document["rounds"] < _ENOUGH_ROUNDS and any(sum(way["seconds"]) < _ENOUGH_SECONDS for way in ways.values()):
+        lines.append(f"{document['rounds']} frames are few: take {_ENOUGH_ROUNDS} or more; p99 is nearly the slowest")
     for name, way in ways.items():
         if way["others"] > _NOTICEABLE:
             lines.append(
                 f"{name}: other processes used {way['others']:.0%} of the CPUs meanwhile; these times are too long"
             )
+        if way["faults"]:
+            lines.append(
+                f"{name}: {way['faults']} pages were read from disk meanwhile: memory does not hold all at once"
+            )
         if way["passes"] is False:
             lines.append(f"{name}: an action's error exceeds {way['gate']:.0%} of its standard deviation")
+    if document["baseline"] and document["baseline"]["stored"] != "fp32":
+        stored = document["baseline"]["stored"]
+        lines.append(f"the baseline's weights are stored at {stored}: what that rounding costs is not in the errors")
     if document["untrained"]:
         lines.append("the weights are untrained (random): times are those of trained ones, errors of actions are not")
     if document["cut"]:
@@ -175,11 +169,11 @@ def heading(name: str, way: Mapping[str, Any]) -> str:
     return name if name == BASELINE else f"{way['precision']} {way['engine']}"
 
 
-def _ms(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.1f}"
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -6,6 +6,7 @@ wait. Where memory does not hold all at once, they are loaded one after the othe
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import time
@@ -21,12 +22,18 @@ import numpy as np
 from simple_clip_lstm_ros.errors import MemoryBudgetError, SimpleClipLstmError, first_line
 
 if TYPE_CHECKING:
+    from simple_clip_lstm_ros.checkpoint.plan import Plan
     from simple_clip_lstm_ros.engine.engines import Way
     from simple_clip_lstm_ros.engine.laps import Lap
-    from simple_clip_lstm_ros.engine.memory import ProcessMemory
+    from simple_clip_lstm_ros.engine.memory import Memory
+    from simple_clip_lstm_ros.engine.stopwatch import Stopwatch
     from simple_clip_lstm_ros.policy.config import PolicyConfig
+    from simple_clip_lstm_ros.policy.policy import Policy
+
+logger = logging.getLogger(__name__)
 
 _HEATS = 2
+_WARM_UP = 2  # laps
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a runner says when it has loaded and warmed up. `cost` is what its process holds, in bytes."""
+    """What a runner says when it has loaded and warmed up. `memory` is what its process holds then."""
 
     way: Way
+    stored: str  # the weights' precision in the file
     device: str
     parameters: int
     text_tokens: int
     load: float  # s
-    cost: ProcessMemory
+    memory: Memory
     config: PolicyConfig
 
 
@@ -110,9 +118,11 @@ def race(entries: Sequence[Entry], frames: Sequence[np.ndarray], stepped: Callab
     runs: dict[str, Run] = {}
     try:
         _heat(entries, frames, runs, stepped)
-    except MemoryBudgetError:
-        if runs or len(entries) == 1:
+    except MemoryBudgetError as error:
+        if len(entries) == 1:
             raise
+        logger.warning("not all at once, then, but in %d heats, each from a fresh hidden state: %s", _HEATS, error)
+        runs.clear()
         size = -(-len(frames) // _HEATS)
         for begin in range(0, len(frames), size):
             for entry in entries:
@@ -135,14 +145,16 @@ def _heat(
 
 def _serve(connection: Connection, entry: Entry) -> None:
     """In the child: load, say so, then answer each frame with a lap until nobody asks any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this process too
     from simple_clip_lstm_ros.engine.laps import lap
     from simple_clip_lstm_ros.engine.stopwatch import Stopwatch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this process too
     try:
-        policy, ready = _loaded(entry)
-        connection.send(ready)
+        policy, plan, seconds = _loaded(entry)
         with Stopwatch(policy.model) as watch:
+            with plan.carried_out():
+                _warm_up(policy, watch)
+            connection.send(_ready(policy, plan, seconds))
             while True:
                 connection.send(lap(policy, watch, connection.recv()))
     except (EOFError, ConnectionError):
@@ -153,13 +165,11 @@ def _serve(connection: Connection, entry: Entry) -> None:
         connection.send(SimpleClipLstmError(f"{entry.name}: {first_line(error)}"))
 
 
-def _loaded(entry: Entry) -> Any:
+def _loaded(entry: Entry) -> tuple[Policy, Plan, float]:
+    """And how many seconds that took."""
     from simple_clip_lstm_ros.checkpoint.load import load
     from simple_clip_lstm_ros.checkpoint.plan import survey
-    from simple_clip_lstm_ros.engine.difference import INSTRUCTION
     from simple_clip_lstm_ros.engine.laps import read_text_each_frame
-    from simple_clip_lstm_ros.engine.memory import read_memory
-    from simple_clip_lstm_ros.engine.warm_up import warm_up
 
     begin = time.perf_counter()
     plan = survey(entry.checkpoint, **entry.options).choose(entry.precision, entry.engine)
@@ -167,14 +177,30 @@ def _loaded(entry: Entry) -> Any:
     seconds = time.perf_counter() - begin
     if entry.plain:
         read_text_each_frame(policy.model)
-    with plan.carried_out():
-        warm_up(policy)
-    return policy, Ready(
+    return policy, plan, seconds
+
+
+def _warm_up(policy: Policy, watch: Stopwatch) -> None:
+    """By laps like those that will count, their text among them; the hidden state is fresh again after it."""
+    from simple_clip_lstm_ros.engine.laps import lap
+    from simple_clip_lstm_ros.policy.photographs import crops
+
+    for frame in crops(_WARM_UP):
+        lap(policy, watch, frame)
+    policy.reset()
+
+
+def _ready(policy: Policy, plan: Plan, seconds: float) -> Ready:
+    from simple_clip_lstm_ros.engine.difference import INSTRUCTION
+    from simple_clip_lstm_ros.engine.memory import read_memory
+
+    return Ready(
         plan.way,
+        plan.survey.blueprint.description.precision,
         str(policy.device),
         sum(parameter.numel() for parameter in policy.model.parameters()),
         policy.text_tokens(INSTRUCTION),
         seconds,
-        read_memory(policy.device).process,
+        read_memory(policy.device),
         policy.config,
     )

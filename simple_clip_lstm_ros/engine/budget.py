@@ -16,9 +16,8 @@ from simple_clip_lstm_ros.engine.memory import Memory
 from simple_clip_lstm_ros.engine.towers import Tower, towers
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
+from simple_clip_lstm_ros.policy.inputs import MOST_TOKENS
 
-# Of the longest instruction that CLIP reads, beside the image's latents.
-_TEXT_TOKENS = 77
 # What the first step adds to the process besides tensors: code that is loaded on first use, buffers of the threads.
 _FIRST_STEP = 20_000_000
 # What it adds on a GPU, whose kernels and workspaces come with it: an estimate, not measured.
@@ -110,7 +109,7 @@ def fits(need: Need, memory: Memory, limit: int) -> bool:
 
 def _activations(config: PolicyConfig, itemsize: int) -> int:
     """Of the tower that needs most: one layer's inputs, outputs and attention."""
-    return max(_layer(tower, itemsize) for tower in towers(config, _TEXT_TOKENS).values())
+    return max(_layer(tower, itemsize) for tower in towers(config, MOST_TOKENS).values())
 
 
 def _layer(tower: Tower, itemsize: int) -> int:

@@ -26,9 +26,8 @@ class Trace:
 class Difference:
     """`features`: mean over the frames of |other - reference| / |reference|, by name.
 
-    `actions`, by axis: RMS error / standard deviation of the reference's action over the frames (NaN where that
-    is constant). `largest` is the
-    largest difference of an action, in its unit.
+    `actions`, by axis: RMS error / standard deviation of the reference's action over the frames; where that is
+    constant, 0 without any error and else NaN. `largest` is the largest difference of an action, in its unit.
     """
 
     features: dict[str, float]
@@ -58,8 +57,8 @@ def difference(reference: Trace, other: Trace) -> Difference:
     if reference.features.keys() != other.features.keys() or reference.axes != other.axes:
         raise InputError("the two policies have other features or action axes: they cannot be compared")
     error = other.actions - reference.actions
-    spread = reference.actions.std(axis=0)
-    relative = np.where(spread > 0.0, np.sqrt((error**2).mean(axis=0)) / np.maximum(spread, 1e-300), np.nan)
+    rms, spread = np.sqrt((error**2).mean(axis=0)), reference.actions.std(axis=0)
+    relative = np.where(spread > 0.0, rms / np.maximum(spread, 1e-300), np.where(rms > 0.0, np.nan, 0.0))
     features = {
         name: float(np.mean(np.linalg.norm(other.features[name] - true, axis=1) / np.linalg.norm(true, axis=1)))
         for name, true in reference.features.items()

@@ -5,7 +5,6 @@ An engine is told a weight and gives the one that the layer gets; the model does
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simple_clip_lstm_ros.engine.cpu import multiplies_int8
-from simple_clip_lstm_ros.engine.packed import pack, pack_int8
+from simple_clip_lstm_ros.engine.packed import pack, pack_int8, packs
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.engine.quantise import as_weight
 from simple_clip_lstm_ros.errors import ConfigError
@@ -54,9 +53,9 @@ class Packed:
     def lacks(self, precision: Precision, device: torch.device) -> str:
         if device.type != "cpu":
             return f"engine packed is for a CPU and not for {device}; use engine eager"
-        if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+        if not packs(torch.float32):
             return "engine packed needs an x86-64 CPU and a PyTorch with oneDNN; use engine eager"
-        if precision.name == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if precision.name == "bf16" and not packs(torch.bfloat16):
             return "engine packed at precision bf16 needs a CPU with AVX-512; use engine eager, or precision fp32"
         if precision.name == "int8" and not multiplies_int8():
             return "engine packed at precision int8 needs a CPU with AVX512-VNNI or AMX; use engine eager"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ _WORKING = ("user", "nice", "system", "irq", "softirq", "steal")
 class Lap:
     """One frame. Seconds: of the clock, of all threads of this process, and of all else that ran on its CPUs.
 
-    The last is known to a few hundredths of a second only, and so may be below zero in one lap.
+    The last is known to a few hundredths of a second only, and so may be below zero in one lap. `faults` are pages of
+    memory that had to be read from a disk.
     """
 
     seconds: float
     own: float
     others: float
+    faults: int
     components: dict[str, float]
     features: dict[str, np.ndarray]  # each [width], the fused vector among them
     action: tuple[float, ...]
@@ -37,17 +40,18 @@ class Lap:
 def lap(policy: Policy, watch: Stopwatch, frame: np.ndarray, instruction: str = INSTRUCTION) -> Lap:
     """The next step of a policy whose model is watched; it carries its hidden state on."""
     watch.lap()
-    busy, own, begin = _busy(), time.process_time(), time.perf_counter()
+    faults, busy, own, begin = _faults(), _busy(), time.process_time(), time.perf_counter()
     features = policy.features(frame, instruction)
     action = policy.act(features)
     seconds, own = time.perf_counter() - begin, time.process_time() - own
-    busy = _busy() - busy
+    busy, faults = _busy() - busy, _faults() - faults
     components = watch.lap()
     fused = policy.model.fuse(features)
     return Lap(
         seconds,
         own,
         busy - own,
+        faults,
         components,
         {name: values[0].float().cpu().numpy() for name, values in (features | {FUSED: fused}).items()},
         action,
@@ -73,6 +77,10 @@ def read_text_each_frame(model: SimpleCLIPLSTM) -> None:
         return features(pixels, model.encode_instruction(instruction.tokens))
 
     model.features = anew  # type: ignore[method-assign]
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
 
 
 def _busy() -> float:

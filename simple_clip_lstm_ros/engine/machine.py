@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from simple_clip_lstm_ros.engine.cpu import multiplies_int8
+from simple_clip_lstm_ros.engine.memory import clear_memory, is_out_of_memory
+from simple_clip_lstm_ros.engine.packed import pack, pack_int8, packs
+from simple_clip_lstm_ros.errors import MemoryBudgetError, first_line
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 _SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough for the full rate, small enough for a slow dtype
@@ -38,23 +44,49 @@ class Machine:
 
 @torch.inference_mode()
 def measure(device: torch.device) -> Machine:
-    """With all threads that torch has; the fastest runs. Takes some seconds, most of them for what it is slow in."""
-    rates = {name: rate for name, dtype in _DTYPES.items() if (rate := _rate(device, dtype))}
-    buffer = torch.zeros(_BUFFER[device.type] // 4, device=device)
-    return Machine(rates, buffer.nbytes / _best(device, buffer.sum))
+    """With all threads that torch has; the fastest runs. Takes some seconds, most of them for what it is slow in.
+
+    Raises MemoryBudgetError where there is no room for that.
+    """
+    try:
+        rates = {name: rate for name, dtype in _DTYPES.items() if (rate := _rate(device, dtype))}
+        buffer = torch.zeros(_BUFFER[device.type] // 4, device=device)
+        return Machine(rates, buffer.nbytes / _best(device, buffer.sum))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryBudgetError(f"there is no memory to measure {device} with: {first_line(error)}") from None
+    finally:
+        clear_memory()  # a GPU's would be kept, and be missing for the model
 
 
-def _rate(device: torch.device, dtype: torch.dtype) -> float | None:
-    """None where the device has no such product."""
+def _rate(device: torch.device, dtype: torch.dtype) -> float:
+    """By the fastest kernel there is, an engine's own among them; 0 where the device has no such product."""
     side = _SIDE[device.type]
     values = torch.zeros(side, side) if dtype == torch.int8 else torch.rand(side, side)
-    left, right = values.to(device, dtype), values.to(device, dtype).T
-    # torch has no public name for the product of int8 matrices.
-    product: Callable[[Tensor, Tensor], Tensor] = torch._int_mm if dtype == torch.int8 else torch.mm
-    try:
-        return 2.0 * side**3 / _best(device, lambda: product(left, right))
-    except (RuntimeError, NotImplementedError):
-        return None
+    rate = 0.0
+    for product in _products(values.to(device, dtype)):
+        try:
+            rate = max(rate, 2.0 * side**3 / _best(device, product))
+        except (RuntimeError, NotImplementedError) as error:
+            if is_out_of_memory(error):
+                raise
+    return rate
+
+
+def _products(matrix: Tensor) -> Iterator[Callable[[], Tensor]]:
+    """Ways of multiplying it by its transpose. Packed, it is a weight, laid out beforehand."""
+    if matrix.dtype == torch.int8:
+        # torch has no public name for the product of int8 matrices.
+        yield lambda: torch._int_mm(matrix, matrix.T)
+        if matrix.device.type == "cpu" and multiplies_int8():
+            int8, inputs = pack_int8(matrix, torch.ones(len(matrix), 1)), matrix.float()
+            yield lambda: F.linear(inputs, int8)
+    else:
+        yield lambda: matrix @ matrix.T
+        if matrix.device.type == "cpu" and packs(matrix.dtype):
+            packed = pack(matrix)
+            yield lambda: F.linear(matrix, packed)
 
 
 def _best(device: torch.device, act: Callable[[], object]) -> float:

@@ -6,6 +6,7 @@ ZeroQuant does, arXiv:2206.01861), the products are summed in int32 and scaled o
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,13 @@ class PackedWeight(Tensor):
 
 def _linear(inputs: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
     return weight.product(inputs, bias)
+
+
+def packs(dtype: torch.dtype) -> bool:
+    """Whether this CPU and this PyTorch can pack weights of float32 or bfloat16."""
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(weight: Tensor) -> PackedWeight:

@@ -31,7 +31,8 @@ class Percentiles:
 class Score:
     """`limit`, `limits`: seconds that the machine takes at least, for a frame and for each component.
 
-    `others` is the share of the CPUs that other processes took meanwhile, `cores` how many this one kept busy.
+    `others` is the share of the CPUs that other processes took meanwhile, `cores` how many this one kept busy,
+    `faults` the pages of memory that had to be read from a disk again.
     `error` is against the baseline over all frames, `late_error` over the last quarter of them: what the hidden state
     has gathered. Both None without a baseline.
     """
@@ -42,6 +43,7 @@ class Score:
     limits: dict[str, float]
     others: float
     cores: float
+    faults: int
     error: Difference | None
     late_error: Difference | None
 
@@ -71,6 +73,7 @@ def score(
         dict(limits),
         contention(laps),
         sum(lap.own for lap in laps) / sum(lap.seconds for lap in laps),
+        sum(lap.faults for lap in laps),
         _error(baseline, laps, axes),
         _error(baseline[-_quarter(laps) :], laps[-_quarter(laps) :], axes) if baseline else None,
     )

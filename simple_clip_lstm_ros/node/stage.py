@@ -116,12 +116,13 @@ class Stage:
         return self._processes[name].pid
 
     def start(self, on_wait: Callable[[], None] = lambda: None) -> None:
-        """Configure and activate the node; `on_wait` is called about ten times a second meanwhile."""
+        """Configure and activate the node, begun at `begun`; `on_wait` is called ten times a second meanwhile."""
         deadline = time.monotonic() + _START_TIMEOUT
         while not self._client.service_is_ready():
             self.watch(0.1)
             if time.monotonic() > deadline:
                 raise SimpleClipLstmError(f"the inference node did not appear within {_START_TIMEOUT:g} s")
+        self.begun = time.monotonic()
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             future = self._client.call_async(ChangeState.Request(transition=Transition(id=transition)))
             while not future.done():

@@ -27,6 +27,8 @@ NORMALIZATIONS = {
 
 # CLIP reads 77 tokens and Kosmos-2 2048; to look through a megabyte for control tokens would keep the node waiting.
 _MOST_CHARACTERS = 2000
+# Beside the slots of the image. What a step needs in memory grows with them, and must be known before a drive.
+MOST_TOKENS = 512
 
 # CLIPTextConfig's default; and the value of old configs, by which the model takes the largest id for the end.
 _CLIP_EOS = 49407
@@ -125,7 +127,7 @@ class Texts:
         slots = self._config.kosmos["latent_query_num"]
         blank = np.zeros((8, 8, 3), np.uint8)
         batch = self._kosmos(images=blank, text=text, num_image_tokens=slots, return_tensors="pt")
-        limit = self._config.kosmos["text_config"].get("max_position_embeddings", 2048)
+        limit = min(slots + MOST_TOKENS, self._config.kosmos["text_config"].get("max_position_embeddings", 2048))
         length = batch["input_ids"].shape[1]
         if length > limit:
             raise InputError(f"the instruction is too long: {length} tokens with the image, at most {limit}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from simple_clip_lstm_ros.checkpoint.convert import convert
+from simple_clip_lstm_ros.cli import benchmark
+from simple_clip_lstm_ros.cli.benchmark_file import read_document
+from simple_clip_lstm_ros.cli.main import main
+from simple_clip_lstm_ros.errors import SimpleClipLstmError
 
 Cli = Callable[..., Any]
 
@@ -67,7 +74,8 @@ def test_only_the_baseline_reads_the_text_for_each_frame(document: dict[str, Any
 
 @pytest.mark.parametrize("transport", ["raw", "compressed"])
 def test_the_node_around_the_model_is_measured(document: dict[str, Any], transport: str) -> None:
-    found = document["node"][transport]
+    found = document["node"]["drives"][transport]
+    assert document["node"]["way"] == "auto" and 0.0 < found["first_action"] < 30.0
     medians = {name: found[name]["p50"] for name in ("transport", "overhead", "latency", "tick_wait")}
     assert all(seconds > 0.0 for seconds in medians.values())
     assert medians["overhead"] < medians["latency"] + medians["transport"]
@@ -78,6 +86,7 @@ def test_the_node_around_the_model_is_measured(document: dict[str, Any], transpo
 def test_the_document_holds_what_is_needed_to_repeat_it(document: dict[str, Any], tiny: Path, saved: Path) -> None:
     assert document["checkpoint"] == str(tiny) and document["instruction tokens"] > 5
     assert document["untrained"] and document["conditions"]["versions"]["transformers"]
+    assert document["options"]["precision"] == ["auto", "bf16", "int8"] and document["config"]["features"]
     assert json.loads(saved.read_text()) == document
 
 
@@ -89,17 +98,81 @@ def test_the_tables_of_the_documentation_are_made_from_it(document: dict[str, An
     assert sum(int(words[-1]) for words in bars if len(words) == 3) == 8 * len(document["ways"])
 
 
-def test_two_documents_are_compared(cli: Cli, document: dict[str, Any], saved: Path, tmp_path: Path) -> None:
-    faster = json.loads(saved.read_text())
-    del faster["ways"]["int8"]
-    faster["ways"]["bf16"]["frame"]["p50"] = 0.5 * document["ways"]["bf16"]["frame"]["p50"]
-    (tmp_path / "new.json").write_text(json.dumps(faster))
-    outcome = cli("benchmark", "--compare", saved, tmp_path / "new.json")
+@pytest.fixture
+def changed(document: dict[str, Any], saved: Path, tmp_path: Path) -> Callable[..., Path]:
+    """The saved document with some of it changed by `change`."""
+
+    def write(change: Callable[[dict[str, Any]], object]) -> Path:
+        other = json.loads(saved.read_text())
+        change(other)
+        path = tmp_path / "new.json"
+        path.write_text(json.dumps(other))
+        return path
+
+    return write
+
+
+def test_two_documents_are_compared(cli: Cli, document: dict[str, Any], saved: Path, changed: Any) -> None:
+    def change(other: dict[str, Any]) -> None:
+        del other["ways"]["int8"]
+        other["ways"]["bf16"]["frame"]["p50"] *= 0.5
+        other["ways"]["auto"] |= {"engine": "packed", "others": 0.5}
+
+    new = changed(change)
+    outcome = cli("benchmark", "--compare", saved, new)
     assert (outcome.code, outcome.err) == (0, "")
     rows = [line.split() for line in outcome.out.splitlines()]
-    assert "same machine and versions" in outcome.out and "int8" not in outcome.out
-    assert next(row[-1] for row in rows if row[:2] == ["bf16", "frame"]) == "0.50"
-    assert next(row[-1] for row in rows if row[:2] == ["auto", "frame"]) == "1.00"
+    assert "same machine and versions" in outcome.out
+    bf16 = next(row for row in rows if row[:3] == ["bf16", "eager", "frame"])
+    worst = max(document["ways"]["bf16"]["error"]["actions"].values())
+    assert bf16[5:] == ["0.50", f"{worst:.2%}", f"{worst:.2%}"]
+    assert next(row for row in rows if row[:2] == ["fp32", "eager"])[2:6] == ["->", "fp32", "packed", "frame"]
+    assert any(line.startswith("new: auto: other processes used 50%") for line in outcome.out.splitlines())
+    found = json.loads(cli("benchmark", "--compare", saved, new, "--json").out)
+    assert found["ways"]["bf16"]["p50"]["frame"]["ratio"] == pytest.approx(0.5) and "int8" not in found["ways"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda other: other.update(parameters=7), "other parameters: "),
+        (lambda other: other["config"].update(image_size=168), "other config$"),
+        (lambda other: other.update(format=0), "has format 0, and this version reads 1: measure again$"),
+        (lambda other: other.update(ways={}), "tells the machine's limits alone"),
+        (lambda other: other.update(ways={"fp7": 1}), "nothing in common: baseline, auto, bf16, int8 and fp7$"),
+    ],
+)
+def test_documents_of_other_work_or_other_formats_are_refused(
+    cli: Cli, saved: Path, changed: Any, change: Any, told: str
+) -> None:
+    outcome = cli("benchmark", "--compare", saved, changed(change))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.count("\n") == 1 and re.search(told, outcome.err.strip())
+
+
+def test_an_int8_bundle_is_measured_against_its_source(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    convert(tiny, bundle := tmp_path / "int8", precision="int8")
+    refused = cli("benchmark", bundle)
+    assert refused.code == 1 and "name what it was converted from by --baseline, or take --no-baseline" in refused.err
+    outcome = cli("benchmark", bundle, "--baseline", tiny, "--rounds", "8", "--no-node", "--json")
+    assert outcome.code == 0, outcome.err
+    ways = json.loads(outcome.out)["ways"]
+    assert {name: way["precision"] for name, way in ways.items()} == {"baseline": "fp32", "auto": "int8"}
+    assert 0.0 < ways["auto"]["error"]["features"]["fused"] < 0.1
+
+
+def test_a_node_that_fails_loses_nothing(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
+) -> None:
+    def failing(*_: object) -> None:
+        raise SimpleClipLstmError("inference_node ended")
+
+    monkeypatch.setattr(benchmark, "drive", failing)
+    words = ("benchmark", tiny, "--no-baseline", "--rounds", "8", "--save", tmp_path / "figures.json")
+    assert main([str(word) for word in words]) == 0
+    assert "the node is not measured: inference_node ended" in caplog.text
+    assert "p50 ms" in capsys.readouterr().out
+    assert read_document(tmp_path / "figures.json")["node"] is None
 
 
 def test_without_a_checkpoint_it_tells_the_limit(cli: Cli) -> None:
@@ -118,13 +191,13 @@ def test_without_a_checkpoint_it_tells_the_limit(cli: Cli) -> None:
         (["{tiny}", "--device", "cuda:7"], "device cuda:7"),
         (["--compare", "{tiny}", "{tiny}"], "cannot be read"),
         (["{tiny}", "--memory-budget-gb", "0.01"], "does not fit into"),
+        (["{tiny}", "--save", "/nowhere/figures.json"], "/nowhere/figures.json cannot be written"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(cli: Cli, tiny: Path, words: list[str], told: str) -> None:
     outcome = cli("benchmark", *(word.format(tiny=tiny) for word in words))
     assert (outcome.code, outcome.out) == (1, "")
-    last = outcome.err.splitlines()[-1]
-    assert last.startswith("error: ") and told in last
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1 and told in outcome.err
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"ways": {}}', '{"ways": {"auto": 3}, "conditions": {}}'])

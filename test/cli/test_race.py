@@ -21,9 +21,9 @@ FRAMES = [np.full((2, 2, 3), value, np.uint8) for value in range(7)]
 
 
 class Fake:
-    """A runner whose lap tells its frame; `room` of them fit at once."""
+    """A runner whose lap tells its frame; `room` of them fit at once, and of more than `steady` a lap kills one."""
 
-    room = 9
+    room = steady = 9
     running: ClassVar[list[str]]
     started: ClassVar[list[str]]
 
@@ -35,6 +35,8 @@ class Fake:
         self.started.append(entry.name)
 
     def lap(self, frame: np.ndarray) -> int:
+        if frame[0, 0, 0] == 3 and len(self.running) > self.steady:
+            raise MemoryBudgetError("the kernel killed it")
         return int(frame[0, 0, 0])
 
     def __enter__(self) -> Fake:
@@ -55,15 +57,22 @@ def entries(*names: str) -> list[Entry]:
     return [Entry(name, "model.pth", OPTIONS) for name in names]
 
 
-@pytest.mark.parametrize(("room", "loads"), [(2, ["a", "b"]), (1, ["a", "a", "b", "a", "b"])])
-def test_each_sees_all_frames_whether_they_fit_at_once_or_not(fake: type[Fake], room: int, loads: list[str]) -> None:
-    fake.room = room
+@pytest.mark.parametrize(
+    ("room", "steady", "loads"),
+    [(2, 2, ["a", "b"]), (1, 1, ["a", "a", "b", "a", "b"]), (2, 1, ["a", "b", "a", "b", "a", "b"])],
+    ids=["at once", "too little to load", "too little to step"],
+)
+def test_each_sees_all_frames_whether_they_fit_at_once_or_not(
+    fake: type[Fake], room: int, steady: int, loads: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.room, fake.steady = room, steady
     steps: list[int] = []
     runs = race(entries("a", "b"), FRAMES, lambda: steps.append(1))
     assert {name: run.laps for name, run in runs.items()} == {"a": [*range(7)], "b": [*range(7)]}
     assert {name: run.ready for name, run in runs.items()} == {"a": "A", "b": "B"}
-    assert fake.started == loads and len(steps) == 14
+    assert fake.started == loads and len(steps) == (14 if steady == room else 20)
     assert not fake.running
+    assert ("in 2 heats" in caplog.text) == (len(loads) > 2)
 
 
 @pytest.mark.parametrize("names", [("a",), ("a", "b")])
@@ -85,6 +94,7 @@ def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
         (child,) = (p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline()))
     assert np.array_equal(first.features["fused"], second.features["fused"])
     assert first.action != second.action, "the hidden state is carried on"
+    assert "clip_text" not in first.components, "the text has been read to warm up"
     assert not child.is_running()
 
 

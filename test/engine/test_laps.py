@@ -82,7 +82,7 @@ def test_it_is_noticed_that_others_use_the_cpus(policy: Policy) -> None:
 
 
 def made(seconds: float = 1.0, action: tuple[float, ...] = (0.0, 0.0), own: float = 2.0, others: float = 0.0) -> Lap:
-    return Lap(seconds, own, others, {"head": seconds / 2.0}, {"kosmos_text": np.ones(3, np.float32)}, action)
+    return Lap(seconds, own, others, 0, {"head": seconds / 2.0}, {"kosmos_text": np.ones(3, np.float32)}, action)
 
 
 def test_percentiles_are_of_all_laps() -> None:
@@ -120,10 +120,11 @@ def test_an_error_that_grows_shows_in_the_last_quarter() -> None:
     assert found.late_error.actions["linear.x"] > 1.5 * found.error.actions["linear.x"] > 0.0
 
 
-def test_a_constant_action_has_no_spread_and_passes_nothing() -> None:
+@pytest.mark.parametrize(("error", "passes"), [(0.0, True), (1e-9, False)])
+def test_a_constant_action_has_no_spread_and_passes_without_an_error_only(error: float, passes: bool) -> None:
     baseline = [made(action=(1.0, float(n))) for n in range(8)]
-    found = score(baseline, {}, AXES, baseline)
-    assert not found.passes
+    found = score([made(action=(a + error, b)) for a, b in (lap.action for lap in baseline)], {}, AXES, baseline)
+    assert found.passes is passes
 
 
 @torch.inference_mode()

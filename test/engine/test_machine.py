@@ -7,10 +7,13 @@ import time
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from simple_clip_lstm_ros.engine import machine
 from simple_clip_lstm_ros.engine.conditions import in_words, read_conditions
 from simple_clip_lstm_ros.engine.machine import measure
+from simple_clip_lstm_ros.engine.packed import pack, packs
+from simple_clip_lstm_ros.errors import MemoryBudgetError
 
 CPU = torch.device("cpu")
 
@@ -38,16 +41,29 @@ def test_a_product_that_the_device_has_not_has_no_rate(quick, monkeypatch):
 
 
 @torch.inference_mode()
-def test_no_product_is_faster_than_the_rate():
+@pytest.mark.parametrize("prepare", [lambda weight: weight, pack], ids=["as it is", "packed"])
+def test_no_product_of_a_frame_is_faster_than_the_rate(prepare):
     """It is a limit: what is measured beside it stays below, but for the noise of a machine."""
+    if not packs(torch.float32):
+        pytest.skip("nothing is packed here")
     rate = machine._rate(CPU, torch.float32)
-    left, right = torch.rand(256, 1024), torch.rand(1024, 1024)
+    inputs, weight = torch.rand(257, 1024), prepare(torch.rand(4096, 1024))
     times = []
     for _ in range(30):
         begin = time.perf_counter()
-        left @ right
+        F.linear(inputs, weight)
         times.append(time.perf_counter() - begin)
-    assert 2.0 * 256 * 1024**2 / min(times) < 2.0 * rate
+    assert 2.0 * 257 * 1024 * 4096 / min(times) < 1.25 * rate
+
+
+@pytest.mark.parametrize("at", ["mm", "buffer"])
+def test_a_machine_without_memory_for_it_is_refused_and_not_called_slow(quick, monkeypatch, at):
+    def refuse(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(*((torch, "_int_mm") if at == "mm" else (torch, "zeros")), refuse)
+    with pytest.raises(MemoryBudgetError, match=r"no memory to measure cpu with: CUDA out of memory"):
+        measure(CPU)
 
 
 # The conditions.

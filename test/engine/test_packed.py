@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 
 import pytest
@@ -152,7 +153,7 @@ def test_packed_says_where_it_cannot_be_had_and_what_can(monkeypatch):
     for computes, told in ((True, ""), (False, "needs a CPU with AVX512-VNNI or AMX; use engine eager")):
         monkeypatch.setattr(f"{module}.multiplies_int8", lambda computes=computes: computes)
         assert Packed().lacks(INT8, CPU).endswith(told) and bool(Packed().lacks(INT8, CPU)) == bool(told)
-    monkeypatch.setattr(f"{module}.platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert "needs an x86-64 CPU" in Packed().lacks(FP32, CPU)
 
 
