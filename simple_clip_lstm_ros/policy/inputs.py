@@ -28,7 +28,7 @@ NORMALIZATIONS = {
 # CLIP reads 77 tokens and Kosmos-2 2048; to look through a megabyte for control tokens would keep the node waiting.
 _MOST_CHARACTERS = 2000
 # Beside the slots of the image. What a step needs in memory grows with them, and must be known before a drive.
-MOST_TOKENS = 512
+MOST_TOKENS = 256
 
 # CLIPTextConfig's default; and the value of old configs, by which the model takes the largest id for the end.
 _CLIP_EOS = 49407

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import simple_clip_lstm_ros
 from simple_clip_lstm_ros.checkpoint.describe import describe
 from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.errors import CheckpointError
 
 torchao = pytest.importorskip("torchao.quantization")
 from simple_clip_lstm_ros.engine.quantise import as_weight, quantise  # noqa: E402
@@ -104,6 +106,18 @@ def test_the_file_holds_levels_and_scales(bundles: dict[str, Path], state: dict[
         assert torch.equal(found[f"{name}_scale"], scales), name
 
 
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_a_scale_that_is_not_finite_is_refused(bundles: dict[str, Path], tmp_path: Path, engine: str) -> None:
+    """Though what a bundle holds was looked at when it was written."""
+    broken = shutil.copytree(bundles["int8"], tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("_scale"))
+    tensors[name][0] = float("nan")
+    save_file(tensors, broken / "model.safetensors")
+    with pytest.raises(CheckpointError, match=rf"{name.removesuffix('_scale')} holds NaN or infinite values"):
+        load_policy(broken, engine=engine)
+
+
 def test_it_is_less_than_half_of_fp32(bundles: dict[str, Path]) -> None:
     sizes = {name: sum(s.nbytes for s in describe(bundles[name]).tensors.values()) for name in ("fp32", "int8")}
     assert sizes["int8"] < 0.5 * sizes["fp32"]
@@ -117,6 +131,7 @@ from pathlib import Path
 from simple_clip_lstm_ros.checkpoint.bundle import verify
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.errors import CheckpointError
 from simple_clip_lstm_ros.checkpoint.report import report
 from simple_clip_lstm_ros.errors import DeviceError
 tiny, bundle, out = sys.argv[2:]

@@ -253,7 +253,7 @@ def test_what_the_process_has_taken_before_is_part_of_the_need(runtime, precisio
 
 
 def test_a_smaller_image_needs_less():
-    config = changed(TINY, ("kosmos", "vision_config", "image_size"), 224)
+    config = changed(TINY, ("kosmos", "vision_config", "image_size"), 448)
     whole, small = needed(config), needed(replace(config, image_size=64))
     assert small.activations < whole.activations and small.weights == whole.weights
 
@@ -280,7 +280,7 @@ def test_packed_weights_weigh_the_same_and_while_one_is_packed_it_is_there_twice
     for name, nbytes in (("fp32", 4), ("bf16", 2), ("int8", 1)):
         eager, packed = (full_size.need(ways[name], CPU, 0) for ways in (EAGER, PACKED))
         assert packed.weights == eager.weights
-        assert packed.peak - packed.total == pytest.approx(nbytes * largest, rel=0.2)
+        assert packed.loading == pytest.approx(nbytes * largest + 10_000_000, rel=0.01)
     # Nothing is widened: the kernels multiply it as it is.
     assert packed.activations == eager.activations - 2 * largest
 

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, CLIPImageProcessor, Kosmos2Processor
 
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.errors import InputError, ProcessorsError
-from simple_clip_lstm_ros.policy.inputs import NORMALIZATIONS, Images, Texts, find_processors
+from simple_clip_lstm_ros.policy.inputs import MOST_TOKENS, NORMALIZATIONS, Images, Texts, find_processors
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -169,6 +169,15 @@ def test_a_text_longer_than_the_model_reads_is_refused(tiny_config, processors):
     texts("go left")
     with pytest.raises(InputError, match=r"the instruction is too long: .* at most 20"):
         texts("go left and then right")
+
+
+def test_a_text_that_would_need_more_memory_than_was_predicted_is_refused(tiny_config, processors):
+    """A character or so is a token to the tiny tokenizer; 2000 are allowed."""
+    texts, slots = Texts(processors, tiny_config, CPU), tiny_config.kosmos["latent_query_num"]
+    longest = slots + MOST_TOKENS
+    with pytest.raises(InputError, match=rf"the instruction is too long: \d+ tokens .*, at most {longest}$"):
+        texts("qzxj " * 200)
+    assert texts("qzxj " * 40).kosmos_ids.shape[1] <= longest
 
 
 # Where processors come from
