@@ -1,0 +1,66 @@
+"""How should PyTorch's threads wait for one another on a CPU that others use too? And how many should there be?
+
+    python benchmarks/threads.py CHECKPOINT --processors DIR --layers kosmos_text=2,kosmos_vision=2,clip_text=1
+
+Takes options of `simple_clip_lstm benchmark`, runs it beside busy processes, and prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from watch import machine
+
+# libgomp's own default is a spin of this many turns, where the package's is none.
+_WAYS = {
+    "asleep": {},
+    "spinning": {"GOMP_SPINCOUNT": "300000"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, len(os.sched_getaffinity(0))], metavar="N")
+    args, words = parser.parse_known_args()
+    print(f"{machine()}\n")
+    print("| threads wait | busy neighbours | model p50 ms | p99 | in the node, raw p50 | compressed p50 ", end="")
+    print("| overhead p99 | commands within 20 % |\n|---|---|---|---|---|---|---|---|")
+    for name, environment in _WAYS.items():
+        for count in args.busy:
+            with neighbours(count):
+                print(f"| {name} | {count} | {row(words, environment)} |", flush=True)
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Processes that do nothing but compute."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def row(words: Sequence[str], environment: dict[str, str]) -> str:
+    """Times in ms; the larger overhead and the smaller share of the two transports."""
+    command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "benchmark", *words, "--no-baseline", "--json"]
+    done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
+    document = json.loads(done.stdout)
+    (way,), drives = document["ways"].values(), document["node"]["drives"]
+    times = [way["frame"]["p50"], way["frame"]["p99"], *(drive["latency"]["p50"] for drive in drives.values())]
+    times.append(max(drive["overhead"]["p99"] for drive in drives.values()))
+    on_time = min(drive["commands"]["on_time"] for drive in drives.values())
+    return " | ".join([*(f"{seconds * 1e3:.1f}" for seconds in times), f"{on_time:.1%}"])
+
+
+if __name__ == "__main__":
+    main()
