@@ -131,3 +131,12 @@ def test_colcon_test_finds_pytest(setup):
     """colcon runs pytest for a package whose test extra names it; tests_require is ignored by new setuptools."""
     assert "pytest" in setup["extras_require"]["test"]
     assert "tests_require" not in setup
+
+
+@pytest.mark.parametrize("chosen, policy", [(None, "PASSIVE"), ("active", "ACTIVE")])
+def test_torchs_threads_sleep_while_they_wait_unless_the_user_chose_otherwise(chosen, policy):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true"} | ({"OMP_WAIT_POLICY": chosen} if chosen else {})
+    command = [sys.executable, "-c", f"import {NAME}.policy.policy"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+    assert f"OMP_WAIT_POLICY = '{policy}'" in told

@@ -142,6 +142,7 @@ def _limits_of_profile(machine: Machine) -> dict[str, float]:
 def _entries(args: argparse.Namespace) -> list[Entry]:
     """The baseline, and each precision and engine. Raises what a runner would, before minutes of measuring."""
     from simple_clip_lstm_ros.checkpoint.plan import survey
+    from simple_clip_lstm_ros.policy.inputs import find_processors
 
     given = {
         "processors": args.processors,
@@ -154,6 +155,9 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
     for way in ways:
         found.choose(*way)
     entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in ways]
+    if args.baseline and not args.processors:
+        # A bundle has its own; beside what it was converted from there may be none.
+        given = given | {"processors": find_processors(Path(args.checkpoint))}
     source = args.baseline or args.checkpoint
     if args.no_baseline or not _holds_baseline(survey(source, **given) if args.baseline else found):
         return entries
