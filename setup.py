@@ -25,6 +25,7 @@ setup(
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
         "transformers>=4.44",
         "tokenizers",
+        "networkx",
         "numpy",
         "opencv-python-headless",
         "prompt_toolkit",
@@ -33,6 +34,7 @@ setup(
         "rich",
         "safetensors",
         "scikit-image",
+        "shapely>=2",
     ],
     extras_require={
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
