@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,13 @@ _CLIP_EOS = 49407
 _CLIP_LEGACY_EOS = 2
 
 
+class Sized(NamedTuple):
+    """Frames of each encoder's size, uint8 [frames, 3, size, size]; the same tensor where the sizes are the same."""
+
+    kosmos: torch.Tensor
+    clip: torch.Tensor | None
+
+
 class Images:
     """Frames to pixels, by the recipe of the config: rotation, channel order, crop, bicubic resize, normalisation."""
 
@@ -50,14 +57,24 @@ class Images:
 
     def __call__(self, frame: np.ndarray) -> Pixels:
         """uint8 [height, width, 3] in RGB -> Pixels. Raises InputError for any other array."""
+        return self.normalised(self.sized(frame))
+
+    def sized(self, frame: np.ndarray) -> Sized:
+        """The first half of it: oriented, cropped and resized. Raises InputError as above."""
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
             raise InputError(f"a frame is uint8 [height, width, 3], not {frame.dtype} {list(frame.shape)}")
         image = torch.from_numpy(np.require(self._oriented(frame), requirements=["C", "W"])).permute(2, 0, 1)[None]
-        kosmos = self._pixels(image, self._kosmos_size)
+        kosmos = _resized(image, self._kosmos_size)
         if self._clip_size is None:
+            return Sized(kosmos, None)
+        return Sized(kosmos, kosmos if self._clip_size == self._kosmos_size else _resized(image, self._clip_size))
+
+    def normalised(self, sized: Sized) -> Pixels:
+        """The second half, of one frame or many."""
+        kosmos = self._normalised(sized.kosmos)
+        if sized.clip is None:
             return Pixels(kosmos, None)
-        same = self._clip_size == self._kosmos_size
-        return Pixels(kosmos, kosmos if same else self._pixels(image, self._clip_size))
+        return Pixels(kosmos, kosmos if sized.clip is sized.kosmos else self._normalised(sized.clip))
 
     def _oriented(self, frame: np.ndarray) -> np.ndarray:
         if self._config.rotate_180:
@@ -71,10 +88,13 @@ class Images:
             frame = frame[top : top + side, left : left + side]
         return frame
 
-    def _pixels(self, image: torch.Tensor, size: int) -> torch.Tensor:
-        # On uint8 with antialiasing torch resizes as Pillow does, which is what the encoders were trained with.
-        small = F.interpolate(image, size=(size, size), mode="bicubic", antialias=True).to(self._device)
-        return ((small.float() / 255.0 - self._mean) / self._std).to(self._dtype)
+    def _normalised(self, image: torch.Tensor) -> torch.Tensor:
+        return ((image.to(self._device).float() / 255.0 - self._mean) / self._std).to(self._dtype)
+
+
+def _resized(image: torch.Tensor, size: int) -> torch.Tensor:
+    # On uint8 with antialiasing torch resizes as Pillow does, which is what the encoders were trained with.
+    return F.interpolate(image, size=(size, size), mode="bicubic", antialias=True)
 
 
 class Texts:
