@@ -1,0 +1,1 @@
+"""Episodes and what is made of them: no rclpy."""

@@ -1,0 +1,32 @@
+"""Texts to train on, and others to be judged by."""
+
+from __future__ import annotations
+
+import pytest
+
+from simple_clip_lstm_ros.data.instructions import mirrored, trained, unseen
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_what_is_judged_by_was_never_trained_on(scenario: Scenario) -> None:
+    assert len(set(unseen(scenario))) == 20
+    seen = {text for each in SCENARIOS for text in trained(each)}
+    assert not seen & set(unseen(scenario))
+    assert scenario.instruction == trained(scenario)[0] and len(trained(scenario)) > 100
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_each_names_its_side_and_no_other(scenario: Scenario) -> None:
+    other = "right" if scenario.side == "left" else "left"
+    for text in (*trained(scenario), *unseen(scenario)):
+        words = text.replace(",", "").split()
+        assert words.count(scenario.side) == 1 and other not in words
+        assert ("boxes" in words) == (scenario.boxes == 2)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_the_mirrored_text_is_that_of_the_other_side(scenario: Scenario) -> None:
+    other = Scenario(scenario.boxes, scenario.orientation, "right" if scenario.side == "left" else "left")
+    assert [mirrored(text) for text in trained(scenario)] == trained(other)
+    assert [mirrored(text) for text in unseen(scenario)] == unseen(other)
