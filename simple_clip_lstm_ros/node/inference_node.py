@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import threading
 import traceback
 from collections.abc import Callable
@@ -31,16 +30,13 @@ from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.engine.warm_up import warm_up
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.node import parameters, process, settings
+from simple_clip_lstm_ros.node.advice import advice, find_ignored
 from simple_clip_lstm_ros.node.driver import Driver
 from simple_clip_lstm_ros.node.images import READER
 from simple_clip_lstm_ros.node.reporter import Facts, Reporter
 from simple_clip_lstm_ros.node.settings import Settings
 from simple_clip_lstm_ros.node.ticker import Ticker
-from simple_clip_lstm_ros.policy.policy import Policy
 
-# An action is one step old when it comes and must last until the next: two steps, and a margin for the way of the
-# image and for steps that take longer than the one measured.
-_COMMAND_TIMEOUT_STEPS = 2.5
 _MEMORY_PERIOD = 0.5  # s
 _PATIENCE = 1.0  # s that a step under way may take to the end of the process
 _ERROR = TransitionCallbackReturn.ERROR
@@ -63,6 +59,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._enabled = True
         self._enabling = threading.Lock()
         self._failed = False
+        self._ignored: list[str] | None = None
         self._memory: dict[str, object] = {}
         self._stopping = threading.Event()
         self._reporter = Reporter(self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts)
@@ -165,7 +162,9 @@ class InferenceNode(LifecycleNodeMixin, Node):
         policy = load(plan, self._on_progress)
         with plan.carried_out():
             latency = warm_up(policy)
-        self._warn(current, policy, latency)
+            self._ignored = find_ignored(policy, latency, lambda: self._on_progress(0, 0))
+        for line in advice(current, policy, latency, self._ignored):
+            self.get_logger().warning(line)
         process.settle()
         driver = Driver(self, current, policy, announce=self._reporter.announce)
         with self._enabling:
@@ -191,28 +190,6 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def _on_progress(self, done: int, total: int) -> None:
         if self._stopping.is_set():
             raise Cancelled("asked to stop while loading")
-
-    def _warn(self, current: Settings, policy: Policy, latency: float) -> None:
-        """What a user must know before the robot moves."""
-        warn = self.get_logger().warning
-        if policy.config.untrained:
-            moves = "the robot moves on them" if current.allow_untrained else "the robot will not move"
-            warn(f"the weights are untrained (random): {moves}")
-        if policy.config.assumed:
-            warn(
-                f"neither the checkpoint nor policy_config states {', '.join(policy.config.assumed)}; "
-                "`simple_clip_lstm inspect` shows what is assumed instead"
-            )
-        if policy.config.reductions:
-            warn(f"the model is cut: {policy.config.reductions}; its actions are not those of the whole model")
-        needed = _COMMAND_TIMEOUT_STEPS * latency
-        if needed > current.command_timeout:
-            needed = math.ceil(needed * 10.0) / 10.0
-            speed = max(abs(v) for v in (*current.max_velocity[:2], *current.min_velocity[:2]))
-            warn(
-                f"a step takes {latency:.2f} s and actions go stale after {current.command_timeout:g} s: set "
-                f"command_timeout to {needed:g}; the robot then drives up to {speed * needed:.2f} m blind"
-            )
 
     def _release(self, why: str = "", *, patience: float | None = None) -> None:
         driver = self._driver
@@ -285,9 +262,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
             "features": " + ".join(config.features),
             "assumed": ", ".join(config.assumed),
             "cut": config.reductions,
+            "ignores": "not tried: a step takes long" if self._ignored is None else ", ".join(self._ignored),
             **driver.report(),
         }
-        return Facts(values, Path(checkpoint).name, driver.doubts, self._failed)
+        return Facts(values, Path(checkpoint).name, driver.doubts or bool(self._ignored), self._failed)
 
     def _read_memory(self) -> None:
         driver = self._driver

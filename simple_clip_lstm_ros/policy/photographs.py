@@ -16,13 +16,16 @@ from simple_clip_lstm_ros.errors import InputError
 NAMES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "rocket")
 
 
-def photographs() -> list[np.ndarray]:
-    """Ten photographs, uint8 [height, width, 3] in RGB (four in colour). Raises InputError without scikit-image."""
+def photographs(most: int = len(NAMES)) -> list[np.ndarray]:
+    """Ten photographs or the first of them, uint8 [height, width, 3] in RGB (four of the ten in colour).
+
+    Raises InputError without scikit-image.
+    """
     try:
         from skimage import color, data
     except ImportError:
         raise InputError("real photographs come with scikit-image: pip install scikit-image") from None
-    images = (getattr(data, name)() for name in NAMES)
+    images = (getattr(data, name)() for name in NAMES[:most])
     return [image if image.ndim == 3 else color.gray2rgb(image) for image in images]
 
 
@@ -30,7 +33,7 @@ def crops(count: int, *, seed: int = 0, size: tuple[int, int] = (240, 320)) -> I
     """`count` crops of `size` (height, width), photographs in turn, positions by `seed`; uint8 RGB."""
     height, width = size
     rng = np.random.default_rng(seed)
-    images = photographs()
+    images = photographs(count)
     for index in range(count):
         image = images[index % len(images)]
         top = int(rng.integers(0, image.shape[0] - height + 1))

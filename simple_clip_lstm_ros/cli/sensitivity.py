@@ -1,0 +1,74 @@
+"""Does this model look at the image, obey the instruction, use its memory?
+
+Steps through the frames as they are, and again with the image blanked, shuffled or swapped, the instruction changed,
+negated, emptied or scrambled, the hidden state reset for each frame; tells how far the actions move, and a verdict.
+Frames are photographs, or your own: a model that was trained on one robot's camera is judged by that one's images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simple_clip_lstm_ros.cli.benchmark_tables import new_table
+from simple_clip_lstm_ros.cli.infer import read_frames, warn_of
+from simple_clip_lstm_ros.cli.options import (
+    add_json_option,
+    add_policy_options,
+    load_with_progress,
+    print_json,
+    steps_progress,
+    tables,
+)
+from simple_clip_lstm_ros.errors import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simple_clip_lstm_ros.data.sensitivity import Effect
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
+    parser.add_argument(
+        "--image", metavar="PATH", type=Path, help="a folder of images or a video, in place of photographs"
+    )
+    parser.add_argument("--instruction", metavar="TEXT", help="one that the model was trained on")
+    parser.add_argument("--frames", metavar="N", type=int, default=16, help="at most; default: %(default)s")
+    add_policy_options(parser)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from simple_clip_lstm_ros.data.sensitivity import INSTRUCTION, passes, sensitivity, verdict
+    from simple_clip_lstm_ros.policy.photographs import crops
+
+    shown = (frame for _, frame in read_frames(args.image)) if args.image else crops(args.frames)
+    frames = list(islice(shown, max(args.frames, 0)))
+    policy = load_with_progress(args)
+    warn_of(policy)
+    with steps_progress() as progress:
+        task = progress.add_task("stepping", total=len(frames) * passes())
+        instruction = args.instruction or INSTRUCTION
+        effects = sensitivity(policy, frames, instruction, stepped=lambda: progress.advance(task))
+    told = verdict(effects)
+    if args.json:
+        document = {"instruction": instruction, "frames": len(frames), "untrained": policy.config.untrained}
+        print_json(document | {"effects": [asdict(effect) for effect in effects], "verdict": told})
+        return
+    console = tables()
+    console.print(_table(effects))
+    console.print(printable(told))
+
+
+def _table(effects: list[Effect]) -> Table:
+    axes = effects[0].by_axis
+    table = new_table("", "RMS change of the action by", "", *axes, "share of it")
+    table.columns[1].justify = "left"
+    for effect in effects:
+        values = (f"{value:.4f}" for value in effect.by_axis.values())
+        table.add_row(effect.sense, effect.change, *values, f"{effect.share:.1%}")
+    return table
