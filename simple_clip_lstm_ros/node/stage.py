@@ -35,8 +35,9 @@ _RATE_WINDOW = 2.0  # s
 class Stage:
     """`with Stage(...) as stage:` starts everything on this machine alone; nothing reaches a robot.
 
-    `parameters` are the node's, `camera` those of the camera, `threads` those of the model (None: torch's choice),
-    `logs` a folder for the processes' logs. Raises SimpleClipLstmError when the node does not start, or dies.
+    `parameters` are the node's, `guard` the guard's, `camera` those of the camera (None: somebody else shows images),
+    `threads` those of the model (None: torch's choice), `logs` a folder for the processes' logs. Raises
+    SimpleClipLstmError when the node does not start, or dies.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class Stage:
         *,
         threads: int | None,
         logs: Path,
-        camera: Mapping[str, object] = MappingProxyType({}),
+        camera: Mapping[str, object] | None = MappingProxyType({}),
+        guard: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         # In a namespace and without the network: a base that listens to /cmd_vel must not move because of a demo.
         local = {"ROS_LOCALHOST_ONLY": "1"} if os.environ.get("ROS_DISTRO") == "humble" else _LOCAL
@@ -53,10 +55,11 @@ class Stage:
         self._logs = logs
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         given = {
-            "photo_camera": _arguments(camera),
-            "velocity_guard": [],
+            "velocity_guard": _arguments(guard),
             "inference_node": [*_arguments(parameters), "-r", "cmd_vel:=cmd_vel_raw"],
         }
+        if camera is not None:
+            given["photo_camera"] = _arguments(camera)
         self._processes = {
             name: subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.{name}", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *arguments],
@@ -66,19 +69,20 @@ class Stage:
             for name, arguments in given.items()
         }
         rclpy.init()
-        self._node = rclpy.create_node("audience", namespace=NAMESPACE)
-        self._client = self._node.create_client(ChangeState, "inference/change_state")
-        self._instructions = self._node.create_publisher(String, "instruction", LATCHED)
+        self.node = rclpy.create_node("audience", namespace=NAMESPACE)
+        self._client = self.node.create_client(ChangeState, "inference/change_state")
+        self._instructions = self.node.create_publisher(String, "instruction", LATCHED)
         self._listen()
 
     def _listen(self) -> None:
         self.image: Image | None = None
         self.action: TwistStamped | None = None
         self.command: Twist | None = None
+        self.commands = 0  # that have come so far
         self.reason = "waiting for the node"
         self.latency = ""
         self._arrivals: dict[str, deque[float]] = {"command": deque(), "action": deque()}
-        subscribe = self._node.create_subscription
+        subscribe = self.node.create_subscription
         subscribe(Image, "image_raw", lambda m: setattr(self, "image", m), qos_profile_sensor_data)
         subscribe(TwistStamped, "inference/action", self._on_action, 1)
         subscribe(Twist, "cmd_vel", self._on_command, 1)
@@ -92,6 +96,7 @@ class Stage:
     def _on_command(self, message: Twist) -> None:
         self.command = message
         self._arrivals["command"].append(time.monotonic())
+        self.commands += 1
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -109,7 +114,7 @@ class Stage:
         """Seconds since the newest image was taken."""
         if self.image is None:
             return None
-        return to_seconds(self._node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
+        return to_seconds(self.node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
 
     def pid(self, name: str) -> int:
         """Process id of `inference_node`, `velocity_guard` or `photo_camera`."""
@@ -136,20 +141,21 @@ class Stage:
 
     def report(self) -> dict[str, Any]:
         """What the node reports of the drive: see control/report.py."""
-        future = self._node.create_client(Trigger, "inference/report").call_async(Trigger.Request())
+        future = self.node.create_client(Trigger, "inference/report").call_async(Trigger.Request())
         while not future.done():
             self.watch(0.1)
         return json.loads(future.result().message)
 
-    def watch(self, seconds: float) -> None:
-        """Listen for this long."""
+    def watch(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Listen for this long, or until something is so; returns whether it is."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            rclpy.spin_once(self._node, timeout_sec=left)
+        while not until() and (left := end - time.monotonic()) > 0:
+            rclpy.spin_once(self.node, timeout_sec=left)
         for name, process in self._processes.items():
             if process.poll() is not None:
                 last = (self._log(name).read_text().strip().splitlines() or ["it said nothing"])[-1]
                 raise SimpleClipLstmError(f"{name} ended with exit code {process.returncode}: {last}")
+        return until()
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
@@ -165,7 +171,7 @@ class Stage:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._node.destroy_node()
+        self.node.destroy_node()
         rclpy.shutdown()
 
 

@@ -1,0 +1,93 @@
+"""Real nodes in a world that waits for them: it goes on when the action on its newest image has become a command.
+
+So a drive is the same on a fast machine and on a slow one, and takes no longer than the model does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+
+from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.demonstrations import PERIOD
+from simple_clip_lstm_ros.errors import SimpleClipLstmError
+from simple_clip_lstm_ros.node.messages import to_image, to_velocity
+from simple_clip_lstm_ros.node.stage import Stage
+from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
+from simple_clip_lstm_ros.sim.layout import Layout
+from simple_clip_lstm_ros.sim.world import World
+
+_LIMITS = {name: list(getattr(DIFFERENTIAL, name)) for name in ("max_velocity", "min_velocity")}
+# The base accelerates as it can; the nodes' ramps go by ticks of the wall's clock, and the world has another.
+_LIMITS |= {"max_accel": [1000.0] * 3, "max_decel": [-1000.0] * 3}
+_COMMAND_RATE = 100.0  # Hz, of the wall's clock: how long a command is waited for
+GUARD = MappingProxyType({**_LIMITS, "command_rate": _COMMAND_RATE})
+# The clock stands still while the model computes, and that is no reason to stop.
+NODE = MappingProxyType({**GUARD, "use_sim_time": "true", "image_timeout": 5.0, "command_timeout": 5.0})
+_BREAK = 10.0  # s of the world between drives: longer than state_timeout, so each begins with a fresh hidden state
+_ANSWER = 0.5  # s of the wall's clock, after which an image is shown again
+_PATIENCE = 60.0  # s
+
+
+class Lockstep:
+    """On a Stage that was started with NODE and GUARD as parameters and without a camera."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._clock = stage.node.create_publisher(Clock, "/clock", 1)
+        self._images = stage.node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
+        self._parameters = stage.node.create_client(SetParameters, "inference/set_parameters")
+        self._time = _BREAK  # s; a stamp of zero would mean none
+
+    def drive(
+        self, layout: Layout, instruction: str, seen: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
+    ) -> World:
+        """Until the drive has ended (see Outcome). `seen` makes of a frame what is shown in its place."""
+        world = World(layout)
+        self._instruct(instruction)
+        begin = self._time
+        while not world.outcome.ended:
+            world.command(self._command(seen(world.frame())))
+            world.advance(PERIOD)
+            self._time = begin + world.base.time
+        self._time += _BREAK
+        return world
+
+    def _instruct(self, text: str) -> None:
+        """By the parameter: unlike a message on the topic it is answered, and no image can overtake it."""
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        request = SetParameters.Request(parameters=[Parameter(name="instruction", value=value)])
+        future = self._parameters.call_async(request)
+        if not self._stage.watch(_PATIENCE, future.done):
+            raise SimpleClipLstmError(f"the node took no instruction within {_PATIENCE:g} s")
+        (result,) = future.result().results
+        if not result.successful:
+            raise SimpleClipLstmError(result.reason)
+
+    def _command(self, frame: np.ndarray) -> Velocity:
+        """What the guard lets through when the node has acted on this frame."""
+        stamp = Time(sec=int(self._time), nanosec=round(self._time % 1.0 * 1e9) % 10**9)
+        for _ in range(round(_PATIENCE / _ANSWER)):
+            self._clock.publish(Clock(clock=stamp))
+            self._images.publish(to_image(frame, stamp, "camera"))
+            if self._stage.watch(_ANSWER, lambda: self._acted_on(stamp)):
+                return self._next_command()
+        raise SimpleClipLstmError(f"the node did not act on an image within {_PATIENCE:g} s: {self._stage.reason}")
+
+    def _next_command(self) -> Velocity:
+        # The next may have been under way before; the one after it has heard of the action.
+        count = self._stage.commands + 2
+        if not self._stage.watch(_PATIENCE, lambda: self._stage.commands >= count) or self._stage.command is None:
+            raise SimpleClipLstmError(f"no command came within {_PATIENCE:g} s: {self._stage.reason}")
+        return to_velocity(self._stage.command)
+
+    def _acted_on(self, stamp: Time) -> bool:
+        return self._stage.action is not None and self._stage.action.header.stamp == stamp
