@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from shapely import Point
+from shapely import LineString, Point
 
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.sim.expert import Expert
@@ -44,10 +44,11 @@ def demonstrate(layout: Layout, instruction: str, driver: Driver, *, seconds: fl
     rest = _REST
     while rest and not world.outcome.contact and world.base.time < seconds:
         pose, frame = world.base.pose, world.frame()
-        right = expert(pose)
+        way = expert.way(pose)
+        right = expert.along(way, pose)
         frames.append(frame)
         actions.append(right.as_tuple())
-        landmarks.append(_landmarks(layout, expert, pose))
+        landmarks.append(_landmarks(layout, way, pose))
         world.command(driver(frame, right))
         world.advance(PERIOD)
         rest -= world.outcome.reached
@@ -72,8 +73,7 @@ def disturbed(rng: np.random.Generator, size: float) -> Driver:
     return drive
 
 
-def _landmarks(layout: Layout, expert: Expert, pose: Pose) -> list[tuple[float, float]]:
-    way = expert.way(pose)
+def _landmarks(layout: Layout, way: LineString, pose: Pose) -> list[tuple[float, float]]:
     second = layout.boxes[1].pose if len(layout.boxes) > 1 else None
     points = [layout.cup, layout.boxes[0].pose, second, way.interpolate(0.5), way.interpolate(1.0)]
     return [_seen_from(pose, point) for point in points]

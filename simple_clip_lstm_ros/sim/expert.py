@@ -37,10 +37,14 @@ class Expert:
 
     def __call__(self, pose: Pose) -> Velocity:
         """The velocity to command at this pose."""
+        return self.along(self.way(pose), pose)
+
+    def along(self, way: LineString, pose: Pose) -> Velocity:
+        """The velocity to command at this pose, from which `way` leads."""
         left = math.hypot(self._goal.x - pose.x, self._goal.y - pose.y) - STOP
         if left <= 0.0:
             return ZERO
-        target = self.way(pose).interpolate(_LOOKAHEAD)
+        target = way.interpolate(_LOOKAHEAD)
         bearing = math.remainder(math.atan2(target.y - pose.y, target.x - pose.x) - pose.yaw, math.tau)
         fastest, _, turn = DIFFERENTIAL.max_velocity
         # Where it looks the wrong way it turns first; near the cup it slows down.
@@ -59,6 +63,7 @@ class Expert:
         pairs = np.array(list(itertools.combinations(range(len(points)), 2)))
         lines = shapely.linestrings(np.array(points)[pairs])
         obstacles: list[Polygon | LineString] = [closed, *self._walls_before(pose)]
+        shapely.prepare(obstacles)
         free = ~np.any([shapely.intersects(lines, each) for each in obstacles], axis=0)
         graph = networkx.Graph()
         for (one, other), length in zip(pairs[free], shapely.length(lines[free]), strict=True):
