@@ -25,6 +25,7 @@ setup(
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
         "transformers>=4.44",
         "tokenizers",
+        "matplotlib",
         "networkx",
         "numpy",
         "opencv-python-headless",
@@ -34,6 +35,7 @@ setup(
         "rich",
         "safetensors",
         "scikit-image",
+        "scipy",
         "shapely>=2",
     ],
     extras_require={

@@ -5,18 +5,18 @@ So a drive is the same on a fast machine and on a slow one, and takes no longer 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import MappingProxyType
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.conditions import CONDITIONS, Condition
 from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.node.messages import to_image, to_velocity
@@ -32,6 +32,7 @@ _COMMAND_RATE = 100.0  # Hz, of the wall's clock: how long a command is waited f
 GUARD = MappingProxyType({**_LIMITS, "command_rate": _COMMAND_RATE})
 # The clock stands still while the model computes, and that is no reason to stop.
 NODE = MappingProxyType({**GUARD, "use_sim_time": "true", "image_timeout": 5.0, "command_timeout": 5.0})
+AS_TRAINED = CONDITIONS["as trained"]
 _BREAK = 10.0  # s of the world between drives: longer than state_timeout, so each begins with a fresh hidden state
 _ANSWER = 0.5  # s of the wall's clock, after which an image is shown again
 _PATIENCE = 60.0  # s
@@ -47,27 +48,27 @@ class Lockstep:
         self._parameters = stage.node.create_client(SetParameters, "inference/set_parameters")
         self._time = _BREAK  # s; a stamp of zero would mean none
 
-    def drive(
-        self, layout: Layout, instruction: str, seen: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
-    ) -> World:
-        """Until the drive has ended (see Outcome). `seen` makes of a frame what is shown in its place."""
+    def drive(self, layout: Layout, condition: Condition = AS_TRAINED) -> World:
+        """Until the drive has ended (see Outcome)."""
+        layout = condition.layout(layout)
         world = World(layout)
-        self._instruct(instruction)
+        self._set("instruction", condition.instruction(layout))
+        # After a gap between two images the node resets: after each, if any gap is too long.
+        self._set("state_timeout", PERIOD / 2 if condition.forgets else _BREAK / 2)
         begin = self._time
         while not world.outcome.ended:
-            world.command(self._command(seen(world.frame())))
+            world.command(self._command(condition.frame(world.frame())))
             world.advance(PERIOD)
             self._time = begin + world.base.time
         self._time += _BREAK
         return world
 
-    def _instruct(self, text: str) -> None:
-        """By the parameter: unlike a message on the topic it is answered, and no image can overtake it."""
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
-        request = SetParameters.Request(parameters=[Parameter(name="instruction", value=value)])
+    def _set(self, name: str, value: object) -> None:
+        """A parameter of the node: unlike a message on a topic it is answered, and no image can overtake it."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
         future = self._parameters.call_async(request)
         if not self._stage.watch(_PATIENCE, future.done):
-            raise SimpleClipLstmError(f"the node took no instruction within {_PATIENCE:g} s")
+            raise SimpleClipLstmError(f"the node took no {name} within {_PATIENCE:g} s")
         (result,) = future.result().results
         if not result.successful:
             raise SimpleClipLstmError(result.reason)

@@ -11,6 +11,7 @@ from ros_domain import own_domain
 
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.conditions import CONDITIONS
 from simple_clip_lstm_ros.data.demonstrations import demonstrate
 from simple_clip_lstm_ros.node.lockstep import GUARD, NODE, Lockstep
 from simple_clip_lstm_ros.node.stage import Stage
@@ -44,10 +45,14 @@ def without_ros(tiny: Path, seed: int, shown=lambda frame: frame) -> Outcome:
     return demonstrate(layout, text, act, seconds=60.0).outcome
 
 
+def grey(frame: np.ndarray) -> np.ndarray:
+    return np.full_like(frame, 128)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_drive_is_that_of_the_policy_alone(lockstep: Lockstep, tiny: Path, seed: int) -> None:
     layout = draw(SCENARIOS[seed], seed)
-    outcome = lockstep.drive(layout, layout.scenario.instruction).outcome
+    outcome = lockstep.drive(layout).outcome
     alone = without_ros(tiny, seed)
     assert outcome.contact and outcome.time == pytest.approx(alone.time)
     assert outcome.length == pytest.approx(alone.length, abs=1e-3)
@@ -55,6 +60,13 @@ def test_a_drive_is_that_of_the_policy_alone(lockstep: Lockstep, tiny: Path, see
 
 def test_what_is_shown_instead_of_the_image_decides(lockstep: Lockstep, tiny: Path) -> None:
     layout = draw(SCENARIOS[3], 3)
-    blank = lockstep.drive(layout, layout.scenario.instruction, np.zeros_like).outcome
-    assert blank.length == pytest.approx(without_ros(tiny, 3, np.zeros_like).length, abs=1e-3)
+    blank = lockstep.drive(layout, CONDITIONS["blank image"]).outcome
+    assert blank.length == pytest.approx(without_ros(tiny, 3, grey).length, abs=1e-3)
     assert abs(blank.length - without_ros(tiny, 3).length) > 1e-3
+
+
+def test_a_state_that_is_lost_each_frame_is_another_drive(lockstep: Lockstep, tiny: Path) -> None:
+    forgetful = lockstep.drive(draw(SCENARIOS[3], 3), CONDITIONS["state reset each frame"]).outcome
+    assert abs(forgetful.length - without_ros(tiny, 3).length) > 1e-3
+    again = lockstep.drive(draw(SCENARIOS[3], 3)).outcome
+    assert again.length == pytest.approx(without_ros(tiny, 3).length, abs=1e-3)

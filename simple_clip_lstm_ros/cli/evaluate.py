@@ -1,0 +1,156 @@
+"""Does it drive? The real nodes, in worlds that the model has never seen: around the box on the named side, to the cup.
+
+Each drive ends at the cup, at a touch, or after 60 s. It succeeds if the robot comes within 0.3 m of the cup, has
+passed all boxes on the named side and touched nothing. Shares have their 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simple_clip_lstm_ros.cli.benchmark_tables import new_table
+from simple_clip_lstm_ros.cli.node_benchmark import what_lacks
+from simple_clip_lstm_ros.cli.options import (
+    add_json_option,
+    add_policy_options,
+    overrides,
+    print_json,
+    steps_progress,
+    tables,
+)
+from simple_clip_lstm_ros.errors import InputError, SimpleClipLstmError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simple_clip_lstm_ros.data.scoring import Score
+    from simple_clip_lstm_ros.sim.layout import Layout
+    from simple_clip_lstm_ros.sim.world import World
+
+_AS_TRAINED = "as trained"
+_STRAIGHT = "straight ahead, no model"
+_SPEED = 0.4  # m/s
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
+    parser.add_argument(
+        "--layouts", metavar="N", type=int, default=40, help="the eight tasks in turn; default: %(default)s"
+    )
+    parser.add_argument("--first-seed", metavar="N", type=int, help="of the layouts; those below are for training")
+    parser.add_argument(
+        "--conditions", metavar="NAME", nargs="+", default=[_AS_TRAINED], help="some of the known, or all"
+    )
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="all drives from above, as PNG, SVG or PDF")
+    add_policy_options(parser)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from simple_clip_lstm_ros.data.conditions import FIRST_SEED
+    from simple_clip_lstm_ros.data.scoring import score
+    from simple_clip_lstm_ros.sim.layout import draw
+    from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+
+    if lacking := what_lacks():
+        raise SimpleClipLstmError(f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash)")
+    first = FIRST_SEED if args.first_seed is None else args.first_seed
+    if args.layouts < 1 or first < 0:
+        raise InputError("--layouts must be at least 1, and --first-seed zero or more")
+    names = _conditions(args.conditions)
+    seeds = range(first, first + args.layouts)
+    driven = _drive(args, [draw(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
+    scores = {name: score(worlds) for name, worlds in driven.items()}
+    if args.plot:
+        from simple_clip_lstm_ros.data.plot import plot
+
+        plot(driven, args.plot)
+    if args.json:
+        print_json({"layouts": args.layouts, "first seed": first, "scores": {n: _plain(s) for n, s in scores.items()}})
+        return
+    tables().print(_table(args.layouts, scores))
+
+
+def _conditions(names: list[str]) -> list[str]:
+    from simple_clip_lstm_ros.data.conditions import CONDITIONS
+
+    if names == ["all"]:
+        return [*CONDITIONS]
+    unknown = [name for name in names if name not in CONDITIONS]
+    if unknown:
+        raise InputError(f"unknown condition {unknown[0]!r}; there are all, {', '.join(CONDITIONS)}")
+    return list(dict.fromkeys(names))
+
+
+def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) -> dict[str, list[World]]:
+    from simple_clip_lstm_ros.data.conditions import CONDITIONS
+    from simple_clip_lstm_ros.node.lockstep import GUARD, NODE, Lockstep
+    from simple_clip_lstm_ros.node.stage import Stage
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "config.yaml").write_text(json.dumps(overrides(args)))
+        given = {**NODE, "checkpoint": Path(args.checkpoint).absolute(), "policy_config": folder / "config.yaml"}
+        given |= {name: getattr(args, name) for name in ("device", "precision", "engine")}
+        given |= {"memory_budget_gb": float(args.memory_budget_gb), "allow_untrained": "true"}
+        if args.processors:
+            given["processors"] = Path(args.processors).absolute()
+        stage = stack.enter_context(Stage(given, guard=GUARD, camera=None, threads=None, logs=folder))
+        stage.start()
+        lockstep = Lockstep(stage)
+        progress = stack.enter_context(steps_progress())
+        task = progress.add_task("driving", total=len(layouts) * len(names))
+        driven: dict[str, list[World]] = {_STRAIGHT: [_straight(layout) for layout in layouts]}
+        for name in names:
+            driven[name] = []
+            for layout in layouts:
+                driven[name].append(lockstep.drive(layout, CONDITIONS[name]))
+                progress.advance(task)
+        return driven
+
+
+def _straight(layout: Layout) -> World:
+    """What any number above must be compared with."""
+    from simple_clip_lstm_ros.control.velocity import Velocity
+    from simple_clip_lstm_ros.sim.world import World
+
+    world = World(layout)
+    while not world.outcome.ended:
+        world.command(Velocity(_SPEED))
+        world.advance(0.2)
+    return world
+
+
+def _plain(found: Score) -> dict[str, Any]:
+    shares = {"success": found.success, "obeyed": found.obeyed, "contact": found.contact}
+    told = {name: {**asdict(each), "share": each.value, "interval": each.interval} for name, each in shares.items()}
+    return asdict(found) | told
+
+
+def _table(layouts: int, scores: dict[str, Score]) -> Table:
+    table = new_table("", f"{layouts} layouts", *_COLUMNS)
+    for name, found in scores.items():
+        table.add_row(name, *(cell(found) for cell in _COLUMNS.values()))
+    return table
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+
+
+_COLUMNS: dict[str, Callable[[Score], str]] = {
+    "success": lambda found: str(found.success),
+    "side obeyed": lambda found: str(found.obeyed),
+    "contact": lambda found: str(found.contact),
+    "time s": lambda found: _number(found.time, 1),
+    "way m": lambda found: _number(found.length, 2),
+    "unrest rad/s²": lambda found: f"{found.unrest:.2f}",
+}

@@ -1,0 +1,49 @@
+"""Drives from above, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.plot import plot
+from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.sim.expert import Expert
+from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+from simple_clip_lstm_ros.sim.world import World
+
+GREEN, RED = (44, 160, 44), (214, 39, 40)
+
+
+def driven(straight: bool) -> World:
+    world = World(draw(SCENARIOS[2], 1))
+    expert = Expert(world.layout)
+    while not world.outcome.ended:
+        world.command(Velocity(0.4) if straight else expert(world.base.pose))
+        world.advance(0.2)
+    return world
+
+
+def pixels(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
+    """Columns of those near a colour."""
+    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(int)
+    return np.nonzero((abs(picture - colour) < 40).all(axis=2))[1]
+
+
+def test_successes_are_green_and_failures_red_each_in_the_column_of_its_task(tmp_path: Path) -> None:
+    plot({"good": [driven(False)]}, tmp_path / "good.png")
+    plot({"bad": [driven(True)]}, tmp_path / "bad.png")
+    assert len(pixels(tmp_path / "good.png", RED)) == 0 == len(pixels(tmp_path / "bad.png", GREEN))
+    width = cv2.imread(str(tmp_path / "good.png")).shape[1]
+    for columns in (pixels(tmp_path / "good.png", GREEN), pixels(tmp_path / "bad.png", RED)):
+        assert len(columns) > 20 and 2 / 8 < columns.mean() / width < 3.3 / 8
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    for name in ("nowhere/plot.png", "plot.xyz"):
+        with pytest.raises(InputError, match="cannot be written"):
+            plot({"none": []}, tmp_path / name)
