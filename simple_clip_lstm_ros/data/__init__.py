@@ -1,0 +1,1 @@
+"""What is seen and what was recorded: frames from messages, episodes, bags."""
