@@ -13,7 +13,7 @@ from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 # Each verb is a module of this room with add_arguments(parser) and run(args); its docstring is its help.
-VERBS = ("inspect", "convert", "verify", "infer", "session", "benchmark", "memory", "synth", "demo")
+VERBS = ("inspect", "convert", "verify", "infer", "session", "benchmark", "memory", "episodes", "synth", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
