@@ -1,1 +1,1 @@
-"""What is seen and what was recorded: frames from messages, episodes, bags."""
+"""Episodes and what is made of them: no rclpy."""
