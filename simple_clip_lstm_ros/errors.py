@@ -29,6 +29,10 @@ class InputError(SimpleClipLstmError):
     """An image or an instruction that cannot be used."""
 
 
+class EpisodeError(SimpleClipLstmError):
+    """A recorded episode, or a bag to make some of, that cannot be read, is refused, or cannot be written."""
+
+
 class Cancelled(SimpleClipLstmError):
     """A long operation was asked to stop and did."""
 

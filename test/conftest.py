@@ -1,9 +1,13 @@
-"""What several rooms' tests share: the tiny checkpoint, written once."""
+"""What several rooms' tests share: the tiny checkpoint, written once, and the original's episodes."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,3 +23,28 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
     synthesise("tiny", path)
     return path
+
+
+@pytest.fixture
+def originals() -> list[dict[str, Any]]:
+    """Two drives and one without any motion, as the original's robot recorded them: attrs, actions, event_types."""
+    return json.loads((Path(__file__).parent / "data" / "original_episodes.json").read_text())["episodes"]
+
+
+@pytest.fixture(scope="session")
+def write_original() -> Callable[..., np.ndarray]:
+    """Writes an episode as the original's recorder does, by h5py alone, and returns its images: in BGR."""
+    h5py = pytest.importorskip("h5py")
+
+    def write(path: Path, episode: dict[str, Any], images: np.ndarray | None = None) -> np.ndarray:
+        count = len(episode["actions"])
+        if images is None:
+            images = np.random.default_rng(count).integers(0, 256, (count, 24, 32, 3), np.uint8)
+        with h5py.File(path, "w") as file:
+            file.create_dataset("images", data=images, compression="gzip")
+            file.create_dataset("actions", data=np.array(episode["actions"], np.float32))
+            file.create_dataset("action_event_types", data=episode["event_types"], dtype=h5py.string_dtype())
+            file.attrs.update(episode["attrs"])
+        return images
+
+    return write

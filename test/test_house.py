@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "node": ALL - {"cli"},
     "cli": ALL,
 }
-ONLY_IN = {"rclpy": {"node"}}
+ONLY_IN = {module: {"node"} for module in ("rclpy", "sensor_msgs", "geometry_msgs", "std_msgs")}
 # These run where a second copy of torch would not fit, or would be too slow to start.
 WITHOUT_TORCH = ("control/", "sim/", "node/velocity_guard.py", "node/guard.py", "node/dashboard.py")
 

@@ -23,6 +23,7 @@ VERBS = (
     "memory",
     "sensitivity",
     "evaluate",
+    "episodes",
     "synth",
     "demo",
 )

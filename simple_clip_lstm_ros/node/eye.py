@@ -7,9 +7,9 @@ from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
+from simple_clip_lstm_ros.data.images import to_rgb
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.node.frozen import Freeze
-from simple_clip_lstm_ros.node.images import to_rgb
 from simple_clip_lstm_ros.node.messages import to_seconds
 
 _PATIENCE = 2.0  # s of the very same picture before that is worth a warning

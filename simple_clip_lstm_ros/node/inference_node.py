@@ -26,13 +26,13 @@ from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.velocity import ZERO
+from simple_clip_lstm_ros.data.images import READER
 from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.engine.warm_up import warm_up
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.node import parameters, process, settings
 from simple_clip_lstm_ros.node.advice import advice, find_ignored
 from simple_clip_lstm_ros.node.driver import Driver
-from simple_clip_lstm_ros.node.images import READER
 from simple_clip_lstm_ros.node.reporter import Facts, Reporter
 from simple_clip_lstm_ros.node.settings import Settings
 from simple_clip_lstm_ros.node.ticker import Ticker

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.node.images import to_rgb
+from simple_clip_lstm_ros.data.images import to_rgb
 from simple_clip_lstm_ros.node.messages import (
     to_diagnostics,
     to_image,

@@ -1,4 +1,7 @@
-"""The one place that reads frames: Image and CompressedImage to RGB."""
+"""The one place that reads frames: Image and CompressedImage to RGB.
+
+Messages are known by their fields, not by their classes: those of a bag are others than those of a topic.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
 
 from simple_clip_lstm_ros.errors import InputError, first_line, printable
 
@@ -73,9 +75,12 @@ _BRIDGE = _bridge()
 READER = "NumPy and OpenCV" if _BRIDGE is None else "cv_bridge"
 
 
-def to_rgb(message: Image | CompressedImage) -> np.ndarray:
-    """uint8 [height, width, 3] in RGB; it may share the message's memory. Raises InputError for what it cannot read."""
-    compressed = isinstance(message, CompressedImage)
+def to_rgb(message: Any) -> np.ndarray:
+    """uint8 [height, width, 3] in RGB of an Image or CompressedImage; it may share the message's memory.
+
+    Raises InputError for what it cannot read.
+    """
+    compressed = not hasattr(message, "encoding")
     kind = message.format if compressed else message.encoding
     if kind.startswith(_DEPTH):
         raise InputError(f"{_named(kind)} is a depth image, not a picture: remap to the colour camera's topic")
@@ -89,7 +94,7 @@ def _named(name: str) -> str:
     return f"'{printable(name[:40])}'"
 
 
-def _converted(message: Image) -> np.ndarray:
+def _converted(message: Any) -> np.ndarray:
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
         known = ", ".join(_LAYOUTS)
@@ -103,7 +108,7 @@ def _converted(message: Image) -> np.ndarray:
     return rgb if rgb.dtype == np.uint8 else cv2.convertScaleAbs(rgb, alpha=255 / 65535)
 
 
-def _pixels(message: Image, layout: _Layout) -> np.ndarray:
+def _pixels(message: Any, layout: _Layout) -> np.ndarray:
     """The message's bytes as OpenCV takes them, without the padding at the end of each row; eight bits uncopied."""
     height, width, step, (across, down) = message.height, message.width, message.step, layout.block
     if not height or not width:
@@ -125,8 +130,8 @@ def _pixels(message: Image, layout: _Layout) -> np.ndarray:
     return cells.reshape(rows, width, -1) if cells.shape[1] > width else cells
 
 
-def _decompressed(message: CompressedImage) -> np.ndarray:
-    data = message.data.tobytes()
+def _decompressed(message: Any) -> np.ndarray:
+    data = bytes(message.data)
     told = f"a compressed image ({_named(message.format)}, {len(data)} bytes)"
     if data.startswith(_JPEG):
         # OpenCV paints what is missing grey. The last scan must have an end, and a thumbnail has its own of both.

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
+from simple_clip_lstm_ros.data import images
+from simple_clip_lstm_ros.data.images import to_rgb
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.node import images
-from simple_clip_lstm_ros.node.images import to_rgb
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 PHOTOGRAPH = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8), (0, 0), 3)

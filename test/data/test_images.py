@@ -5,15 +5,15 @@ from __future__ import annotations
 import array
 import struct
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from simple_clip_lstm_ros.node import images
-from simple_clip_lstm_ros.node.images import to_rgb
+from simple_clip_lstm_ros.data import images
+from simple_clip_lstm_ros.data.images import to_rgb
 
 HEIGHT, WIDTH = 6, 8
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -201,6 +201,38 @@ def test_a_progressive_jpeg_is_read():
 def test_an_image_is_not_copied_without_need(padding):
     image = message("rgb8", RGB, padding)
     assert np.shares_memory(to_rgb(image), np.frombuffer(image.data, np.uint8))
+
+
+def of_another_class(message, data):
+    """With the same fields and no more, as readers of bags make them."""
+    fields = {name: getattr(message, name) for name in message.get_fields_and_field_types() if name != "header"}
+    return SimpleNamespace(**fields | {"data": data(message.data)})
+
+
+def numpy_read_only(data):
+    return np.frombuffer(bytes(data), np.uint8)
+
+
+@pytest.mark.parametrize("data", [bytes, np.array, numpy_read_only], ids=lambda data: data.__name__)
+@pytest.mark.parametrize(
+    "image",
+    [
+        message("rgb8", RGB),
+        message("bgr8", RGB[:, :, ::-1], padding=5),
+        message("mono16", DEEP[:, :, 0].astype(">u2"), is_bigendian=1),
+        message("nv12", np.repeat(RGB[:, :, 0], 2, axis=0)[: HEIGHT * 3 // 2]),
+        compressed(encoded(".png", RGB[:, :, ::-1]), "png"),
+        compressed(encoded(".jpg", uniform(COLORS[0]))),
+    ],
+    ids=lambda image: getattr(image, "encoding", "compressed"),
+)
+def test_messages_of_a_bag_are_read_as_those_of_a_topic(image, data):
+    assert np.array_equal(to_rgb(of_another_class(image, data)), to_rgb(image))
+
+
+def test_an_image_of_a_bag_is_not_copied_without_need():
+    pixels = np.frombuffer(RGB.tobytes(), np.uint8)
+    assert np.shares_memory(to_rgb(of_another_class(message("rgb8", RGB), lambda _: pixels)), pixels)
 
 
 class StandIn:

@@ -1,0 +1,273 @@
+"""Episodes as HDF5 files of the original project's schema, which ours extend.
+
+Datasets images uint8 [T, H, W, 3], actions float32 [T, 3], action_event_types (T strings); attributes episode_name,
+total_duration, num_frames, action_chunk_size, obstacle_layout_type. Ours besides: the datasets timestamps float64 [T]
+and language_instruction (a string), the attributes channel_order and action_units.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
+from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, START, STOP, Episode, scenario
+from simple_clip_lstm_ros.data.sink import Sink
+from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line
+
+try:
+    import h5py
+except ImportError:
+    raise EpisodeError("episodes need h5py: pip install h5py") from None
+
+SUFFIX = ".h5"
+ORDERS = ("rgb", "bgr")
+_UNSTATED_ORDER = "bgr"  # the original's images are OpenCV's
+_LFS = b"version https://git-lfs"
+_REMEDY = "leave it out, or record it again"
+# What HDF5 says of bytes that are not as it wrote them.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+
+_CHUNK_SIZE = 8  # the original's action_chunk_size, which its own readers ask for
+_LEAST_FREE = 100_000_000  # bytes: a hundred frames or more
+# What every HDF5 program reads. On photographs a higher level takes longer and saves nothing more.
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1}
+
+
+def read_episode(path: str | Path) -> Episode:
+    """All but the images, which `frames` reads when it is called. The file is closed again.
+
+    Raises EpisodeError for what is no whole episode: an unreadable file, a dataset that lacks or has another type or
+    length, a number that is not finite.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        length = len(_images(file))
+        instruction, stamps = file.get("language_instruction"), file.get("timestamps")
+        episode = Episode(
+            name=_text(file, "episode_name", file.attrs.get("episode_name")),
+            actions=_numbers(file, "actions", (length, len(AXES))).astype(np.float32),
+            event_types=_texts(file, "action_event_types", length),
+            timestamps=None if stamps is None else _numbers(file, "timestamps", (length,)).astype(np.float64),
+            language_instruction=None if instruction is None else _scalar_text(file, "language_instruction"),
+            total_duration=_duration(file),
+            channel_order=_order(file),
+            action_units=_optional_text(file, "action_units"),
+            frames=partial(read_frames, path),
+        )
+        stated = file.attrs.get("num_frames", length)
+        if stated != length:
+            raise EpisodeError(f"{path} says {stated} frames (num_frames) and holds {length}: {_REMEDY}")
+    return episode
+
+
+def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.ndarray:
+    """uint8 [frames, height, width, 3] in RGB: all, or those at `indices`, which must rise. Raises EpisodeError."""
+    with _opened(Path(path)) as file:
+        images = _images(file)
+        frames = images[:] if indices is None else images[list(indices)]
+        # OpenCV and torch want memory that runs forwards.
+        return frames if (_order(file) or _UNSTATED_ORDER) == "rgb" else np.ascontiguousarray(frames[..., ::-1])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    _refuse_foreign(path)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except _DAMAGE as error:
+        raise EpisodeError(f"{path} is damaged or incomplete ({first_line(error)}): copy it again") from None
+
+
+def _refuse_foreign(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_LFS))
+    except OSError as error:
+        raise EpisodeError(f"{path} cannot be read: {error.strerror or error}") from None
+    if begin == _LFS:
+        raise EpisodeError(f"{path} stands for a file that Git LFS keeps elsewhere: git lfs pull")
+    if not h5py.is_hdf5(path):
+        raise EpisodeError(f"{path} is not an HDF5 file: name files of episodes, or a folder of them")
+
+
+def _images(file: h5py.File) -> h5py.Dataset:
+    images = _dataset(file, "images")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
+        needed = "uint8 [frames, height, width, 3]"
+        raise EpisodeError(f"{file.filename}: images are {_form(images)} instead of {needed}; convert them")
+    return images
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise EpisodeError(f"{file.filename} has no dataset {name}: it is no episode, or was not written to its end")
+    return found
+
+
+def _form(dataset: h5py.Dataset) -> str:
+    return f"{dataset.dtype} {list(dataset.shape or ())}"
+
+
+def _numbers(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Floating-point, of that shape, each finite in float32 too."""
+    dataset = _dataset(file, name)
+    if dataset.dtype.kind != "f" or dataset.shape != shape:
+        raise EpisodeError(
+            f"{file.filename}: {name} are {_form(dataset)} where float32 {list(shape)} belong to {shape[0]} images: "
+            f"{_REMEDY}"
+        )
+    numbers = dataset[:]
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(numbers.astype(np.float32)).all(axis=tuple(range(1, len(shape))))
+    if not finite.all():
+        raise EpisodeError(f"{file.filename}: {name} of frame {finite.argmin()} are not finite: {_REMEDY}")
+    return numbers
+
+
+def _texts(file: h5py.File, name: str, length: int) -> tuple[str, ...]:
+    dataset = _dataset(file, name)
+    if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != (length,):
+        raise EpisodeError(f"{file.filename}: {name} are {_form(dataset)}, not strings of {length} images: {_REMEDY}")
+    return tuple(dataset.asstr()[:])
+
+
+def _scalar_text(file: h5py.File, name: str) -> str:
+    dataset = _dataset(file, name)
+    if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
+        raise EpisodeError(f"{file.filename}: {name} is {_form(dataset)}, not one string: write it anew")
+    return dataset.asstr()[()]
+
+
+def _optional_text(file: h5py.File, name: str) -> str | None:
+    value = file.attrs.get(name)
+    return None if value is None else _text(file, name, value)
+
+
+def _text(file: h5py.File, name: str, value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str):
+        raise EpisodeError(f"{file.filename}: the attribute {name} is {value!r:.40}, not a string: write it anew")
+    return value
+
+
+def _order(file: h5py.File) -> str | None:
+    order = _optional_text(file, "channel_order")
+    if order is not None and order not in ORDERS:
+        raise EpisodeError(f"{file.filename}: channel_order {order!r:.40} is not one of {', '.join(ORDERS)}: state it")
+    return order
+
+
+def _duration(file: h5py.File) -> float:
+    duration = file.attrs.get("total_duration")
+    if not isinstance(duration, (float, int, np.number)) or not np.isfinite(duration):
+        raise EpisodeError(f"{file.filename}: total_duration is {duration!r:.40}, not seconds: write it anew")
+    return float(duration)
+
+
+class EpisodeWriter:
+    """A new file, written frame by frame so that the whole never has to be in memory; all of it or nothing.
+
+    A context manager: its end completes the file, an exception within removes what was written so far. The name of
+    the episode is that of the file. Raises EpisodeError for a path that is taken or cannot be written, for a frame
+    that does not fit, and at the end if there was none.
+    """
+
+    def __init__(
+        self, path: str | Path, *, language_instruction: str | None = None, action_units: str = METRES_AND_RADIANS
+    ) -> None:
+        self.path = Path(path)
+        for text in (self.path.stem, language_instruction or ""):
+            if "\0" in text or text.encode(errors="ignore").decode() != text:
+                raise EpisodeError(f"{self.path}: {text!r} cannot be kept as text: NUL, or not UTF-8")
+        self._instruction, self._units = language_instruction, action_units
+        self._actions: list[np.ndarray] = []
+        self._stamps: list[float] = []
+
+    def __len__(self) -> int:
+        """Frames so far."""
+        return len(self._actions)
+
+    def __enter__(self) -> EpisodeWriter:
+        self._partial = partial_of(self.path)
+        try:
+            refuse_unwritable(self.path, _LEAST_FREE)
+        except CheckpointError as error:
+            raise EpisodeError(str(error)) from None
+        with self._writing():
+            self._sink = Sink(self._partial)
+        self._file = h5py.File(self._sink, "w")
+        return self
+
+    def add(self, frame: np.ndarray, action: Sequence[float], stamp: float) -> None:
+        """uint8 [height, width, 3] in RGB, of one size throughout; a velocity by AXES; s of any clock."""
+        with np.errstate(over="ignore"):
+            values = np.asarray(action, np.float32)
+        if values.shape != (len(AXES),) or not np.isfinite(values).all() or not np.isfinite(stamp):
+            raise EpisodeError(f"{self.path}: the action {action} at {stamp} s is not three finite velocities")
+        shape = self._file["images"].shape[1:] if self._actions else (*frame.shape[:2], 3)
+        if frame.dtype != np.uint8 or frame.shape != shape or not frame.size:
+            raise EpisodeError(f"{self.path}: a frame of {frame.dtype} {list(frame.shape)}, not uint8 {list(shape)}")
+        if not self._actions:
+            room = {"maxshape": (None, *shape), "chunks": (1, *shape)}
+            self._file.create_dataset("images", (0, *shape), np.uint8, **room, **_COMPRESSION)
+        images = self._file["images"]
+        images.resize(len(self) + 1, axis=0)
+        with self._writing():
+            images[len(self)] = frame
+            images.flush()
+        self._actions.append(values)
+        self._stamps.append(stamp)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            self._file.close()
+            self._sink.close()
+            self._partial.unlink(missing_ok=True)
+
+    def _complete(self) -> None:
+        if not self._actions:
+            raise EpisodeError(f"{self.path}: no frame came, so there is no episode to write")
+        self._describe(np.array(self._stamps, np.float64) - self._stamps[0])
+        self._file.close()
+        with self._writing():
+            os.fsync(self._sink.fileno())
+        self._partial.rename(self.path)
+
+    def _describe(self, seconds: np.ndarray) -> None:
+        """All but the images."""
+        events = [START, *(MOVE if action.any() else STOP for action in self._actions[1:])]
+        self._file["actions"] = np.stack(self._actions)
+        self._file["timestamps"] = seconds
+        self._file.create_dataset("action_event_types", data=events, dtype=h5py.string_dtype())
+        if self._instruction is not None:
+            self._file["language_instruction"] = self._instruction
+        name = self.path.stem
+        stated = {"episode_name": name, "num_frames": len(self), "total_duration": seconds[-1]}
+        stated |= {"action_chunk_size": _CHUNK_SIZE, "channel_order": "rgb", "action_units": self._units}
+        if found := scenario(name):
+            stated["obstacle_layout_type"] = found.layout
+        self._file.attrs.update(stated)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+            self._sink.raise_error()
+        except FileExistsError:
+            left = f"{self._partial} is left of a recording that was killed, or one is running"
+            raise EpisodeError(f"{left}; remove it then") from None
+        except OSError as error:
+            raise EpisodeError(f"{self.path} cannot be written: {error.strerror or error}") from None
