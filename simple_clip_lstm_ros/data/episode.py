@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -41,23 +40,3 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
-
-
-class Scenario(NamedTuple):
-    """What the original project calls its episodes by."""
-
-    boxes: int
-    layout: str  # vert or hori
-    side: str  # on which the robot passes: left or right
-
-    def __str__(self) -> str:
-        return f"{self.boxes}box_{self.layout}_{self.side}"
-
-
-_SCENARIO = re.compile(r"(?:^|_)([12])box_(vert|hori)_(left|right)(?:_|$)")
-
-
-def scenario(name: str) -> Scenario | None:
-    """Of an episode's name such as episode_20251112_131153_1box_hori_left_core_medium; None for any other."""
-    found = _SCENARIO.search(name)
-    return Scenario(int(found[1]), found[2], found[3]) if found else None

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
-from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, START, STOP, Episode, scenario
+from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, START, STOP, Episode
 from simple_clip_lstm_ros.data.sink import Sink
 from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line
+from simple_clip_lstm_ros.sim.scenario import Scenario
 
 try:
     import h5py
@@ -257,8 +258,8 @@ class EpisodeWriter:
         name = self.path.stem
         stated = {"episode_name": name, "num_frames": len(self), "total_duration": seconds[-1]}
         stated |= {"action_chunk_size": _CHUNK_SIZE, "channel_order": "rgb", "action_units": self._units}
-        if found := scenario(name):
-            stated["obstacle_layout_type"] = found.layout
+        if found := Scenario.named_in(name):
+            stated["obstacle_layout_type"] = found.orientation
         self._file.attrs.update(stated)
 
     @contextmanager

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.data.episode import AXES, Episode, scenario
+from simple_clip_lstm_ros.data.episode import AXES, Episode
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, read_episode
 from simple_clip_lstm_ros.errors import EpisodeError
+from simple_clip_lstm_ros.sim.scenario import Scenario
 
 UNSTATED = "not stated"
 OTHER = "other"
@@ -99,7 +100,10 @@ def _count(summary: Summary, episode: Episode) -> None:
     summary.episodes += 1
     summary.frames += len(episode)
     summary.duration += episode.total_duration
-    kinds = {str(scenario(episode.name) or OTHER): summary.scenarios, episode.action_units or UNSTATED: summary.units}
+    kinds = {
+        str(Scenario.named_in(episode.name) or OTHER): summary.scenarios,
+        episode.action_units or UNSTATED: summary.units,
+    }
     for kind, counted in kinds.items():
         counted[kind] = counted.get(kind, 0) + 1
 

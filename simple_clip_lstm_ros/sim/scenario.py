@@ -24,7 +24,7 @@ class Scenario:
     @classmethod
     def named_in(cls, text: str) -> Scenario | None:
         """That which an episode's name bears, or None."""
-        found = re.search(r"([12])box_(vert|hori)_(left|right)", text)
+        found = re.search(r"(?:^|_)([12])box_(vert|hori)_(left|right)(?:_|$)", text)
         return cls(int(found[1]), found[2], found[3]) if found else None
 
     @property
