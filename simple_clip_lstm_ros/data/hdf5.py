@@ -225,7 +225,6 @@ class EpisodeWriter:
         images.resize(len(self) + 1, axis=0)
         with self._writing():
             images[len(self)] = frame
-            images.flush()
         self._actions.append(values)
         self._stamps.append(stamp)
 

@@ -230,27 +230,35 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         pass
 
 
-def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(path, tmp_path):
-    """A limit on the size of files fails as a full disk does."""
+# Each makes writing fail as a disk does: one when files shall grow, one as soon as anything is written.
+FULL = {
+    "File too large": "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))",
+    "No space left on device": "os.dup2(os.open('/dev/full', os.O_RDWR), writer._sink.fileno())",
+}
+
+
+@pytest.mark.parametrize("why", FULL)
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(why, path, tmp_path):
+    """In a process of its own: HDF5 crashes where it meets with such an error itself."""
     program = f"""
-import resource, signal
+import os, resource, signal
 import numpy as np
 from simple_clip_lstm_ros.data.hdf5 import EpisodeWriter
 from simple_clip_lstm_ros.errors import EpisodeError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 frames = np.random.default_rng(0).integers(0, 256, (20, 100, 100, 3), np.uint8)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     with EpisodeWriter({str(path)!r}) as writer:
+        {FULL[why]}
         for frame in frames:
             writer.add(frame, (0, 0, 0), 0.0)
 except EpisodeError as error:
-    print(error)
+    print(error, len(writer) < 10)
 """
     environment = os.environ | {"PYTHONPATH": str(Path(simple_clip_lstm_ros.__file__).parents[1])}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.startswith(f"{path} cannot be written: ") and done.stdout.count("\n") == 1, done.stderr
+    assert (done.stdout, done.stderr) == (f"{path} cannot be written: {why} True\n", "")
     assert not list(tmp_path.iterdir())
 
 
