@@ -27,10 +27,14 @@ pytestmark = [
 
 
 def write_wide(path: Path) -> None:
-    """The tiny profile with long feed-forward layers: 340 MB, nearly all of it there as in a real file."""
+    """The tiny profile with more and wider feed-forward layers: 340 MB, nearly all of it there as in a real file.
+
+    None of them is large beside the whole, nor is what a step makes of them, as in a real model.
+    """
     tiny = PROFILES["tiny"]
-    kosmos = tiny.kosmos | {"text_config": tiny.kosmos["text_config"] | {"ffn_dim": 200_000}}
-    clip = tiny.clip | {"vision_config": tiny.clip["vision_config"] | {"intermediate_size": 60_000}}
+    kosmos = tiny.kosmos | {"text_config": tiny.kosmos["text_config"] | {"ffn_dim": 20_000, "layers": 14}}
+    vision = tiny.clip["vision_config"] | {"intermediate_size": 6_000, "num_hidden_layers": 8}
+    clip = tiny.clip | {"vision_config": vision}
     config = replace(tiny, kosmos=kosmos, clip=clip)
     state = {name: torch.full(shape, 0.001) for name, shape in needed_shapes(build(config)).items()}
     torch.save({"model_state_dict": state, "policy_config": config.to_dict()}, path)
@@ -73,15 +77,13 @@ def test_the_naive_way_holds_the_model_and_the_file(rows: dict[str, dict]) -> No
 def test_from_the_file_a_cast_takes_its_result_and_no_cast_takes_nothing(rows: dict[str, dict]) -> None:
     assert rows["load and step fp32 from .pth"]["anonymous"] < 0.15
     assert 0.4 < rows["load and step bf16 from .pth"]["anonymous"] < 0.65
-    # A quarter, and for a moment one weight in float32; samples may miss it.
-    assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < 0.55
+    assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < 0.4
 
 
 @pytest.mark.parametrize("precision", BUNDLES)
 def test_converting_takes_little_and_a_bundle_stays_mapped(rows: dict[str, dict], precision: str) -> None:
     assert rows[f"convert {precision}"]["anonymous"] < 0.25
-    # At int8 one weight is float32 for a moment: in this model 0.3 of the file. A copy would be 0.25 more.
-    assert rows[f"load and step {precision} bundle"]["anonymous"] < (0.45 if precision == "int8" else 0.25)
+    assert rows[f"load and step {precision} bundle"]["anonymous"] < 0.2
 
 
 def test_what_is_predicted_is_within_15_percent_of_what_is_needed(rows: dict[str, dict]) -> None:
