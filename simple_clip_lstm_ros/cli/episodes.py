@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.options import add_json_option, print_json, steps_progress, tables
+from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, print_json, steps_progress, tables
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError, printable
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instruction-topic", metavar="TOPIC", help="of the bag: String; each new one begins an episode"
     )
-    parser.add_argument("--rate", metavar="HZ", type=_rate, help="frames a second to take; default: every image")
+    add_rate_option(parser)
     add_json_option(parser)
 
 
@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
 def _convert(args: argparse.Namespace) -> None:
     if not args.image_topic or not args.command_topic:
         raise ConfigError("--from-bag needs --image-topic and --command-topic: what the camera and the driver sent on")
-    from simple_clip_lstm_ros.data.bags import Topics, convert_bag
+    from simple_clip_lstm_ros.data.bags import convert_bag
+    from simple_clip_lstm_ros.data.following import Topics
 
     topics = Topics(args.image_topic, args.command_topic, args.instruction_topic)
     with steps_progress() as progress:
@@ -116,13 +117,3 @@ def _remarks(found: Summary) -> Iterator[str]:
         yield f"degenerate: {file}: {', '.join(why)}"
     for message in found.unreadable.values():
         yield f"unreadable: {message}"
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0.0 < rate <= 1000.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of Hz, above 0 and at most 1000")
-    return rate

@@ -23,6 +23,7 @@ VERBS = (
     "memory",
     "sensitivity",
     "evaluate",
+    "record",
     "episodes",
     "synth",
     "demo",

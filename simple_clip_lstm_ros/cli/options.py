@@ -78,6 +78,20 @@ def _layers(text: str) -> dict[str, int | list[int]]:
     return layers
 
 
+def add_rate_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rate", metavar="HZ", type=_rate, help="frames a second to take; default: every image")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of Hz, above 0 and at most 1000")
+    return rate
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 

@@ -1,8 +1,6 @@
 """Episodes from bags, rosbag2's SQLite and MCAP, on a machine without ROS.
 
-At each image, the newest command that had been recorded is its action; an image before the first is left out. With a
-topic of instructions, each one that is not blank and not the one before begins an episode, a blank one ends it, and
-what lies outside is left out; without, the whole bag is one episode.
+What becomes a frame of which episode, data/following.py tells: by the order of the recording.
 """
 
 from __future__ import annotations
@@ -10,17 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import groupby
-from math import floor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from simple_clip_lstm_ros.data.following import Follower, Moment, Topics
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, EpisodeWriter
-from simple_clip_lstm_ros.data.images import to_rgb
-from simple_clip_lstm_ros.errors import EpisodeError, InputError, first_line
+from simple_clip_lstm_ros.errors import EpisodeError, first_line
 
 try:
     from rosbags.highlevel import AnyReader
@@ -35,25 +29,6 @@ Report = Callable[[int, int], None]  # images read, of how many
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _COMMANDS = ("geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped")
 _INSTRUCTIONS = ("std_msgs/msg/String",)
-_EARLY = 0.1  # of a period of `rate`: no frame is lost to a camera that is a little early
-
-
-@dataclass(frozen=True)
-class Topics:
-    image: str
-    command: str
-    instruction: str | None = None
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """What becomes a frame of an episode; `number` tells which."""
-
-    number: int
-    instruction: str | None
-    frame: np.ndarray  # uint8 [height, width, 3] in RGB
-    action: tuple[float, float, float]
-    stamp: float  # s: the image's own, or that of the recording where it has none
 
 
 def convert_bag(
@@ -68,7 +43,7 @@ def convert_bag(
     name = bag.resolve().name.removesuffix(".mcap").removesuffix(".db3")
     made: list[Path] = []
     with closing(_open(bag)) as reader:
-        follower = _Follower(rate, instructed=topics.instruction is not None)
+        follower = Follower(rate, instructed=topics.instruction is not None)
         moments = _moments(reader, bag, topics, follower, report or (lambda done, total: None))
         try:
             for number, group in groupby(moments, key=lambda moment: moment.number):
@@ -86,7 +61,7 @@ def convert_bag(
     return made
 
 
-def _write(path: Path, moments: Iterator[_Moment]) -> None:
+def _write(path: Path, moments: Iterator[Moment]) -> None:
     first = next(moments)
     with EpisodeWriter(path, language_instruction=first.instruction) as writer:
         writer.add(first.frame, first.action, first.stamp)
@@ -105,7 +80,7 @@ def _open(bag: Path) -> Any:
     return reader
 
 
-def _moments(reader: Any, bag: Path, topics: Topics, follower: _Follower, report: Report) -> Iterator[_Moment]:
+def _moments(reader: Any, bag: Path, topics: Topics, follower: Follower, report: Report) -> Iterator[Moment]:
     images = _connections(reader, bag, topics.image, _IMAGES)
     commands = _connections(reader, bag, topics.command, _COMMANDS)
     instructions = _connections(reader, bag, topics.instruction, _INSTRUCTIONS) if topics.instruction else []
@@ -139,63 +114,3 @@ def _messages(reader: Any, bag: Path, connections: list[Any]) -> Iterator[tuple[
             yield connection, time, reader.deserialize(raw, connection.msgtype)
     except Exception as error:  # as in _open
         raise EpisodeError(f"{bag} is damaged ({first_line(error)}): copy it again, or repair it") from None
-
-
-class _Follower:
-    """Follows a recording message by message."""
-
-    def __init__(self, rate: float | None, *, instructed: bool) -> None:
-        self.refused, self.refusal = 0, ""
-        self._rate, self._instructed = rate, instructed
-        self._instruction: str | None = None
-        self._number = 0 if instructed else 1
-        self._action: tuple[float, float, float] | None = None
-        self._begin = self._next = 0
-
-    def instruct(self, text: str) -> None:
-        if not text.strip():
-            self._instruction = None
-        elif text != self._instruction:
-            self._instruction = text
-            self._number += 1
-            self._next = 0
-
-    def command(self, message: Any) -> None:
-        twist = getattr(message, "twist", message)
-        self._action = (twist.linear.x, twist.linear.y, twist.angular.z)
-
-    def look(self, message: Any, time: int) -> _Moment | None:
-        """None where there is no action or no instruction, for what no image can be made of, and between samples."""
-        if self._action is None or (self._instructed and self._instruction is None) or not self._is_due(time):
-            return None
-        try:
-            frame = to_rgb(message)
-        except InputError as error:
-            self.refused += 1
-            self.refusal = self.refusal or str(error)
-            return None
-        stamp = message.header.stamp
-        own = stamp.sec * 10**9 + stamp.nanosec
-        return _Moment(self._number, self._instruction, frame, self._action, (own or time) * 1e-9)
-
-    def _is_due(self, time: int) -> bool:
-        """By the time of the recording, which never goes back; periods count from the episode's first image."""
-        if self._rate is None:
-            return True
-        if not self._next:
-            self._begin = time
-        periods = (time - self._begin) * 1e-9 * self._rate + _EARLY
-        if periods < self._next:
-            return False
-        self._next = floor(periods) + 1
-        return True
-
-    def why_nothing(self) -> str:
-        """Why no episode was found."""
-        if self.refusal:
-            return f"none of {self.refused} images can be used; the first: {self.refusal}"
-        if self._action is None:
-            return "no command in it: name the topic that the robot was driven by"
-        if self._instructed and not self._number:
-            return "no instruction in it: leave --instruction-topic out"
-        return "no image in it comes after a command and an instruction: record them before the drive begins"

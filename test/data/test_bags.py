@@ -35,7 +35,8 @@ from bag import (
     write_bag,
 )
 
-from simple_clip_lstm_ros.data.bags import Topics, _Follower, convert_bag
+from simple_clip_lstm_ros.data.bags import convert_bag
+from simple_clip_lstm_ros.data.following import Follower, Topics
 from simple_clip_lstm_ros.data.hdf5 import read_episode
 
 TOPICS = Topics(IMAGE, COMMAND)
@@ -147,7 +148,7 @@ def test_without_a_topic_of_instructions_the_bag_is_one_episode(episodes):
 
 def at(rate, times):
     """Which of the images at these times, in s, are taken."""
-    follower = _Follower(rate, instructed=False)
+    follower = Follower(rate, instructed=False)
     follower.command(twist(0.1))
     moments = ((time, follower.look(image(picture(0)), EPOCH * 10**9 + round(time * 1e9))) for time in times)
     return [time for time, moment in moments if moment]
