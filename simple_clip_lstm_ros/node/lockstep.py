@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -31,10 +30,11 @@ _LIMITS |= {"max_accel": [1000.0] * 3, "max_decel": [-1000.0] * 3}
 _COMMAND_RATE = 100.0  # Hz, of the wall's clock: how long a command is waited for
 GUARD = MappingProxyType({**_LIMITS, "command_rate": _COMMAND_RATE})
 # The clock stands still while the model computes, and that is no reason to stop.
-NODE = MappingProxyType({**GUARD, "use_sim_time": "true", "image_timeout": 5.0, "command_timeout": 5.0})
+NODE = MappingProxyType({**GUARD, "use_sim_time": "true", "image_timeout": 60.0, "command_timeout": 60.0})
 AS_TRAINED = CONDITIONS["as trained"]
 _BREAK = 10.0  # s of the world between drives: longer than state_timeout, so each begins with a fresh hidden state
-_ANSWER = 0.5  # s of the wall's clock, after which an image is shown again
+# s of the wall's clock, after which an image must have been lost and is shown again: one that was not is seen twice.
+_ANSWER = 20.0
 _PATIENCE = 60.0  # s
 
 
@@ -52,12 +52,13 @@ class Lockstep:
         """Until the drive has ended (see Outcome)."""
         layout = condition.layout(layout)
         world = World(layout)
+        self._stage.watch(_PATIENCE, lambda: self._images.get_subscription_count() > 0)
         self._set("instruction", condition.instruction(layout))
         # After a gap between two images the node resets: after each, if any gap is too long.
         self._set("state_timeout", PERIOD / 2 if condition.forgets else _BREAK / 2)
         begin = self._time
         while not world.outcome.ended:
-            world.command(self._command(condition.frame(world.frame())))
+            world.command(self._command(world, condition))
             world.advance(PERIOD)
             self._time = begin + world.base.time
         self._time += _BREAK
@@ -73,12 +74,14 @@ class Lockstep:
         if not result.successful:
             raise SimpleClipLstmError(result.reason)
 
-    def _command(self, frame: np.ndarray) -> Velocity:
-        """What the guard lets through when the node has acted on this frame."""
+    def _command(self, world: World, condition: Condition) -> Velocity:
+        """What the guard lets through when the node has acted on what the camera sees now."""
         stamp = Time(sec=int(self._time), nanosec=round(self._time % 1.0 * 1e9) % 10**9)
+        # The clock goes first: an image from the future would be refused.
+        self._clock.publish(Clock(clock=stamp))
+        image = to_image(condition.frame(world.frame()), stamp, "camera")
         for _ in range(round(_PATIENCE / _ANSWER)):
-            self._clock.publish(Clock(clock=stamp))
-            self._images.publish(to_image(frame, stamp, "camera"))
+            self._images.publish(image)
             if self._stage.watch(_ANSWER, lambda: self._acted_on(stamp)):
                 return self._next_command()
         raise SimpleClipLstmError(f"the node did not act on an image within {_PATIENCE:g} s: {self._stage.reason}")
