@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.node_benchmark import what_lacks
+from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
@@ -26,7 +26,7 @@ from simple_clip_lstm_ros.cli.options import (
     steps_progress,
     tables,
 )
-from simple_clip_lstm_ros.errors import InputError, SimpleClipLstmError
+from simple_clip_lstm_ros.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.sim.layout import draw
     from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 
-    if lacking := what_lacks():
-        raise SimpleClipLstmError(f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash)")
+    require_ros()
     first = FIRST_SEED if args.first_seed is None else args.first_seed
     if args.layouts < 1 or first < 0:
         raise InputError("--layouts must be at least 1, and --first-seed zero or more")
@@ -120,12 +119,13 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
 def _straight(layout: Layout) -> World:
     """What any number above must be compared with."""
     from simple_clip_lstm_ros.control.velocity import Velocity
+    from simple_clip_lstm_ros.data.demonstrations import PERIOD
     from simple_clip_lstm_ros.sim.world import World
 
     world = World(layout)
     while not world.outcome.ended:
         world.command(Velocity(_SPEED))
-        world.advance(0.2)
+        world.advance(PERIOD)
     return world
 
 

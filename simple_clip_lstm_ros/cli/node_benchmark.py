@@ -29,6 +29,12 @@ def what_lacks() -> str:
     return ""
 
 
+def require_ros() -> None:
+    """Raises SimpleClipLstmError where no node can be started."""
+    if lacking := what_lacks():
+        raise SimpleClipLstmError(f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash)")
+
+
 def drive(
     parameters: Mapping[str, object], config: Mapping[str, Any], steps: int, stepped: Callable[[], None]
 ) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from simple_clip_lstm_ros.cli.node_benchmark import what_lacks
+from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import add_rate_option
-from simple_clip_lstm_ros.errors import EpisodeError, SimpleClipLstmError
+from simple_clip_lstm_ros.errors import EpisodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if lacking := what_lacks():
-        raise SimpleClipLstmError(f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash)")
+    require_ros()
     if not args.folder.is_dir():
         raise EpisodeError(f"{args.folder} is no folder: make it, or name another")
     from simple_clip_lstm_ros.data.following import Topics

@@ -18,7 +18,7 @@ from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.conditions import CONDITIONS, Condition
 from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
-from simple_clip_lstm_ros.node.messages import to_image, to_velocity
+from simple_clip_lstm_ros.node.messages import to_image, to_time, to_velocity
 from simple_clip_lstm_ros.node.stage import Stage
 from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
 from simple_clip_lstm_ros.sim.layout import Layout
@@ -76,7 +76,7 @@ class Lockstep:
 
     def _command(self, world: World, condition: Condition) -> Velocity:
         """What the guard lets through when the node has acted on what the camera sees now."""
-        stamp = Time(sec=int(self._time), nanosec=round(self._time % 1.0 * 1e9) % 10**9)
+        stamp = to_time(self._time)
         # The clock goes first: an image from the future would be refused.
         self._clock.publish(Clock(clock=stamp))
         image = to_image(condition.frame(world.frame()), stamp, "camera")

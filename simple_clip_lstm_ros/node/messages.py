@@ -37,6 +37,11 @@ def to_seconds(stamp: Time) -> float:
     return stamp.sec + stamp.nanosec * 1e-9
 
 
+def to_time(seconds: float) -> Time:
+    whole, rest = divmod(round(seconds * 1e9), 10**9)
+    return Time(sec=whole, nanosec=rest)
+
+
 def to_twist(velocity: Velocity) -> Twist:
     twist = Twist()
     twist.linear.x, twist.linear.y, twist.angular.z = velocity.as_tuple()

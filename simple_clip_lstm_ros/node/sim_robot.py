@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.node import process
-from simple_clip_lstm_ros.node.messages import to_image, to_twist, to_velocity
+from simple_clip_lstm_ros.node.messages import to_image, to_time, to_twist, to_velocity
 from simple_clip_lstm_ros.node.reporter import LATCHED
 from simple_clip_lstm_ros.sim.base import DIFFERENTIAL, OMNIDIRECTIONAL
 from simple_clip_lstm_ros.sim.layout import draw
@@ -122,8 +122,7 @@ class SimRobot(Node):
     def _stamp(self) -> Time:
         if not self._has_clock:
             return self.get_clock().now().to_msg()
-        seconds = _BEGIN + self._steps * STEP
-        return Time(sec=int(seconds), nanosec=round(seconds % 1.0 * 1e9) % 10**9)
+        return to_time(_BEGIN + self._steps * STEP)
 
     def _odometer(self, stamp: Time) -> Odometry:
         pose = self._world.base.pose

@@ -72,7 +72,6 @@ class Expert:
 
     def _walls_before(self, pose: Pose) -> list[LineString]:
         """Behind a box its wall would only keep in who has passed on the wrong side."""
-        ax, ay = self._layout.axis
-        boxes = (box.pose for box in self._layout.boxes)
-        beyond = ((pose.x - box.x) * ax + (pose.y - box.y) * ay for box in boxes)
-        return [wall for wall, far in zip(self._walls, beyond, strict=True) if far < -_SLACK]
+        layout = self._layout
+        pairs = zip(self._walls, layout.boxes, strict=True)
+        return [wall for wall, box in pairs if layout.abeam(box.pose, pose)[0] < -_SLACK]

@@ -124,6 +124,12 @@ class Layout:
         dx, dy = self.cup.x - self.start.x, self.cup.y - self.start.y
         return dx / math.hypot(dx, dy), dy / math.hypot(dx, dy)
 
+    def abeam(self, box: Pose, pose: Pose) -> tuple[float, float]:
+        """How far this pose is beyond and how far left of a box, by the axis."""
+        ax, ay = self.axis
+        dx, dy = pose.x - box.x, pose.y - box.y
+        return dx * ax + dy * ay, ax * dy - ay * dx
+
 
 def draw(scenario: Scenario, seed: int) -> Layout:
     """The same layout for the same scenario and seed, on every machine."""

@@ -83,17 +83,11 @@ class World:
         self._length += math.hypot(now.x - before.x, now.y - before.y)
         self._reached |= math.hypot(cup.x - now.x, cup.y - now.y) <= REACH
         for index, box in enumerate(self.layout.boxes):
-            (was, _), (beyond, left) = (self._abeam(box.pose, pose) for pose in (before, now))
+            (was, _), (beyond, left) = (self.layout.abeam(box.pose, pose) for pose in (before, now))
             if was <= 0.0 < beyond:
                 self._sides[index] = 1 if left > 0.0 else -1
             elif beyond <= 0.0 < was:
                 self._sides[index] = 0
-
-    def _abeam(self, box: Pose, pose: Pose) -> tuple[float, float]:
-        """How far beyond and how far left of the box, by the axis from start to cup."""
-        ax, ay = self.layout.axis
-        dx, dy = pose.x - box.x, pose.y - box.y
-        return dx * ax + dy * ay, ax * dy - ay * dx
 
     @property
     def outcome(self) -> Outcome:
