@@ -14,9 +14,9 @@ from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
 
-CLEARANCE = 0.3  # m, from the robot's middle to a box
-STOP = 0.22  # m from the middle of the cup
-_LOOKAHEAD = 0.35  # m
+CLEARANCE = 0.4  # m, from the robot's middle to a box
+STOP = 0.15  # m from the middle of the cup
+_LOOKAHEAD = 0.6  # m: the shorter, the more a small error of the bearing turns the robot
 _LONG = 20.0  # m, longer than any way around
 _SLACK = 0.01  # m by which corners stand off what they lead around
 

@@ -18,6 +18,12 @@ from simple_clip_lstm_ros.sim.scenario import Scenario
 Colour = tuple[float, float, float]  # RGB, 0 to 1
 PATTERNS = ("plain", "checks", "stripes", "grain")
 
+# Hues (0 to 1) by which a small model can tell things apart, as a person would: of cardboard, of the one kind of cup
+# that is meant, and of what stands about.
+_BOX_HUES = ((0.04, 0.14),)
+_CUP_HUES = ((0.55, 0.68),)
+_OTHER_HUES = ((0.27, 0.45), (0.78, 0.95))
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -141,7 +147,7 @@ def draw(scenario: Scenario, seed: int) -> Layout:
         y=rng.uniform(-0.5, 0.5),
         radius=rng.uniform(0.06, 0.09),
         height=rng.uniform(0.15, 0.22),
-        surface=_surface(rng, vivid=True, scale=0.05),
+        surface=_surface(rng, _vivid(rng, _CUP_HUES), scale=0.05),
     )
     return Layout(
         scenario,
@@ -150,8 +156,8 @@ def draw(scenario: Scenario, seed: int) -> Layout:
         boxes=boxes,
         cup=cup,
         distractors=_distractors(rng, cup),
-        floor=_surface(rng, vivid=False, scale=rng.uniform(0.1, 0.4)),
-        sky=_colour(rng, vivid=False),
+        floor=_surface(rng, _pale(rng), scale=rng.uniform(0.1, 0.4)),
+        sky=_pale(rng),
         camera=Camera(
             height=rng.uniform(0.3, 0.4),
             pitch=math.radians(12.0 + rng.uniform(-5.0, 5.0)),
@@ -173,7 +179,7 @@ def _boxes(scenario: Scenario, rng: np.random.Generator) -> tuple[Box, ...]:
         length, width = rng.uniform(0.45, 0.7), rng.uniform(0.2, 0.35)
         turn = 0.0 if along else math.pi / 2
         pose = Pose(x, rng.uniform(-0.15, 0.15), turn + math.radians(rng.uniform(-15.0, 15.0)))
-        surface = _surface(rng, vivid=True, scale=rng.uniform(0.05, 0.2))
+        surface = _surface(rng, _vivid(rng, _BOX_HUES), scale=rng.uniform(0.05, 0.2))
         boxes.append(Box(pose, length, width, rng.uniform(0.2, 0.4), surface))
         x += rng.uniform(0.75, 0.95) if along else rng.uniform(0.55, 0.75)
     return tuple(boxes)
@@ -185,20 +191,23 @@ def _distractors(rng: np.random.Generator, cup: Cylinder) -> tuple[Cylinder, ...
     for _ in range(rng.integers(0, 5)):
         y = rng.choice((-1.0, 1.0)) * rng.uniform(1.6, 3.0)
         x = rng.uniform(0.5, cup.x + 2.0)
-        surface = _surface(rng, vivid=bool(rng.integers(2)), scale=0.1)
+        surface = _surface(rng, _vivid(rng, _OTHER_HUES) if rng.integers(2) else _pale(rng), scale=0.1)
         things.append(Cylinder(x, y, rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.8), surface))
     return tuple(things)
 
 
-def _surface(rng: np.random.Generator, *, vivid: bool, scale: float) -> Surface:
-    first = _colour(rng, vivid=vivid)
+def _surface(rng: np.random.Generator, first: Colour, *, scale: float) -> Surface:
     blend = rng.uniform(0.1, 0.5)  # the second colour is a lighter or darker neighbour of the first
     other = 1.0 if rng.integers(2) else 0.0
     second = tuple(float(channel + (other - channel) * blend) for channel in first)
     return Surface(str(rng.choice(PATTERNS)), (first, second), scale)  # type: ignore[arg-type]
 
 
-def _colour(rng: np.random.Generator, *, vivid: bool) -> Colour:
-    if vivid:
-        return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.6, 1.0), rng.uniform(0.4, 1.0))
+def _vivid(rng: np.random.Generator, hues: tuple[tuple[float, float], ...]) -> Colour:
+    return colorsys.hsv_to_rgb(
+        rng.uniform(*hues[rng.integers(len(hues))]), rng.uniform(0.6, 1.0), rng.uniform(0.4, 1.0)
+    )
+
+
+def _pale(rng: np.random.Generator) -> Colour:
     return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.0, 0.3), rng.uniform(0.3, 0.9))
