@@ -41,7 +41,7 @@ setup(
     extras_require={
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
-        "data": ["h5py", "rosbags"],  # episodes and bags: to train takes them, to drive does not
+        "data": ["accelerate", "h5py", "rosbags"],  # to train takes them, to drive does not
         "test": ["colcon-common-extensions", "hypothesis", "mypy", "pytest", "ruff", "types-PyYAML"],
     },
     entry_points={

@@ -21,6 +21,7 @@ from torch import Tensor
 from simple_clip_lstm_ros.checkpoint.build import build, fill
 from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.save import processors_of, refuse_taken
 from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
 from simple_clip_lstm_ros.checkpoint.writer import LazyTensor, write_archive
 from simple_clip_lstm_ros.engine.cpu import computes_bf16
@@ -60,8 +61,7 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
         "policy_config": config.to_dict(),
     }
     total = sum(tensor.nbytes for tensor in _lazy_tensors(content))
-    if _processors(path).exists():
-        raise CheckpointError(f"{_processors(path)} exists; remove it or choose another name")
+    refuse_taken(path)
     refuse_unwritable(path, round(total * 1.01))
     report = report or (lambda what, done, of: None)
     _calibrate(weights, config, seed, report)
@@ -70,7 +70,7 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
 
 def _write(path: Path, content: Any, total: int, report: Report, *, with_processors: bool) -> None:
     """All or nothing: what is left of an attempt that failed is removed."""
-    partial, processors = partial_of(path), _processors(path)
+    partial, processors = partial_of(path), processors_of(path)
     done = 0
 
     def written(count: int) -> None:
@@ -89,10 +89,6 @@ def _write(path: Path, content: Any, total: int, report: Report, *, with_process
         partial.unlink(missing_ok=True)
         if not path.exists():
             shutil.rmtree(processors, ignore_errors=True)
-
-
-def _processors(path: Path) -> Path:
-    return Path(f"{path}.processors")
 
 
 def _weights(model: SimpleCLIPLSTM, seed: int) -> OrderedDict[str, LazyTensor]:

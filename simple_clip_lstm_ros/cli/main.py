@@ -21,6 +21,7 @@ VERBS = (
     "session",
     "benchmark",
     "memory",
+    "train",
     "sensitivity",
     "evaluate",
     "record",

@@ -92,6 +92,20 @@ def _rate(text: str) -> float:
     return rate
 
 
+def add_told_options(parser: argparse.ArgumentParser) -> None:
+    """What episodes may leave unsaid."""
+    parser.add_argument(
+        "--instruction", metavar="TEXT", help="of episodes that neither state one nor bear it in their name"
+    )
+    parser.add_argument(
+        "--action-scale",
+        metavar=("X", "Y", "ANGULAR"),
+        nargs=3,
+        type=float,
+        help="factors to m/s, m/s and rad/s, for episodes that do not say that these are their units",
+    )
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 

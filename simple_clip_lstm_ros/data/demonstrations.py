@@ -27,20 +27,26 @@ Driver = Callable[[np.ndarray, Velocity], Velocity]  # a frame and what the expe
 
 
 @dataclass(frozen=True)
-class Demonstration:
+class Lesson:
     """`actions` are the expert's; `landmarks` lie in the robot's axes (m), NaN where the world has no such thing."""
 
     instruction: str
     frames: np.ndarray  # uint8 [T, height, width, 3], RGB
     actions: np.ndarray  # float32 [T, 3]: linear.x, linear.y, angular.z
     landmarks: np.ndarray  # float32 [T, len(LANDMARKS), 2]
+
+
+@dataclass(frozen=True)
+class Demonstration(Lesson):
+    """One drive, and how it ended."""
+
     outcome: Outcome
 
 
 def demonstrate(layout: Layout, instruction: str, driver: Driver, *, seconds: float = 40.0) -> Demonstration:
     """Until the cup is reached, something is touched, or `seconds` have passed."""
     world, expert = World(layout), Expert(layout)
-    frames, actions, landmarks = [], [], []
+    frames, actions, places = [], [], []
     rest = _REST
     while rest and not world.outcome.contact and world.base.time < seconds:
         pose, frame = world.base.pose, world.frame()
@@ -48,7 +54,7 @@ def demonstrate(layout: Layout, instruction: str, driver: Driver, *, seconds: fl
         right = expert.along(way, pose)
         frames.append(frame)
         actions.append(right.as_tuple())
-        landmarks.append(_landmarks(layout, way, pose))
+        places.append(landmarks(layout, way, pose))
         world.command(driver(frame, right))
         world.advance(PERIOD)
         rest -= world.outcome.reached
@@ -56,7 +62,7 @@ def demonstrate(layout: Layout, instruction: str, driver: Driver, *, seconds: fl
         instruction,
         np.stack(frames),
         np.array(actions, np.float32),
-        np.array(landmarks, np.float32),
+        np.array(places, np.float32),
         world.outcome,
     )
 
@@ -73,7 +79,8 @@ def disturbed(rng: np.random.Generator, size: float) -> Driver:
     return drive
 
 
-def _landmarks(layout: Layout, way: LineString, pose: Pose) -> list[tuple[float, float]]:
+def landmarks(layout: Layout, way: LineString, pose: Pose) -> list[tuple[float, float]]:
+    """Where LANDMARKS lie in the axes of a robot at `pose`, from which `way` leads (m)."""
     second = layout.boxes[1].pose if len(layout.boxes) > 1 else None
     points = [layout.cup, layout.boxes[0].pose, second, way.interpolate(0.5), way.interpolate(1.0)]
     return [_seen_from(pose, point) for point in points]

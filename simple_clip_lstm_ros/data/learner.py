@@ -1,4 +1,4 @@
-"""A policy's model as something to train: whole sequences with carried state, and landmarks to keep it looking.
+"""A policy's model as something to train: its eyes on single frames, or the whole of it on sequences.
 
 Where cup, boxes and the way are is not asked of a policy that drives. Asked of one that learns, it makes the encoders
 see and read what a velocity alone tells them of too late.
@@ -7,37 +7,35 @@ see and read what a velocity alone tells them of too late.
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from simple_clip_lstm_ros.data.encoders import Encoders
 from simple_clip_lstm_ros.data.sequences import Sequence
-from simple_clip_lstm_ros.policy.inputs import Images, Texts
-from simple_clip_lstm_ros.policy.model import Instruction, SimpleCLIPLSTM, Tokens
+from simple_clip_lstm_ros.policy.config import feature_widths
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 _BETA = 0.3  # below it an error counts by its square, above by its size
 
 
 class Learner(nn.Module):
-    """`forward` gives the loss of a batch; `predicted` the actions. `spread` is the standard deviation of each axis."""
+    """`forward` gives the loss of a batch of whole sequences, with carried state; `predicted` the actions.
+
+    `spread` is the standard deviation of each axis, `landmarks` how many of them there are in each sequence.
+    """
 
     spread: Tensor
     scale: Tensor
     offset: Tensor
 
-    def __init__(
-        self, model: SimpleCLIPLSTM, images: Images, texts: Texts, landmarks: int, spread: Tensor, weight: float
-    ) -> None:
+    def __init__(self, model: SimpleCLIPLSTM, encoders: Encoders, landmarks: int, spread: Tensor) -> None:
         super().__init__()
         self.model = model
         self.landmarks = nn.Linear(model.config.rnn_hidden_size, 2 * landmarks) if landmarks else None
-        self._images = images
-        self._texts = texts
-        self._tokens: dict[str, Tokens] = {}
-        self._weight = weight
+        self._encoders = encoders
         self.register_buffer("scale", torch.tensor(model.config.action_scale))
         self.register_buffer("offset", torch.tensor(model.config.action_offset))
         self.register_buffer("spread", spread)
@@ -47,34 +45,70 @@ class Learner(nn.Module):
         hidden = self._hidden(batch)
         wanted = torch.cat([each.actions for each in batch])
         loss = F.smooth_l1_loss(self._actions(hidden) / self.spread, wanted / self.spread, beta=_BETA)
-        if self.landmarks is not None:
-            places = torch.cat([each.landmarks.flatten(1) for each in batch])
-            known = ~places.isnan()
-            if known.any():
-                loss = loss + self._weight * F.smooth_l1_loss(self.landmarks(hidden)[known], places[known], beta=_BETA)
-        return loss
+        if self.landmarks is None:
+            return loss
+        return loss + _misplaced(self.landmarks(hidden), torch.cat([each.landmarks for each in batch]))
 
     def predicted(self, batch: Many[Sequence]) -> Tensor:
         """Actions of all frames of all sequences, one after the other, [frames, axes], in m/s and rad/s."""
         return self._actions(self._hidden(batch))
 
     def _hidden(self, batch: Many[Sequence]) -> Tensor:
-        fused = [self.model.fuse(self._features(each)) for each in batch]
+        fused = [self.model.fuse(self._encoders(each)) for each in batch]
         hidden, _ = self.model.rnn(pad_sequence(fused, batch_first=True))
         return torch.cat([each[: len(own)] for each, own in zip(hidden, fused, strict=True)])
 
     def _actions(self, hidden: Tensor) -> Tensor:
         return self.model.actions(hidden) * self.scale + self.offset
 
-    def _features(self, given: Sequence) -> dict[str, Tensor]:
-        if given.features is not None:
-            return given.features
-        count = len(given.actions)
-        if given.instruction not in self._tokens:
-            self._tokens[given.instruction] = self._texts(given.instruction)
-        tokens = self._tokens[given.instruction]
-        told = self.model.encode_instruction(tokens).features
-        repeated = {name: value.expand(count, -1) for name, value in vars(tokens).items() if value is not None}
-        many = replace(tokens, **repeated)
-        instruction = Instruction(many, {name: value.expand(count, -1) for name, value in told.items()})
-        return self.model.features(self._images.normalised(given.sized), instruction)
+
+class Looker(nn.Module):
+    """`forward` gives the loss of a batch of frames that need not follow one another: for encoders that know nothing.
+
+    Each feature, and what fusion makes of them all, is asked by a linear layer of its own for the action, for where
+    each landmark is and whether it is in view (one that is not is NaN). Through the LSTM alone so small a voice would
+    take ten times as many frames to be heard by the encoders.
+    """
+
+    spread: Tensor
+
+    def __init__(self, model: SimpleCLIPLSTM, encoders: Encoders, landmarks: int, spread: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        config = model.config
+        known = feature_widths(config.kosmos, config.clip)
+        widths = {name: known[name] for name in config.features} | {_FUSED: config.rnn_input_size}
+        self._sizes = (config.action_size, 2 * landmarks, landmarks)
+        self.probes = nn.ModuleDict({name: nn.Linear(width, sum(self._sizes)) for name, width in widths.items()})
+        self._encoders = encoders
+        self.register_buffer("spread", spread)
+
+    def forward(self, batch: Many[Sequence]) -> Tensor:
+        """Mean over the features, of each the sum of what is asked."""
+        seen = [self._encoders(each) for each in batch]
+        features = {name: torch.cat([each[name] for each in seen]) for name in seen[0]}
+        features[_FUSED] = self.model.fuse(features)
+        wanted = torch.cat([each.actions for each in batch])
+        places = torch.cat([each.landmarks for each in batch])
+        losses = [self._missed(probe(features[name]), wanted, places) for name, probe in self.probes.items()]
+        return torch.stack(losses).mean()
+
+    def _missed(self, answer: Tensor, wanted: Tensor, places: Tensor) -> Tensor:
+        actions, located, in_view = answer.split(self._sizes, dim=1)
+        visible = (~places[..., 0].isnan()).float()
+        return (
+            F.smooth_l1_loss(actions, wanted / self.spread, beta=_BETA)
+            + 2.0 * _misplaced(located, places)
+            + F.binary_cross_entropy_with_logits(in_view, visible)
+        )
+
+
+_FUSED = "fused"
+
+
+def _misplaced(answer: Tensor, places: Tensor) -> Tensor:
+    """Of [frames, 2 K] against [frames, K, 2], over what is known; zero where nothing is."""
+    places = places.flatten(1)
+    known = ~places.isnan()
+    errors = F.smooth_l1_loss(answer, places.nan_to_num(), beta=_BETA, reduction="none") * known
+    return errors.sum() / known.sum().clamp(min=1)

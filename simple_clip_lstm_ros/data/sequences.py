@@ -18,10 +18,10 @@ _MIRRORED = {"linear.x": 1.0, "linear.y": -1.0, "angular.z": -1.0}
 
 
 class Sequence(NamedTuple):
-    """One episode. Where `features` are given (name -> [T, width]), the encoders have seen the frames already."""
+    """T frames of one episode, as images or as `features` (name -> [T, width]) where the encoders have seen them."""
 
     instruction: str
-    sized: Sized  # uint8 [T, 3, size, size] for each encoder
+    sized: Sized | None  # uint8 [T, 3, size, size] for each encoder
     actions: Tensor  # float32 [T, axes], m/s and rad/s
     landmarks: Tensor  # float32 [T, K, 2], m in the robot's axes; NaN where there is none
     features: dict[str, Tensor] | None = None
@@ -36,24 +36,24 @@ def sequence(
     images: Images,
 ) -> Sequence:
     """`frames` as `Policy.step` takes them, `actions` [T, 3] in the order of AXES, `landmarks` [T, K, 2] or None."""
-    sized = [images.sized(frame) for frame in frames]
-    kosmos = torch.cat([each.kosmos for each in sized])
-    if sized[0].clip is None:
-        together = Sized(kosmos, None)
-    else:
-        same = sized[0].clip is sized[0].kosmos
-        together = Sized(kosmos, kosmos if same else torch.cat([each.clip for each in sized]))  # type: ignore[misc]
     columns = [AXES.index(axis) for axis in config.action_axes]
     if landmarks is None:
         landmarks = np.zeros((len(actions), 0, 2), np.float32)
-    return Sequence(instruction, together, torch.from_numpy(actions[:, columns].copy()), torch.from_numpy(landmarks))
+    return Sequence(
+        instruction,
+        Sized.joined([images.sized(frame) for frame in frames]),
+        torch.from_numpy(actions[:, columns].copy()),
+        torch.from_numpy(landmarks),
+    )
 
 
 def mirror(given: Sequence, config: PolicyConfig) -> Sequence:
     """The same drive in the world behind a mirror: pictures, text, actions and landmarks, left for right."""
-    kosmos = given.sized.kosmos.flip(-1)
-    same = given.sized.clip is None or given.sized.clip is given.sized.kosmos
-    clip = (kosmos if given.sized.clip is not None else None) if same else given.sized.clip.flip(-1)  # type: ignore[union-attr]
+    assert given.sized is not None, "what the encoders have seen cannot be mirrored"
     signs = torch.tensor([_MIRRORED[axis] for axis in config.action_axes])
-    across = torch.tensor([1.0, -1.0])
-    return Sequence(mirrored(given.instruction), Sized(kosmos, clip), given.actions * signs, given.landmarks * across)
+    return Sequence(
+        mirrored(given.instruction),
+        given.sized.map(lambda frames: frames.flip(-1)),
+        given.actions * signs,
+        given.landmarks * torch.tensor([1.0, -1.0]),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,21 @@ class Sized(NamedTuple):
     kosmos: torch.Tensor
     clip: torch.Tensor | None
 
+    def map(self, of: Callable[[torch.Tensor], torch.Tensor]) -> Sized:
+        """Each tensor by `of`; one that serves both encoders is made once."""
+        kosmos = of(self.kosmos)
+        if self.clip is None:
+            return Sized(kosmos, None)
+        return Sized(kosmos, kosmos if self.clip is self.kosmos else of(self.clip))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Sized]) -> Sized:
+        """The frames of all, one after the other; at least one."""
+        kosmos = torch.cat([part.kosmos for part in parts])
+        clips = [part.clip for part in parts if part.clip is not None]
+        same = all(part.clip is part.kosmos for part in parts)
+        return cls(kosmos, None if not clips else kosmos if same else torch.cat(clips))
+
 
 class Images:
     """Frames to pixels, by the recipe of the config: rotation, channel order, crop, bicubic resize, normalisation."""
@@ -71,10 +87,7 @@ class Images:
 
     def normalised(self, sized: Sized) -> Pixels:
         """The second half, of one frame or many."""
-        kosmos = self._normalised(sized.kosmos)
-        if sized.clip is None:
-            return Pixels(kosmos, None)
-        return Pixels(kosmos, kosmos if sized.clip is sized.kosmos else self._normalised(sized.clip))
+        return Pixels(*sized.map(self._normalised))
 
     def _oriented(self, frame: np.ndarray) -> np.ndarray:
         if self._config.rotate_180:

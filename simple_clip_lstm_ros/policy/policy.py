@@ -43,7 +43,7 @@ class Policy:
         self.precision = precision
         self.config = model.config
         self._images = images
-        self._texts = texts
+        self.texts = texts
         self._encoded: tuple[str, Instruction] | None = None
         self._scale = np.array(self.config.action_scale)
         self._offset = np.array(self.config.action_offset)
@@ -72,11 +72,11 @@ class Policy:
 
     def refusal(self, instruction: str) -> str:
         """Why `instruction` cannot be used, or an empty string."""
-        return self._texts.refusal(instruction)
+        return self.texts.refusal(instruction)
 
     def text_tokens(self, instruction: str) -> int:
         """How many tokens of Kosmos-2's text tower it takes, beside those of the image. Raises InputError as `step`."""
-        return int((self._texts(instruction).kosmos_image_mask == 0).sum())
+        return int((self.texts(instruction).kosmos_image_mask == 0).sum())
 
     def step(self, frame: np.ndarray, instruction: str, stamp: float = 0.0) -> Action:
         """Act on one frame, uint8 [height, width, 3] in RGB. A new instruction starts from a fresh hidden state.
@@ -105,7 +105,7 @@ class Policy:
 
     def _encode(self, text: str) -> Instruction:
         if self._encoded is None or text != self._encoded[0]:
-            encoded = text, self.model.encode_instruction(self._texts(text))
+            encoded = text, self.model.encode_instruction(self.texts(text))
             self.reset()
             self._encoded = encoded
         return self._encoded[1]

@@ -10,9 +10,10 @@ import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
-from simple_clip_lstm_ros.data.learner import Learner
+from simple_clip_lstm_ros.data.encoders import Encoders
+from simple_clip_lstm_ros.data.learner import Learner, Looker
 from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
-from simple_clip_lstm_ros.policy.inputs import Images, Texts
+from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -32,8 +33,13 @@ def images(policy: Policy) -> Images:
 
 
 @pytest.fixture
-def learner(policy: Policy, tiny: Path, images: Images) -> Learner:
-    return Learner(policy.model, images, Texts(Path(f"{tiny}.processors"), policy.config, CPU), 0, SPREAD, 1.0)
+def encoders(policy: Policy, images: Images) -> Encoders:
+    return Encoders(policy.model, images, policy.texts)
+
+
+@pytest.fixture
+def learner(policy: Policy, encoders: Encoders) -> Learner:
+    return Learner(policy.model, encoders, 0, SPREAD)
 
 
 def given(policy: Policy, images: Images, length: int = 6, text: str = TEXT, seed: int = 0) -> Sequence:
@@ -60,24 +66,24 @@ def test_each_sequence_of_a_batch_is_as_if_alone(policy: Policy, images: Images,
     assert together.numpy() == pytest.approx(alone.numpy(), abs=1e-5)
 
 
-def test_features_that_are_given_are_not_computed_again(policy: Policy, images: Images, learner: Learner) -> None:
-    one = given(policy, images)
+def test_cached_features_stand_for_the_images(policy, images, encoders, learner) -> None:
+    """Of more frames than the encoders take at once."""
+    one = given(policy, images, 70)
+    cached = encoders.cached(one)
+    assert cached.sized is None
     with torch.inference_mode():
-        computed = learner._features(one)
-        blank = one._replace(sized=one.sized._replace(kosmos=torch.zeros(0), clip=None), features=computed)
-        assert torch.equal(learner.predicted([blank]), learner.predicted([one]))
+        assert learner.predicted([cached]).numpy() == pytest.approx(learner.predicted([one]).numpy(), abs=1e-6)
 
 
-def test_the_loss_counts_errors_by_the_spread_and_known_landmarks_only(policy, tiny, images) -> None:
-    texts = Texts(Path(f"{tiny}.processors"), policy.config, CPU)
+def test_the_loss_counts_errors_by_the_spread_and_known_landmarks_only(policy, images, encoders) -> None:
     torch.manual_seed(0)
-    learner = Learner(policy.model, images, texts, len(LANDMARKS), SPREAD, 1.0)
+    learner = Learner(policy.model, encoders, len(LANDMARKS), SPREAD)
     one = given(policy, images)
     with torch.no_grad():
         exact = one._replace(actions=learner.predicted([one]), landmarks=torch.full_like(one.landmarks, float("nan")))
         assert learner([exact]) == pytest.approx(0.0, abs=1e-6)
         off = exact._replace(actions=exact.actions + SPREAD, landmarks=one.landmarks)
-        lower = Learner(policy.model, images, texts, 0, SPREAD, 1.0)
+        lower = Learner(policy.model, encoders, 0, SPREAD)
         assert lower([off]) == pytest.approx(1.0 - 0.15, abs=1e-4)  # one spread off, beta 0.3
         assert learner([off]) > lower([off])
 
@@ -94,13 +100,8 @@ def test_the_mirror_turns_left_to_right(policy: Policy, images: Images) -> None:
     assert again.instruction == TEXT and torch.equal(again.actions, one.actions)
 
 
-def test_it_learns(policy: Policy, tiny: Path, images: Images) -> None:
-    """The whole model, encoders and all: the loss on two short sequences falls to a fraction."""
-    torch.manual_seed(0)
-    texts = Texts(Path(f"{tiny}.processors"), policy.config, CPU)
-    learner = Learner(policy.model, images, texts, len(LANDMARKS), SPREAD, 1.0)
+def learns(learner: torch.nn.Module, batch: list[Sequence]) -> bool:
     learner.requires_grad_(True)
-    batch = [given(policy, images, 4), given(policy, images, 4, "go right", 1)]
     optimizer = torch.optim.AdamW(learner.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
@@ -109,6 +110,35 @@ def test_it_learns(policy: Policy, tiny: Path, images: Images) -> None:
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-    towers = (policy.model.kosmos_model.vision_model, policy.model.kosmos_model.text_model, policy.model.clip_model)
-    assert all(any(weight.grad is not None and weight.grad.any() for weight in tower.parameters()) for tower in towers)
+    return losses[-1] < 0.5 * losses[0]
+
+
+def reached(*modules: torch.nn.Module) -> bool:
+    """By the last gradient, each of them."""
+    return all(any(weight.grad is not None and weight.grad.any() for weight in each.parameters()) for each in modules)
+
+
+def test_it_learns(policy: Policy, images: Images, encoders: Encoders) -> None:
+    """The whole model, encoders and all: the loss on two short sequences falls to a fraction."""
+    torch.manual_seed(0)
+    batch = [given(policy, images, 4), given(policy, images, 4, "go right", 1)]
+    model = policy.model
+    assert learns(Learner(model, encoders, len(LANDMARKS), SPREAD), batch)
+    assert reached(model.kosmos_model.vision_model, model.kosmos_model.text_model, model.clip_model, model.rnn)
+
+
+def test_eyes_learn_alone(policy: Policy, images: Images, encoders: Encoders) -> None:
+    """From single frames, some landmarks of which are out of view: encoders and fusion, and no memory."""
+    torch.manual_seed(0)
+    one = given(policy, images, 6)
+    one.landmarks[2:4, 0] = float("nan")
+    model = policy.model
+    assert learns(Looker(model, encoders, len(LANDMARKS), SPREAD), [one, given(policy, images, 4, "go right", 1)])
+    towers = (model.kosmos_model.vision_model, model.kosmos_model.text_model, model.clip_model.vision_model)
+    assert reached(*towers, model.clip_model.text_model, model.feature_fusion) and not reached(model.rnn)
+
+
+def test_nothing_in_view_is_no_division_by_zero(policy: Policy, images: Images, encoders: Encoders) -> None:
+    one = given(policy, images, 2)
+    one.landmarks[:] = float("nan")
+    assert Looker(policy.model, encoders, len(LANDMARKS), SPREAD)([one]).isfinite()

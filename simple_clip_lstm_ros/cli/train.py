@@ -1,0 +1,246 @@
+"""Train a checkpoint on recorded episodes: fusion, LSTM and head, on what the frozen encoders see; or all of it.
+
+Writes FILE.pth with its processors, as the original trainer does, and the bundle FILE. Every fifth episode judges: its
+frames are never trained on, and the weights that are written are those with the least error there. Beside that error
+stands what a constant would score: a model that is no better has learnt nothing.
+
+Several GPUs or machines: accelerate launch -m simple_clip_lstm_ros.cli.main train ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simple_clip_lstm_ros.cli.benchmark_tables import new_table
+from simple_clip_lstm_ros.cli.options import (
+    add_config_options,
+    add_device_options,
+    add_json_option,
+    add_told_options,
+    load_with_progress,
+    print_json,
+    steps_progress,
+    tables,
+)
+from simple_clip_lstm_ros.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simple_clip_lstm_ros.data.course import Course, Judged
+    from simple_clip_lstm_ros.data.encoders import Encoders
+    from simple_clip_lstm_ros.data.training import Example
+    from simple_clip_lstm_ros.policy.inputs import Images
+    from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+
+_SUFFIX = ".pth"
+# What must be the same for a training to go on.
+_FACTS = ("data", "checkpoint", "encoders", "mirror", "epochs", "batch", "learning_rate", "seed", "action_scale")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", type=Path, help="a folder of .h5 episodes, at any depth")
+    parser.add_argument("--checkpoint", metavar="BASE", required=True, help="where to start: a .pth or a bundle")
+    parser.add_argument("--out", metavar="FILE.pth", type=Path, required=True, help="what to write")
+    parser.add_argument("--resume", action="store_true", help="go on where the same command was interrupted")
+    parser.add_argument("--encoders", choices=("frozen", "trained"), default="frozen", help="default: %(default)s")
+    parser.add_argument(
+        "--mirror", action="store_true", help="also learn from left and right exchanged, texts included"
+    )
+    parser.add_argument("--epochs", type=_positive, default=50, help="at most; default: %(default)s")
+    parser.add_argument(
+        "--patience", metavar="N", type=_positive, default=10, help="epochs without a better one; default: %(default)s"
+    )
+    parser.add_argument(
+        "--batch", metavar="N", type=_positive, default=4, help="episodes at a time; default: %(default)s"
+    )
+    parser.add_argument("--learning-rate", metavar="R", type=float, default=1e-3, help="default: %(default)s")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of split and order; default: %(default)s")
+    add_told_options(parser)
+    add_device_options(parser)
+    add_config_options(parser)
+    add_json_option(parser)
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return number
+
+
+def run(args: argparse.Namespace) -> None:
+    from simple_clip_lstm_ros.checkpoint.convert import convert
+    from simple_clip_lstm_ros.checkpoint.save import refuse_taken, save
+    from simple_clip_lstm_ros.policy.inputs import find_processors
+
+    _check(args)
+    for path in (args.out, args.out.with_suffix("")):
+        refuse_taken(path)
+    course, model, left_out = _prepare(args)
+    _run_epochs(args, course)
+    course.finish()
+    if not course.writes:
+        return
+    save(
+        model,
+        args.out,
+        find_processors(Path(args.checkpoint), args.processors),
+        epoch=course.best_epoch,
+        val_mae=course.best.mae,
+        optimizer=course.optimizer_state,
+        settings={name: str(value) for name, value in vars(args).items()},
+    )
+    convert(args.out, args.out.with_suffix(""))
+    _state_file(args).unlink(missing_ok=True)
+    _tell(args, course, left_out)
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.out.suffix != _SUFFIX:
+        raise ConfigError(f"--out {args.out}: name a {_SUFFIX} file; the bundle gets its name without that")
+    if not 0.0 < args.learning_rate < 1.0:
+        raise ConfigError(f"--learning-rate must be above 0 and below 1, not {args.learning_rate:g}")
+    if args.resume and not _state_file(args).exists():
+        raise ConfigError(f"--resume: there is no {_state_file(args)}, so nothing was begun; leave it out")
+
+
+def _prepare(args: argparse.Namespace) -> tuple[Course, SimpleCLIPLSTM, dict[str, str]]:
+    import torch
+
+    from simple_clip_lstm_ros.data.course import Course, ready, split, spread_of, usable
+    from simple_clip_lstm_ros.data.encoders import Encoders
+    from simple_clip_lstm_ros.data.learner import Learner
+    from simple_clip_lstm_ros.data.summary import find_episodes
+    from simple_clip_lstm_ros.data.training import Schedule, Training, accelerator_on
+    from simple_clip_lstm_ros.policy.inputs import Images
+
+    with steps_progress() as progress:
+        files = find_episodes(args.data)
+        task = progress.add_task("looking through episodes", total=len(files))
+        files, left_out = usable(files, read=lambda: progress.advance(task))
+    taught, judges = split(files, args.seed)
+    accelerator = accelerator_on(args.device)
+    if args.device == "auto":
+        args.device = str(accelerator.device)
+    args.precision, args.engine = "fp32", "eager"  # what gradients need
+    policy = load_with_progress(args)
+    images = Images(policy.config, policy.device, torch.float32)
+    encoders = Encoders(policy.model, images, policy.texts)
+    examples = _examples(args, taught, images, encoders, mirrored=args.mirror)
+    judging = [example[0] for example in _examples(args, judges, images, encoders, mirrored=False)]
+    actions = torch.cat([example[0].actions for example in examples])
+    ready(policy.model, actions, encoders=args.encoders == "trained")
+    torch.manual_seed(args.seed)
+    learner = Learner(policy.model, encoders, 0, spread_of(actions))
+    schedule = Schedule(args.epochs, args.batch, args.learning_rate, args.seed)
+    course = Course(learner, judging, Training(learner, examples, schedule, accelerator))
+    return course, policy.model, left_out
+
+
+def _examples(
+    args: argparse.Namespace, files: list[Path], images: Images, encoders: Encoders, *, mirrored: bool
+) -> list[Example]:
+    from simple_clip_lstm_ros.data.course import read_example
+
+    examples = []
+    with steps_progress() as progress:
+        task = progress.add_task("reading episodes", total=len(files))
+        for file in files:
+            ways = read_example(
+                file, images, encoders.config, instruction=args.instruction, scale=args.action_scale, mirrored=mirrored
+            )
+            examples.append(ways if args.encoders == "trained" else tuple(encoders.cached(way) for way in ways))
+            progress.advance(task)
+    return examples
+
+
+def _run_epochs(args: argparse.Namespace, course: Course) -> None:
+    """Each one leaves a file from which `--resume` goes on."""
+    import torch
+
+    facts = {name: str(getattr(args, name)) for name in _FACTS}
+    if args.resume:
+        _restore(args, course, facts)
+    while course.epoch < args.epochs and course.epoch - course.best_epoch < args.patience:
+        loss, judged = course.run_epoch()
+        if course.writes:
+            torch.save({"facts": facts, "course": course.state()}, _state_file(args))
+            _tell_epoch(args, course, loss, judged)
+
+
+def _restore(args: argparse.Namespace, course: Course, facts: dict[str, str]) -> None:
+    import torch
+
+    file = _state_file(args)
+    try:
+        state = torch.load(file, weights_only=True)
+        other = [name for name in _FACTS if state["facts"].get(name) != facts[name]]
+        if not other:
+            course.restore(state["course"])
+            return
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError):
+        raise ConfigError(f"{file} is no state of this training; remove it and begin again") from None
+    raise ConfigError(
+        f"{file} is of a training with another --{other[0].replace('_', '-')}; give the same, or remove it"
+    )
+
+
+def _state_file(args: argparse.Namespace) -> Path:
+    return Path(f"{args.out}.state")
+
+
+def _tell_epoch(args: argparse.Namespace, course: Course, loss: float, judged: Judged) -> None:
+    if not args.json:
+        errors = "  ".join(f"{axis} {error:.4f}" for axis, error in judged.errors.items())
+        best = "  best" if course.best_epoch == course.epoch else ""
+        print(f"epoch {course.epoch:3d}  loss {loss:.4f}  MAE {errors}{best}", flush=True)
+
+
+def _tell(args: argparse.Namespace, course: Course, left_out: dict[str, str]) -> None:
+    best = course.best
+    verdict = _verdict(best)
+    if args.json:
+        print_json(
+            {
+                "checkpoint": str(args.out),
+                "bundle": str(args.out.with_suffix("")),
+                "epoch": course.best_epoch,
+                "epochs": course.epoch,
+                "mae": best.mae,
+                "constant": best.constant,
+                "axes": _plain(best),
+                "left_out": left_out,
+                "verdict": verdict,
+            }
+        )
+        return
+    console = tables()
+    console.print(_table(best))
+    for file, why in left_out.items():
+        console.print(printable(f"left out: {file}: {why}"))
+    console.print(printable(f"{args.out} and {args.out.with_suffix('')}, of epoch {course.best_epoch}: {verdict}"))
+
+
+def _verdict(best: Judged) -> str:
+    if best.mae < best.constant:
+        return f"its error is {best.mae / best.constant:.0%} of that of the best constant"
+    errors = f"its error is {best.mae:.3f}, and a constant has {best.constant:.3f}"
+    return f"WARNING: {errors}: it has learnt nothing that helps to drive"
+
+
+def _plain(best: Judged) -> dict[str, Any]:
+    return {
+        axis: {"mae": error, "mean": best.constants[axis].mean_error, "median": best.constants[axis].median_error}
+        for axis, error in best.errors.items()
+    }
+
+
+def _table(best: Judged) -> Table:
+    table = new_table("", "mean absolute error", "this model", "the mean", "the median")
+    for axis, row in _plain(best).items():
+        table.add_row(axis, *(f"{value:.4f}" for value in row.values()))
+    return table

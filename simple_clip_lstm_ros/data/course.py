@@ -1,0 +1,195 @@
+"""Training on recorded episodes: which of them teach and which judge, the scale of the actions, the best weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simple_clip_lstm_ros.data.hdf5 import read_episode
+from simple_clip_lstm_ros.data.learner import Learner
+from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
+from simple_clip_lstm_ros.data.summary import Axis, flaws
+from simple_clip_lstm_ros.data.told import instruction_of, velocities_of
+from simple_clip_lstm_ros.data.training import Example, Training
+from simple_clip_lstm_ros.errors import ConfigError, EpisodeError
+from simple_clip_lstm_ros.policy.config import PolicyConfig
+from simple_clip_lstm_ros.policy.inputs import Images
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+
+_JUDGE_EVERY = 5
+_LEAST_SPREAD = 1e-3  # m/s or rad/s: an axis that never moves is not blown up
+_HEADROOM = 1.05  # tanh comes near to 1, not to it
+_HEAD = ("feature_fusion.", "rnn.", "actions.")
+
+
+def usable(files: Iterable[Path], *, read: Callable[[], None]) -> tuple[list[Path], dict[str, str]]:
+    """Files from which something can be learnt, and why not from the others. `read` is called after each."""
+    found, left_out = [], {}
+    for file in files:
+        try:
+            why = ", ".join(flaws(read_episode(file)))
+        except EpisodeError as error:
+            why = str(error)
+        if why:
+            left_out[str(file)] = why
+        else:
+            found.append(file)
+        read()
+    return found, left_out
+
+
+def split(files: Many[Path], seed: int) -> tuple[list[Path], list[Path]]:
+    """Those that teach and those that judge, every fifth of a shuffled list. Raises EpisodeError for fewer than two."""
+    if len(files) < 2:
+        raise EpisodeError(f"to train takes two episodes or more, one of them to judge by; usable here: {len(files)}")
+    shuffled = [files[index] for index in np.random.default_rng(seed).permutation(len(files))]
+    judges = shuffled[::_JUDGE_EVERY]
+    return [file for file in shuffled if file not in judges], judges
+
+
+def spread_of(actions: Tensor) -> Tensor:
+    """Standard deviation of each axis, of [frames, axes]."""
+    return actions.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
+
+
+def read_example(
+    file: Path,
+    images: Images,
+    config: PolicyConfig,
+    *,
+    instruction: str | None,
+    scale: tuple[float, float, float] | None,
+    mirrored: bool,
+) -> Example:
+    """Its drive, and with `mirrored` that behind a mirror. Raises EpisodeError as told.py does."""
+    episode = read_episode(file)
+    text, velocities = instruction_of(episode, instruction), velocities_of(episode, scale)
+    given = sequence(text, episode.frames(), velocities, None, config, images)
+    return (given, mirror(given, config)) if mirrored else (given,)
+
+
+def ready(model: SimpleCLIPLSTM, actions: Tensor, *, encoders: bool) -> None:
+    """To learn from such actions, [frames, axes]: fusion, LSTM and head, and with `encoders` all. Raises ConfigError.
+
+    From now on its config is that of a trained one.
+    """
+    config = model.config
+    if config.history != "carry":
+        raise ConfigError(f"history {config.history} is not trained here, where the hidden state is carried: set carry")
+    if config.layers:
+        raise ConfigError("a cut model is not trained: leave out --layers, or cut the trained one")
+    config = scaled(config, actions) if config.untrained else config
+    # Whatever was assumed of its recipe is now what it was trained by.
+    model.config = replace(config, untrained=False, assumed=())
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(encoders or name.startswith(_HEAD))
+
+
+def scaled(config: PolicyConfig, actions: Tensor) -> PolicyConfig:
+    """For a head that knows nothing yet: its outputs, near zero and one, become velocities such as these.
+
+    A head that has been trained keeps its scale: it has learnt to it.
+    """
+    middle = actions.mean(dim=0)
+    reach = (actions - middle).abs().amax(dim=0) * _HEADROOM if config.final_tanh else spread_of(actions)
+    return replace(
+        config,
+        action_scale=tuple(reach.clamp(min=_LEAST_SPREAD).tolist()),
+        action_offset=tuple(middle.tolist()),
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Mean absolute error of each axis over the same frames, of the model and of constants (see Axis)."""
+
+    errors: dict[str, float]
+    constants: dict[str, Axis]
+
+    @property
+    def mae(self) -> float:
+        """Over the axes, in m/s and rad/s alike, as the original trainer has it."""
+        return float(np.mean([*self.errors.values()]))
+
+    @property
+    def constant(self) -> float:
+        """The least that one constant for each axis scores."""
+        return float(np.mean([min(axis.mean_error, axis.median_error) for axis in self.constants.values()]))
+
+
+@torch.inference_mode()
+def judge(learner: Learner, judges: Many[Sequence]) -> Judged:
+    learner.eval()
+    predicted = torch.cat([learner.predicted([each]) for each in judges]).cpu()
+    wanted = torch.cat([each.actions for each in judges]).cpu()
+    axes = learner.model.config.action_axes
+    errors = (predicted - wanted).abs().mean(dim=0).tolist()
+    constants = {axis: Axis.of(values) for axis, values in zip(axes, wanted.double().numpy().T, strict=True)}
+    return Judged(dict(zip(axes, errors, strict=True)), constants)
+
+
+class Course:
+    """Epoch by epoch, with the best weights kept."""
+
+    def __init__(self, learner: Learner, judges: Many[Sequence], training: Training) -> None:
+        self.best_epoch = 0  # counted from one
+        self._best: Judged | None = None
+        self._learner = learner
+        self._judges = judges
+        self._training = training
+        self._weights: dict[str, Tensor] = {}
+
+    @property
+    def best(self) -> Judged:
+        """Of the best epoch so far; there has been one."""
+        assert self._best is not None
+        return self._best
+
+    @property
+    def epoch(self) -> int:
+        """How many are done."""
+        return self._training.epoch
+
+    @property
+    def writes(self) -> bool:
+        """Of the processes of one training, one does."""
+        return self._training.accelerator.is_main_process
+
+    @property
+    def optimizer_state(self) -> dict[str, Any]:
+        return self._training.state()["optimizer"]
+
+    def run_epoch(self) -> tuple[float, Judged]:
+        """Loss and judgement of one more."""
+        loss = self._training.run_epoch()
+        judged = judge(self._learner, self._judges)
+        if self._best is None or judged.mae < self._best.mae:
+            self._best, self.best_epoch = judged, self.epoch
+            self._weights = {name: weight.clone() for name, weight in self._training.state()["weights"].items()}
+        return loss, judged
+
+    def finish(self) -> None:
+        """The best weights into the model."""
+        self._training.put(self._weights)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors, for `restore` in another process."""
+        return {
+            "training": self._training.state(),
+            "weights": self._weights,
+            "best_epoch": self.best_epoch,
+            "errors": self.best.errors,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Raises KeyError, ValueError or RuntimeError for a state of another training."""
+        self._training.restore(state["training"])
+        self._weights, self.best_epoch = state["weights"], state["best_epoch"]
+        self._best = Judged(state["errors"], judge(self._learner, self._judges).constants)
