@@ -1,5 +1,5 @@
 # Everything runs in .venv, which scripts/venv makes. `make demo ARGS=--help` shows the demo's options.
-.PHONY: demo test lint types unit integration colcon venv clean
+.PHONY: demo tiny-model test lint types unit integration colcon venv clean
 .NOTPARALLEL:
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -9,10 +9,16 @@ export AMENT_PREFIX_PATH ?= $(CURDIR)/.venv
 COLCON := $(PYTHON_IN_VENV) -m colcon --log-base .colcon/log
 # Tests that start no node and take no time.
 UNIT := "not ros and not slow"
+TINY_MODEL := simple_clip_lstm_ros/models/tiny
 BASES := --build-base .colcon/build --install-base .colcon/install
 
 demo: venv
 	.venv/bin/simple_clip_lstm demo $(ARGS)
+
+# The bundle that ships with the package, anew from nothing.
+tiny-model: venv
+	rm -rf $(TINY_MODEL)
+	$(PYTHON_IN_VENV) scripts/tiny_model.py --seed 0 --out $(TINY_MODEL)
 
 # colcon runs the unit tests as well. pytest comes last, so that its closing line closes the whole.
 test: lint types colcon integration

@@ -1,0 +1,89 @@
+"""Examples made in the world for a policy that learns there: views, the expert's drives, and the policy's own.
+
+By the method of Ross, Gordon and Bagnell (2011, DAgger): whoever drives, what is learnt is what the expert would do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.demonstrations import Driver, Lesson, demonstrate, disturbed
+from simple_clip_lstm_ros.data.encoders import Encoders
+from simple_clip_lstm_ros.data.glimpses import glimpses
+from simple_clip_lstm_ros.data.instructions import trained
+from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
+from simple_clip_lstm_ros.policy.inputs import Images
+from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
+
+VIEWS = 8  # frames of one example, each of a layout of its own
+_CALM = 0.3  # share of drives without a disturbance, and of texts that are the scenario's own
+_NOISE = (0.1, 0.5)  # rad/s, of the expert's unsteady hand
+_SHARES = (0.0, 0.3, 0.6)  # of a drive of the policy, by stretches, that the expert takes over
+_STRETCH = (3, 12)  # frames
+_SECONDS = 20.0  # the policy's drives need not be longer: a lost one only repeats itself
+
+Example = tuple[Sequence, Sequence]  # as it is, and in the mirror
+
+
+class Teacher:
+    """The same example for the same seed and policy. Seeds are those of layouts: `views` takes VIEWS of them."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._images = Images(policy.config, policy.device, torch.float32)
+        self._encoders = Encoders(policy.model, self._images, policy.texts)
+
+    def views(self, seed: int) -> Example:
+        """Frames that do not follow one another, as images."""
+        scenario, rng = self._begin(seed // VIEWS)
+        layouts = [draw(scenario, seed + index) for index in range(VIEWS)]
+        return self._told(glimpses(layouts, _text(scenario, rng), rng))
+
+    def demonstration(self, seed: int) -> Example:
+        """The expert drives, mostly with an unsteady hand; as features."""
+        scenario, rng = self._begin(seed)
+        noise = 0.0 if rng.random() < _CALM else rng.uniform(*_NOISE)
+        return self._cached(demonstrate(draw(scenario, seed), _text(scenario, rng), disturbed(rng, noise)))
+
+    def correction(self, seed: int) -> Example:
+        """The policy drives, at times the expert; as features."""
+        scenario, rng = self._begin(seed)
+        text = _text(scenario, rng)
+        driver = self._shared(text, rng)
+        return self._cached(demonstrate(draw(scenario, seed), text, driver, seconds=_SECONDS))
+
+    def _begin(self, seed: int) -> tuple[Scenario, np.random.Generator]:
+        self._policy.reset()
+        return SCENARIOS[seed % len(SCENARIOS)], np.random.default_rng(seed)
+
+    def _shared(self, text: str, rng: np.random.Generator) -> Driver:
+        share = rng.choice(_SHARES)
+        left, expert = 0, False
+
+        def drive(frame: np.ndarray, right: Velocity) -> Velocity:
+            nonlocal left, expert
+            if not left:
+                left, expert = int(rng.integers(*_STRETCH)), rng.random() < share
+            left -= 1
+            own = self._policy.step(frame, text).values  # also where the expert drives: it must remember
+            return right if expert else Velocity.from_axes(own, self._policy.config.action_axes)
+
+        return drive
+
+    def _cached(self, lesson: Lesson) -> Example:
+        one, other = self._told(lesson)
+        return self._encoders.cached(one), self._encoders.cached(other)
+
+    def _told(self, lesson: Lesson) -> Example:
+        config = self._policy.config
+        one = sequence(lesson.instruction, lesson.frames, lesson.actions, lesson.landmarks, config, self._images)
+        return one, mirror(one, config)
+
+
+def _text(scenario: Scenario, rng: np.random.Generator) -> str:
+    texts = trained(scenario)
+    return texts[0] if rng.random() < _CALM else texts[rng.integers(len(texts))]
