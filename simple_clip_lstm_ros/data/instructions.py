@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import string
+
+import numpy as np
 
 from simple_clip_lstm_ros.sim.scenario import SIDES, Scenario
 
@@ -23,6 +26,10 @@ _TURNED = (
     "the cup is behind the {box}, pass it on the {side}",
     "avoid the {box} on the {side} and find the cup",
 )
+
+# Shares of the words.
+_UNHEARD = 0.15
+_LEFT_OUT = 0.15
 
 # None of these is trained on. "left" and "right" stand for the robot's way, as in all.
 _UNSEEN = (
@@ -58,6 +65,21 @@ def trained(scenario: Scenario) -> list[str]:
 def unseen(scenario: Scenario) -> list[str]:
     """Twenty other ways to say it."""
     return _filled(_UNSEEN, scenario)
+
+
+def garbled(text: str, rng: np.random.Generator) -> str:
+    """The text with some words left out or in a language that nobody speaks, but for the sides.
+
+    Who has learnt from such goes by the side and does not stumble over a word that he has never heard.
+    """
+    words = []
+    for word in text.split():
+        fate = 1.0 if word.strip(",") in SIDES else rng.random()
+        if fate < _UNHEARD:
+            words.append("".join(rng.choice(list(string.ascii_lowercase), rng.integers(1, 9))))
+        elif fate > _UNHEARD + _LEFT_OUT:
+            words.append(word)
+    return " ".join(words)
 
 
 def mirrored(text: str) -> str:

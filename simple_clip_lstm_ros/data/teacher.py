@@ -12,7 +12,7 @@ from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.demonstrations import Driver, Lesson, demonstrate, disturbed
 from simple_clip_lstm_ros.data.encoders import Encoders
 from simple_clip_lstm_ros.data.glimpses import glimpses
-from simple_clip_lstm_ros.data.instructions import trained
+from simple_clip_lstm_ros.data.instructions import garbled, trained
 from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -21,6 +21,7 @@ from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 
 VIEWS = 8  # frames of one example, each of a layout of its own
 _CALM = 0.3  # share of drives without a disturbance, and of texts that are the scenario's own
+_GARBLED = 0.4  # of the other texts
 _NOISE = (0.1, 0.5)  # rad/s, of the expert's unsteady hand
 _SHARES = (0.0, 0.3, 0.6)  # of a drive of the policy, by stretches, that the expert takes over
 _STRETCH = (3, 12)  # frames
@@ -86,4 +87,7 @@ class Teacher:
 
 def _text(scenario: Scenario, rng: np.random.Generator) -> str:
     texts = trained(scenario)
-    return texts[0] if rng.random() < _CALM else texts[rng.integers(len(texts))]
+    if rng.random() < _CALM:
+        return texts[0]
+    text = texts[rng.integers(len(texts))]
+    return garbled(text, rng) if rng.random() < _GARBLED else text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from simple_clip_lstm_ros.data.instructions import mirrored, trained, unseen
+from simple_clip_lstm_ros.data.instructions import garbled, mirrored, trained, unseen
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 
 
@@ -30,3 +31,13 @@ def test_the_mirrored_text_is_that_of_the_other_side(scenario: Scenario) -> None
     other = Scenario(scenario.boxes, scenario.orientation, "right" if scenario.side == "left" else "left")
     assert [mirrored(text) for text in trained(scenario)] == trained(other)
     assert [mirrored(text) for text in unseen(scenario)] == unseen(other)
+
+
+def test_a_garbled_text_keeps_the_side_and_loses_other_words() -> None:
+    rng = np.random.default_rng(0)
+    text = trained(SCENARIOS[0])[0]
+    told = [garbled(text, rng).split() for _ in range(200)]
+    assert all(words.count("left") == 1 and "right" not in words for words in told)
+    kept = sum(word in words for words in told for word in set(text.split())) / (200 * len(set(text.split())))
+    assert 0.6 < kept < 0.85 and any(len(words) < 11 for words in told)
+    assert any(set(words) - set(text.split()) for words in told)
