@@ -1,0 +1,57 @@
+"""Examples from the world, for one that learns there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from simple_clip_lstm_ros.checkpoint import load_policy
+from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
+from simple_clip_lstm_ros.data.instructions import mirrored
+from simple_clip_lstm_ros.data.teacher import VIEWS, Example, Teacher
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> Teacher:
+    from simple_clip_lstm_ros.checkpoint.synth import synthesise
+
+    path = tmp_path_factory.mktemp("teacher") / "tiny.pth"
+    synthesise("tiny", path)
+    return Teacher(load_policy(Path(path), precision="fp32"))
+
+
+def same(one: Example, other: Example) -> bool:
+    return all(
+        a.instruction == b.instruction and torch.equal(a.actions, b.actions) for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_views_are_images_of_many_worlds_and_their_mirror(teacher: Teacher) -> None:
+    one, other = teacher.views(16)
+    assert one.features is None and one.sized.kosmos.shape[0] == VIEWS == len(one.actions)
+    assert other.instruction == mirrored(one.instruction) != one.instruction
+    assert torch.equal(one.sized.kosmos, other.sized.kosmos.flip(-1))
+    assert one.landmarks.shape == (VIEWS, len(LANDMARKS), 2)
+
+
+@pytest.mark.parametrize("kind", ["demonstration", "correction"])
+def test_drives_are_what_the_encoders_make_of_them(teacher: Teacher, kind: str) -> None:
+    one, other = getattr(teacher, kind)(3)
+    assert one.sized is None and other.sized is None
+    assert all(len(feature) == len(one.actions) for feature in one.features.values())
+    assert torch.equal(one.actions, other.actions * torch.tensor([1.0, -1.0]))
+    assert not torch.equal(one.features["clip_image_embeds"], other.features["clip_image_embeds"])
+
+
+@pytest.mark.parametrize("kind", ["views", "demonstration", "correction"])
+def test_a_seed_gives_the_same_example_and_another_seed_another(teacher: Teacher, kind: str) -> None:
+    teach = getattr(teacher, kind)
+    assert same(teach(8), teach(8)) and not same(teach(8), teach(72))
+
+
+def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: Teacher) -> None:
+    """An untrained policy goes astray; what the expert says there still leads to the cup: never all the same."""
+    one, _ = teacher.correction(4)
+    assert one.actions.std(dim=0).min() > 0.0 and one.actions[:, 0].min() >= 0.0
