@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,28 @@ def _rate(text: str) -> float:
     if not 0.0 < rate <= 1000.0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of Hz, above 0 and at most 1000")
     return rate
+
+
+def add_told_options(parser: argparse.ArgumentParser) -> None:
+    """What episodes may not state themselves: for data.told."""
+    parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
+    parser.add_argument(
+        "--action-scale",
+        metavar=("X", "Y", "ANGULAR"),
+        nargs=3,
+        type=_factor,
+        help="factors to m/s, m/s and rad/s, for episodes whose actions are not in these",
+    )
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not abs(factor) <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1000 to 1000")
+    return factor
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
