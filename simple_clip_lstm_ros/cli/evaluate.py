@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from simple_clip_lstm_ros.sim.world import World
 
 _AS_TRAINED = "as trained"
-_STRAIGHT = "straight ahead, no model"
-_SPEED = 0.4  # m/s
+_CONSTANT = "constant output, no model"
+_SPEED = 0.4  # m/s, and straight on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
         lockstep = Lockstep(stage)
         progress = stack.enter_context(steps_progress())
         task = progress.add_task("driving", total=len(layouts) * len(names))
-        driven: dict[str, list[World]] = {_STRAIGHT: [_straight(layout) for layout in layouts]}
+        driven: dict[str, list[World]] = {_CONSTANT: [_constant(layout) for layout in layouts]}
         for name in names:
             driven[name] = []
             for layout in layouts:
@@ -116,7 +116,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
         return driven
 
 
-def _straight(layout: Layout) -> World:
+def _constant(layout: Layout) -> World:
     """What any number above must be compared with."""
     from simple_clip_lstm_ros.control.velocity import Velocity
     from simple_clip_lstm_ros.data.demonstrations import PERIOD
