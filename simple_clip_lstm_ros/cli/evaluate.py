@@ -2,6 +2,10 @@
 
 Each drive ends at the cup, at a touch, or after 60 s. It succeeds if the robot comes within 0.3 m of the cup, has
 passed all boxes on the named side and touched nothing. Shares have their 95 % intervals.
+
+With --episodes, without any ROS: how near does it come to what was commanded on recorded drives? Its error (MAE) by
+axis and by task, beside that of the best constants, and how often it goes the recorded way where one was commanded
+above 0.05 m/s or rad/s. What is no better than a constant has learnt nothing; what is better may still drive badly.
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
+    add_told_options,
     overrides,
     print_json,
     steps_progress,
     tables,
 )
-from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,26 +40,48 @@ if TYPE_CHECKING:
     from simple_clip_lstm_ros.sim.layout import Layout
     from simple_clip_lstm_ros.sim.world import World
 
+_OF_WORLDS: tuple[str, ...] = ("layouts", "first_seed", "conditions", "plot")
+_OF_EPISODES: tuple[str, ...] = ("instruction", "action_scale")
+_LAYOUTS = 40
 _AS_TRAINED = "as trained"
-_STRAIGHT = "straight ahead, no model"
-_SPEED = 0.4  # m/s
+_CONSTANT = "constant output, no model"
+_SPEED = 0.4  # m/s, and straight on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
-    parser.add_argument(
-        "--layouts", metavar="N", type=int, default=40, help="the eight tasks in turn; default: %(default)s"
-    )
+    parser.add_argument("--layouts", metavar="N", type=int, help=f"the eight tasks in turn; default: {_LAYOUTS}")
     parser.add_argument("--first-seed", metavar="N", type=int, help="of the layouts; those below are for training")
     parser.add_argument(
-        "--conditions", metavar="NAME", nargs="+", default=[_AS_TRAINED], help="some of the known, or all"
+        "--conditions", metavar="NAME", nargs="+", help=f"some of the known, or all; default: {_AS_TRAINED}"
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="all drives from above, as PNG, SVG or PDF")
+    parser.add_argument("--episodes", metavar="DIR", type=Path, help="recorded episodes (.h5) in place of a world")
+    add_told_options(parser)
     add_policy_options(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> None:
+    _refuse_of_other_kind(args)
+    if args.episodes:
+        from simple_clip_lstm_ros.cli.offline import evaluate_offline
+
+        evaluate_offline(args)
+    else:
+        _evaluate_drives(args)
+
+
+def _refuse_of_other_kind(args: argparse.Namespace) -> None:
+    others, why = _OF_EPISODES, "episodes: name --episodes DIR"
+    if args.episodes:
+        others, why = _OF_WORLDS, "drives in worlds: leave it out, or --episodes"
+    for name in others:
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is of {why}")
+
+
+def _evaluate_drives(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.data.conditions import FIRST_SEED
     from simple_clip_lstm_ros.data.scoring import score
     from simple_clip_lstm_ros.sim.layout import draw
@@ -62,10 +89,11 @@ def run(args: argparse.Namespace) -> None:
 
     require_ros()
     first = FIRST_SEED if args.first_seed is None else args.first_seed
-    if args.layouts < 1 or first < 0:
+    layouts = _LAYOUTS if args.layouts is None else args.layouts
+    if layouts < 1 or first < 0:
         raise InputError("--layouts must be at least 1, and --first-seed zero or more")
-    names = _conditions(args.conditions)
-    seeds = range(first, first + args.layouts)
+    names = _conditions(args.conditions or [_AS_TRAINED])
+    seeds = range(first, first + layouts)
     driven = _drive(args, [draw(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
     scores = {name: score(worlds) for name, worlds in driven.items()}
     if args.plot:
@@ -73,9 +101,9 @@ def run(args: argparse.Namespace) -> None:
 
         plot(driven, args.plot)
     if args.json:
-        print_json({"layouts": args.layouts, "first seed": first, "scores": {n: _plain(s) for n, s in scores.items()}})
+        print_json({"layouts": layouts, "first seed": first, "scores": {n: _plain(s) for n, s in scores.items()}})
         return
-    tables().print(_table(args.layouts, scores))
+    tables().print(_table(layouts, scores))
 
 
 def _conditions(names: list[str]) -> list[str]:
@@ -107,7 +135,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
         lockstep = Lockstep(stage)
         progress = stack.enter_context(steps_progress())
         task = progress.add_task("driving", total=len(layouts) * len(names))
-        driven: dict[str, list[World]] = {_STRAIGHT: [_straight(layout) for layout in layouts]}
+        driven: dict[str, list[World]] = {_CONSTANT: [_constant(layout) for layout in layouts]}
         for name in names:
             driven[name] = []
             for layout in layouts:
@@ -116,7 +144,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
         return driven
 
 
-def _straight(layout: Layout) -> World:
+def _constant(layout: Layout) -> World:
     """What any number above must be compared with."""
     from simple_clip_lstm_ros.control.velocity import Velocity
     from simple_clip_lstm_ros.data.demonstrations import PERIOD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,17 +94,25 @@ def _rate(text: str) -> float:
 
 
 def add_told_options(parser: argparse.ArgumentParser) -> None:
-    """What episodes may leave unsaid."""
-    parser.add_argument(
-        "--instruction", metavar="TEXT", help="of episodes that neither state one nor bear it in their name"
-    )
+    """What episodes may not state themselves: for data.told."""
+    parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
     parser.add_argument(
         "--action-scale",
         metavar=("X", "Y", "ANGULAR"),
         nargs=3,
-        type=float,
-        help="factors to m/s, m/s and rad/s, for episodes that do not say that these are their units",
+        type=_factor,
+        help="factors to m/s, m/s and rad/s, for episodes whose actions are not in these",
     )
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not abs(factor) <= 1000.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from -1000 to 1000")
+    return factor
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -8,21 +8,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.data.instructions import mirrored, unseen
 from simple_clip_lstm_ros.sim.layout import Layout
+from simple_clip_lstm_ros.sim.world import STEP, World
 
 # Layouts from this seed on are for judging; whoever trains stays below.
 FIRST_SEED = 1_000_000
 
+_BEFORE = 0.3  # m to the middle of the first box, along the way
+_LOST = 1.0  # s without an image
+_GREY = 128
+
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to each layout, the instruction for it, and each frame; and whether the hidden state is lost."""
+    """What is done to each layout, the instruction for it, and at each moment of a drive, by the world as it is then:
+    the image that the policy gets, and whether it loses its hidden state before it sees that.
+    """
 
     layout: Callable[[Layout], Layout] = lambda layout: layout
     instruction: Callable[[Layout], str] = lambda layout: layout.scenario.instruction
-    frame: Callable[[np.ndarray], np.ndarray] = lambda frame: frame
-    forgets: bool = False
+    frame: Callable[[World], np.ndarray] = World.frame
+    forgets: Callable[[World], bool] = lambda world: False
 
 
 def _other_words(layout: Layout) -> str:
@@ -43,12 +51,40 @@ def _tilted(layout: Layout) -> Layout:
     return replace(layout, camera=replace(layout.camera, pitch=layout.camera.pitch + math.radians(5.0)))
 
 
+def _blank(world: World) -> np.ndarray:
+    # The camera goes on: the noise of a later picture must not depend on whether this one was seen.
+    return np.full_like(world.frame(), _GREY)
+
+
+def _lost_beside_the_box(world: World) -> np.ndarray:
+    return _blank(world) if _beside_the_box(world) < _LOST else world.frame()
+
+
+def _forgets_beside_the_box(world: World) -> bool:
+    """Once: before the first frame that is lost."""
+    return _beside_the_box(world) < PERIOD
+
+
+def _beside_the_box(world: World) -> float:
+    """For how many seconds the robot has been beside the first box, or beyond; infinite before."""
+    first = world.layout.boxes[0].pose
+    for index, pose in enumerate(world.path):
+        along, _ = world.layout.abeam(first, pose)
+        if along >= -_BEFORE:
+            return (len(world.path) - 1 - index) * STEP
+    return math.inf
+
+
 CONDITIONS = {
     "as trained": Condition(),
     "other words": Condition(instruction=_other_words),
-    "blank image": Condition(frame=lambda frame: np.full_like(frame, 128)),
+    "blank image": Condition(frame=_blank),
     "swapped instruction": Condition(instruction=lambda layout: mirrored(layout.scenario.instruction)),
-    "state reset each frame": Condition(forgets=True),
+    "state reset each frame": Condition(forgets=lambda world: True),
+    "image lost beside the box": Condition(frame=_lost_beside_the_box),
+    "image lost beside the box, state reset there": Condition(
+        frame=_lost_beside_the_box, forgets=_forgets_beside_the_box
+    ),
     "200 ms late": Condition(layout=_delayed),
     "base 20 % slower": Condition(layout=_slow),
     "camera 5 degrees lower": Condition(layout=_tilted),

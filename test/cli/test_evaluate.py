@@ -27,7 +27,7 @@ def test_it_drives_the_nodes_and_tells_scores_with_intervals(tiny: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["layouts"] == 2 and document["first seed"] == 1_000_002
-    assert list(document["scores"]) == ["straight ahead, no model", "as trained", "blank image"]
+    assert list(document["scores"]) == ["constant output, no model", "as trained", "blank image"]
     for found in document["scores"].values():
         assert found["contact"]["share"] == 1.0 and found["contact"]["total"] == 2 and found["success"]["count"] == 0
         assert found["contact"]["interval"] == pytest.approx([0.3424, 1.0], abs=1e-3) and found["time"] is None

@@ -3,42 +3,112 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+import pytest
 
-from simple_clip_lstm_ros.data.conditions import CONDITIONS, FIRST_SEED
+from simple_clip_lstm_ros.data.conditions import CONDITIONS, FIRST_SEED, Condition
+from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.data.instructions import trained, unseen
-from simple_clip_lstm_ros.sim.layout import draw
-from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+from simple_clip_lstm_ros.sim.expert import Expert
+from simple_clip_lstm_ros.sim.layout import Layout, Pose, draw
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
+from simple_clip_lstm_ros.sim.world import World
 
 LAYOUT = draw(SCENARIOS[0], FIRST_SEED)
-FRAME = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+LOST = "image lost beside the box"
+LOST_AND_RESET = "image lost beside the box, state reset there"
 
 
-def test_each_changes_what_its_name_says_and_nothing_else() -> None:
-    changed = {
-        name: {
-            what
-            for what, same in {
-                "layout": condition.layout(LAYOUT) == LAYOUT,
-                "text": condition.instruction(LAYOUT) == LAYOUT.scenario.instruction,
-                "frame": np.array_equal(condition.frame(FRAME), FRAME),
-                "state": not condition.forgets,
-            }.items()
-            if not same
+def drive(condition: Condition, layout: Layout = LAYOUT) -> list[Moment]:
+    """The expert's drive, as a policy lives through it: it sees something else, and drives the same."""
+    world, expert = World(layout), Expert(layout)
+    moments = []
+    while not world.outcome.ended:
+        forgets = condition.forgets(world)
+        moments.append(Moment(world.base.time, world.base.pose, condition.frame(world), forgets))
+        world.command(expert(world.base.pose))
+        world.advance(PERIOD)
+    return moments
+
+
+class Moment(NamedTuple):
+    time: float
+    pose: Pose
+    frame: np.ndarray
+    forgets: bool
+
+    @property
+    def blank(self) -> bool:
+        return bool((self.frame == 128).all())
+
+
+@pytest.fixture(scope="module")
+def as_trained() -> list[Moment]:
+    return drive(CONDITIONS["as trained"])
+
+
+def test_each_changes_what_its_name_says_and_nothing_else(as_trained: list[Moment]) -> None:
+    changed = {}
+    for name, condition in CONDITIONS.items():
+        moments = drive(condition)
+        same = {
+            "layout": condition.layout(LAYOUT) == LAYOUT,
+            "text": condition.instruction(LAYOUT) == LAYOUT.scenario.instruction,
+            "frame": all(map(np.array_equal, (m.frame for m in moments), (m.frame for m in as_trained))),
+            "state": not any(m.forgets for m in moments),
         }
-        for name, condition in CONDITIONS.items()
-    }
+        changed[name] = {what for what, is_same in same.items() if not is_same}
     assert changed == {
         "as trained": set(),
         "other words": {"text"},
         "blank image": {"frame"},
         "swapped instruction": {"text"},
         "state reset each frame": {"state"},
+        LOST: {"frame"},
+        LOST_AND_RESET: {"frame", "state"},
         "200 ms late": {"layout"},
         "base 20 % slower": {"layout"},
         "camera 5 degrees lower": {"layout"},
     }
+
+
+def test_what_is_blank_or_reset_always_is_so_at_each_frame() -> None:
+    assert all(moment.blank for moment in drive(CONDITIONS["blank image"]))
+    assert all(moment.forgets for moment in drive(CONDITIONS["state reset each frame"]))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_the_image_is_lost_for_a_second_from_just_before_the_first_box(scenario: Scenario) -> None:
+    layout = draw(scenario, FIRST_SEED)
+    moments = drive(CONDITIONS[LOST], layout)
+    along = [layout.abeam(layout.boxes[0].pose, moment.pose)[0] for moment in moments]
+    # The robot comes there between two frames, and the second counts from then.
+    first = next(index for index, metres in enumerate(along) if metres >= -0.3)
+    lost = [index for index, moment in enumerate(moments) if moment.blank]
+    assert lost == list(range(first, first + round(1.0 / PERIOD)))
+    assert along[first] < 0.0
+
+
+def test_a_drive_that_comes_back_to_the_box_does_not_lose_the_image_again() -> None:
+    world, lost = World(LAYOUT), CONDITIONS[LOST].frame
+    beside = LAYOUT.boxes[0].pose
+    for x in [-1.0, *[-0.2] * 49, -1.0, -0.2]:  # poses a STEP apart
+        world.path.append(Pose(beside.x + x, beside.y + 1.0, 0.0))
+    shown = lost(world)
+    assert not (shown == 128).all()
+
+
+def test_pictures_after_the_lost_ones_are_those_of_a_drive_without_loss(as_trained: list[Moment]) -> None:
+    pairs = list(zip(drive(CONDITIONS[LOST]), as_trained, strict=True))
+    assert all(np.array_equal(lost.frame, kept.frame) for lost, kept in pairs if not lost.blank)
+
+
+def test_the_state_is_lost_once_as_the_first_image_is() -> None:
+    moments = drive(CONDITIONS[LOST_AND_RESET])
+    first = next(index for index, moment in enumerate(moments) if moment.blank)
+    assert [index for index, moment in enumerate(moments) if moment.forgets] == [first]
 
 
 def test_other_words_are_all_of_the_unseen_and_none_of_the_trained() -> None:

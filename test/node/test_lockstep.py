@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ros_domain import own_domain
 
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.data.conditions import CONDITIONS
-from simple_clip_lstm_ros.data.demonstrations import demonstrate
+from simple_clip_lstm_ros.data.conditions import CONDITIONS, Condition
+from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.node.lockstep import GUARD, NODE, Lockstep
 from simple_clip_lstm_ros.node.stage import Stage
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import Layout, Pose, draw
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
-from simple_clip_lstm_ros.sim.world import Outcome
+from simple_clip_lstm_ros.sim.world import Outcome, World
 
 pytestmark = pytest.mark.ros
 # A random model that drives ahead into the box and sways a little by what it sees, reads and remembers: more, and what
@@ -37,36 +37,52 @@ def lockstep(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
             yield Lockstep(stage)
 
 
-def without_ros(tiny: Path, seed: int, shown=lambda frame: frame) -> Outcome:
+def without_ros(tiny: Path, layout: Layout, condition: Condition = CONDITIONS["as trained"]) -> Outcome:
     policy = load_policy(tiny, precision="fp32", config=CONFIG)
-    axes, layout = policy.config.action_axes, draw(SCENARIOS[seed], seed)
-    text = layout.scenario.instruction
-    act = lambda frame, right: Velocity.from_axes(policy.step(shown(frame), text).values, axes)  # noqa: E731
-    return demonstrate(layout, text, act, seconds=60.0).outcome
+    world = World(layout)
+    while not world.outcome.ended:
+        if condition.forgets(world):
+            policy.reset()
+        action = policy.step(condition.frame(world), layout.scenario.instruction)
+        world.command(Velocity.from_axes(action.values, policy.config.action_axes))
+        world.advance(PERIOD)
+    return world.outcome
 
 
-def grey(frame: np.ndarray) -> np.ndarray:
-    return np.full_like(frame, 128)
+def way_past_the_box() -> Layout:
+    """Straight ahead, on the left of the box, to the cup."""
+    layout = draw(SCENARIOS[0], 3)
+    beside = layout.boxes[0].pose.y + 0.7
+    return replace(layout, start=Pose(0.0, beside, 0.0), cup=replace(layout.cup, y=beside), distractors=())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_drive_is_that_of_the_policy_alone(lockstep: Lockstep, tiny: Path, seed: int) -> None:
     layout = draw(SCENARIOS[seed], seed)
     outcome = lockstep.drive(layout).outcome
-    alone = without_ros(tiny, seed)
+    alone = without_ros(tiny, layout)
     assert outcome.contact and outcome.time == pytest.approx(alone.time)
     assert outcome.length == pytest.approx(alone.length, abs=1e-3)
 
 
-def test_what_is_shown_instead_of_the_image_decides(lockstep: Lockstep, tiny: Path) -> None:
+@pytest.mark.parametrize(
+    "name, other, layout",
+    [
+        ("blank image", "as trained", draw(SCENARIOS[3], 3)),
+        ("state reset each frame", "as trained", way_past_the_box()),
+        ("image lost beside the box", "as trained", way_past_the_box()),
+        ("image lost beside the box, state reset there", "image lost beside the box", way_past_the_box()),
+    ],
+)
+def test_what_is_shown_and_what_is_forgotten_decide(
+    lockstep: Lockstep, tiny: Path, name: str, other: str, layout: Layout
+) -> None:
+    length = lockstep.drive(layout, CONDITIONS[name]).outcome.length
+    assert length == pytest.approx(without_ros(tiny, layout, CONDITIONS[name]).length, abs=1e-3)
+    assert abs(length - without_ros(tiny, layout, CONDITIONS[other]).length) > 1e-3
+
+
+def test_nothing_of_a_drive_is_left_for_the_next(lockstep: Lockstep, tiny: Path) -> None:
     layout = draw(SCENARIOS[3], 3)
-    blank = lockstep.drive(layout, CONDITIONS["blank image"]).outcome
-    assert blank.length == pytest.approx(without_ros(tiny, 3, grey).length, abs=1e-3)
-    assert abs(blank.length - without_ros(tiny, 3).length) > 1e-3
-
-
-def test_a_state_that_is_lost_each_frame_is_another_drive(lockstep: Lockstep, tiny: Path) -> None:
-    forgetful = lockstep.drive(draw(SCENARIOS[3], 3), CONDITIONS["state reset each frame"]).outcome
-    assert abs(forgetful.length - without_ros(tiny, 3).length) > 1e-3
-    again = lockstep.drive(draw(SCENARIOS[3], 3)).outcome
-    assert again.length == pytest.approx(without_ros(tiny, 3).length, abs=1e-3)
+    lockstep.drive(layout, CONDITIONS["state reset each frame"])
+    assert lockstep.drive(layout).outcome.length == pytest.approx(without_ros(tiny, layout).length, abs=1e-3)
