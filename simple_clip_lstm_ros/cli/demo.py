@@ -29,14 +29,16 @@ _LONGEST = 60.0  # s of a drive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="builtin:tiny", help=f"{CHECKPOINT}; default: %(default)s")
+    parser.add_argument(
+        "--checkpoint", metavar="CHECKPOINT", default="builtin:tiny", help=f"{CHECKPOINT}; default: %(default)s"
+    )
     parser.add_argument("--instruction", metavar="TEXT", help="default: that of the scenario")
     parser.add_argument("--then", metavar="TEXT", help="another instruction, half-way to the box")
-    parser.add_argument(
-        "--scenario", default="1box_hori_left", choices=list(map(str, SCENARIOS)), help="default: %(default)s"
-    )
+    names = [*map(str, SCENARIOS)]
+    told = f"one of {', '.join(names)}; default: %(default)s"
+    parser.add_argument("--scenario", metavar="NAME", choices=names, default="1box_hori_left", help=told)
     parser.add_argument("--seed", metavar="N", type=int, help="of the world; default: one that no training has seen")
-    parser.add_argument("--seconds", type=float, default=_LONGEST, help="end sooner; default and at most: %(default)g")
+    parser.add_argument("--seconds", metavar="S", type=float, default=_LONGEST, help="end by then; at most %(default)g")
     parser.add_argument("--out", metavar="DIR", type=Path, default="demo", help="for both files; default: %(default)s")
 
 

@@ -21,7 +21,7 @@ _REST = 3.0  # s that the last one stays
 _VIEW = (240, 320)  # height, width in pixels; the map is as high, and square
 _CAPTION = 34  # pixels
 _COLOURS = (128, 64, 32, 16, 8)
-_MOST_PICTURES = 150
+_MOST_PICTURES = 160
 _MOST_BYTES = 3_000_000
 _WAY, _ROBOT, _CUP, _PAPER = (44, 160, 44), (31, 119, 180), (255, 127, 14), (255, 255, 255)
 
