@@ -1,4 +1,5 @@
 from glob import glob
+from pathlib import Path
 from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
@@ -13,6 +14,7 @@ setup(
     maintainer="simple_clip_lstm_ros maintainers",
     maintainer_email="maintainers@example.org",
     packages=find_packages(exclude=["test", "test.*"]),
+    package_data={NAME: [str(file.relative_to(NAME)) for file in Path(NAME, "models").rglob("*") if file.is_file()]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -29,6 +31,7 @@ setup(
         "networkx",
         "numpy",
         "opencv-python-headless",
+        "pillow",
         "prompt_toolkit",
         "psutil",
         "PyYAML",

@@ -26,7 +26,7 @@ BOOLEAN = ["true", "false"]
 
 # name: (description, choices or None); these are node parameters, and empty means "as in params_file".
 PARAMETERS = {
-    "checkpoint": ("checkpoint file (.pth) or bundle folder; there is no default", None),
+    "checkpoint": ("checkpoint file (.pth), bundle folder or builtin:tiny; there is no default", None),
     "processors": ("folder of the processors, if they are not beside or inside the checkpoint", None),
     "policy_config": ("YAML file of PolicyConfig overrides", None),
     "device": ("auto, cpu, cuda or cuda:N", None),

@@ -1,4 +1,4 @@
-"""What several rooms' tests share: the tiny checkpoint, written once, and the original's episodes."""
+"""What several rooms' tests share: the tiny checkpoint, written once, a builtin one, and the original's episodes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from simple_clip_lstm_ros.checkpoint import builtin
+from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.synth import synthesise
 
 # A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
@@ -23,6 +25,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
     synthesise("tiny", path)
     return path
+
+
+@pytest.fixture
+def models(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one model, in place of the package's own."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    convert(tiny, folder / "small")
+    monkeypatch.setattr(builtin, "MODELS", folder)
+    monkeypatch.chdir(tmp_path)  # where nothing bears such a name
+    return folder
 
 
 @pytest.fixture

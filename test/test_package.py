@@ -101,6 +101,11 @@ def test_every_package_is_installed(setup):
     assert set(setup["packages"]) == folders  # a folder without __init__.py would be left out
 
 
+def test_the_models_that_come_with_the_package_are_installed_whole(setup):
+    models = ROOT / NAME / "models"
+    assert {ROOT / NAME / file for file in setup["package_data"][NAME]} == {f for f in models.rglob("*") if f.is_file()}
+
+
 def test_every_import_is_declared(manifest, setup):
     # What only some features need stands in an extra; what only the tests need is not the package's.
     optional = [r for extra, asked in setup["extras_require"].items() if extra != "test" for r in asked]

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.checkpoint.mapped import MappedFile, Stored
 from simple_clip_lstm_ros.errors import CheckpointError
 
@@ -70,6 +71,7 @@ def verify(path: Path, report: Callable[[int, int], None]) -> int:
 
     Raises CheckpointError for the first that is not as it was written.
     """
+    path = located(path)
     bundle = Bundle.open(path)
     sums = read_sums(path)
     total, done = sum((path / name).stat().st_size for name in sums), 0

@@ -14,6 +14,7 @@ import torch
 
 from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
+from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, FORMAT, FORMAT_VERSION, PROCESSORS, SCALE, SUMS, sha256
 from simple_clip_lstm_ros.checkpoint.cast import Cast
 from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
@@ -47,7 +48,7 @@ def convert(
 
     Raises CheckpointError, ConfigError, ProcessorsError or DeviceError; nothing is left behind then.
     """
-    source, destination = Path(source), Path(destination)
+    source, destination = located(source), Path(destination)
     if shard_bytes < 1:
         raise ConfigError(f"a shard holds at least one byte, not {shard_bytes}")
     if destination.absolute().is_relative_to(source.absolute()):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from simple_clip_lstm_ros.checkpoint.archive import Archive, tensor_refs
+from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, SCALE, SCALED, Bundle
 from simple_clip_lstm_ros.checkpoint.derive import COMPONENTS
 from simple_clip_lstm_ros.checkpoint.layers import Layers, kept_names
@@ -61,8 +62,11 @@ class Description:
 
 
 def describe(path: str | Path) -> Description:
-    """Open the checkpoint at `path`. Raises CheckpointError for anything but a torch.save file of data or a bundle."""
-    path = Path(path)
+    """Open the checkpoint at `path`, or `builtin:NAME`.
+
+    Raises CheckpointError for anything but a torch.save file of data or a bundle.
+    """
+    path = located(path)
     try:
         return _open(path)
     except OSError as error:  # a name that is too long, a folder that may not be entered

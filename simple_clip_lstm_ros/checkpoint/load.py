@@ -29,7 +29,7 @@ def load_policy(
     memory_budget_gb: float = 0.0,
     progress: Progress | None = None,
 ) -> Policy:
-    """Load the checkpoint at `path`, a `.pth` file or a bundle, with the processors given, or inside or beside it.
+    """Load the checkpoint at `path` (a `.pth` file, a bundle or `builtin:NAME`), with the processors given or its own.
 
     `config` overrides PolicyConfig fields. On a CPU weights that are stored at `precision` stay mapped from the file
     and take no anonymous memory. All or nothing: raises CheckpointError, ConfigError, ProcessorsError, DeviceError or

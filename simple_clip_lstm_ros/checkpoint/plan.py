@@ -129,7 +129,7 @@ def survey(
     """Of the checkpoint at `path`, as load_policy takes it. Raises what load_policy raises."""
     target = resolve_device(device)
     blueprint = open_blueprint(path, overrides)
-    texts = Texts(find_processors(Path(path), processors), blueprint.config, target)
+    texts = Texts(find_processors(blueprint.description.path, processors), blueprint.config, target)
     # Now that libraries and tokenizers are there, which the need counts as the runtime; without what they left behind.
     clear_memory()
     memory = read_memory(target)

@@ -24,7 +24,7 @@ def report(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     description, config, problem = _config_and_problem(describe(path), overrides)
     return {
         "file": str(path),
-        "bytes": _size(Path(path)),
+        "bytes": _size(description.path),
         "keys": len(description.tensors),
         "parameters": sum(prod(stored.shape) for stored in description.tensors.values()),
         "precision": description.precision,

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_clip_lstm_ros import __version__
+from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.cli.benchmark_file import FORMAT, read_document, refuse_unwritable, save_document
 from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, limits_table, print_tables
 from simple_clip_lstm_ros.cli.comparison import compare, comparison_table
 from simple_clip_lstm_ros.cli.node_benchmark import drive, what_lacks
 from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
     add_config_options,
     add_device_options,
     add_json_option,
@@ -50,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_measuring_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a .pth checkpoint or a bundle")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=CHECKPOINT)
     parser.add_argument(
         "--precision", nargs="+", default=["auto"], metavar="NAME", help="some of auto, fp32, bf16, fp16, int8"
     )
@@ -157,7 +159,7 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
     entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in ways]
     if args.baseline and not args.processors:
         # A bundle has its own; beside what it was converted from there may be none.
-        given = given | {"processors": find_processors(Path(args.checkpoint))}
+        given = given | {"processors": find_processors(found.blueprint.description.path)}
     source = args.baseline or args.checkpoint
     if args.no_baseline or not _holds_baseline(survey(source, **given) if args.baseline else found):
         return entries
@@ -242,7 +244,7 @@ def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) ->
 def _node(args: argparse.Namespace) -> dict[str, Any] | None:
     """At the first precision and engine. None where it fails: what was measured before is not to be lost with it."""
     way = {"precision": args.precision[0], "engine": args.engine[0]}
-    settings = {"checkpoint": Path(args.checkpoint).absolute(), "device": args.device, **way}
+    settings = {"checkpoint": located(args.checkpoint).absolute(), "device": args.device, **way}
     settings["memory_budget_gb"] = float(args.memory_budget_gb)
     if args.processors:
         settings["processors"] = Path(args.processors).absolute()

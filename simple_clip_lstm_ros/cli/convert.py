@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import Progress
 
 from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
     add_config_options,
     add_json_option,
     bytes_progress,
@@ -30,7 +31,7 @@ _UNITS = {"": 1e9, "GB": 1e9, "MB": 1e6}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", type=Path, help="a .pth checkpoint, or a bundle")
+    parser.add_argument("source", metavar="SRC", type=Path, help=CHECKPOINT)
     parser.add_argument("destination", metavar="DST", type=Path, help="the folder to make")
     parser.add_argument(
         "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or beside the checkpoint"

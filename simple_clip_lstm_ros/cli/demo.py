@@ -1,114 +1,92 @@
-"""The whole way on this machine, without a robot: camera, node, velocities, live.
+"""The whole way on this machine, without a robot: a robot in a small world, the real node and guard, live.
 
-A tiny checkpoint with random weights is written, a camera drives over photographs, a real inference node runs. First
-without an instruction, so it commands zero and says why; then with one. Topics are in the namespace /demo.
+First without an instruction: the command is zero, and the table says why. Then the robot is told where to go. The drive
+ends at the cup, at a touch, or after 60 s; DIR/trajectory.png shows it from above, DIR/drive.gif what the robot saw.
+Topics are in the namespace /demo, and nothing leaves this machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
-from simple_clip_lstm_ros.errors import SimpleClipLstmError
+from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.cli.live import show
+from simple_clip_lstm_ros.cli.node_benchmark import require_ros
+from simple_clip_lstm_ros.cli.options import CHECKPOINT
+from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.node.stage import Stage
+    from simple_clip_lstm_ros.sim.layout import Layout
 
-_WITHOUT = 3.5  # s without an instruction
-_WITH = 5.0  # s with it
-_REFRESH = 0.25  # s
+_LONGEST = 60.0  # s of a drive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--forever", action="store_true", help="run on until Ctrl-C")
-    parser.add_argument("--instruction", metavar="TEXT", default="go to the cup", help="default: %(default)s")
+    parser.add_argument(
+        "--checkpoint", metavar="CHECKPOINT", default="builtin:tiny", help=f"{CHECKPOINT}; default: %(default)s"
+    )
+    parser.add_argument("--instruction", metavar="TEXT", help="default: that of the scenario")
+    parser.add_argument("--then", metavar="TEXT", help="another instruction, half-way to the box")
+    names = [*map(str, SCENARIOS)]
+    told = f"one of {', '.join(names)}; default: %(default)s"
+    parser.add_argument("--scenario", metavar="NAME", choices=names, default="1box_hori_left", help=told)
+    parser.add_argument("--seed", metavar="N", type=int, help="of the world; default: one that no training has seen")
+    parser.add_argument("--seconds", metavar="S", type=float, default=_LONGEST, help="end by then; at most %(default)g")
+    parser.add_argument("--out", metavar="DIR", type=Path, default="demo", help="for both files; default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> None:
+    require_ros()
+    layout = _layout(args)
+    checkpoint = located(args.checkpoint).absolute()
     try:
-        from simple_clip_lstm_ros.node.stage import Stage
-    except ImportError as error:
-        raise SimpleClipLstmError(
-            f"ROS 2 is missing here ({error}): source one (. /opt/ros/<distro>/setup.bash), or use `make demo` on "
-            "x86-64 Linux, which installs it from pip"
-        ) from None
-    from simple_clip_lstm_ros.checkpoint.synth import synthesise
-
-    console = Console()
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / "tiny.pth"
-        console.print(
-            "Writing a tiny checkpoint (random weights), starting camera and inference node ...", soft_wrap=True
-        )
-        synthesise("tiny", checkpoint)
-        parameters = {"checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
-        # One thread is enough for a tiny model; two would fight over the cores with all else that runs here.
-        with Stage(parameters, threads=1, logs=Path(folder)) as stage:
-            stage.start()
-            _show(console, stage, _acts(stage, args))
-            _conclude(console, stage)
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{args.out} cannot be written: {error.strerror or error}") from None
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(f"Starting the robot, the inference node with {args.checkpoint}, the guard ...", soft_wrap=True)
+    with tempfile.TemporaryDirectory() as logs:
+        _drive(console, args, layout, checkpoint, Path(logs))
 
 
-def _acts(stage: Stage, args: argparse.Namespace) -> Iterator[str]:
-    """What is happening, once every refresh; the instruction is given on the way."""
-    begin = time.monotonic()
-    while time.monotonic() - begin < _WITHOUT:
-        yield "no instruction yet: the command is zero"
-    stage.instruct(args.instruction)
-    while args.forever or time.monotonic() - begin < _WITHOUT + _WITH:
-        yield f'instruction: "{args.instruction}"'
+def _layout(args: argparse.Namespace) -> Layout:
+    from simple_clip_lstm_ros.data.conditions import FIRST_SEED
+    from simple_clip_lstm_ros.sim.layout import draw
+
+    seed = FIRST_SEED if args.seed is None else args.seed
+    if seed < 0 or not 0.0 < args.seconds <= _LONGEST:
+        raise InputError(f"--seed must be zero or more, and --seconds above 0 and at most {_LONGEST:g}")
+    scenario = Scenario.named_in(args.scenario)
+    assert scenario is not None  # one of the choices
+    return draw(scenario, seed)
 
 
-def _show(console: Console, stage: Stage, acts: Iterator[str]) -> None:
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            for act in acts:
-                stage.watch(_REFRESH)
-                live.update(_table(act, _row(stage)), refresh=True)
-        return
-    # In a pipe or a log: one line a second.
-    for index, act in enumerate(acts):
-        stage.watch(_REFRESH)
-        if index % round(1.0 / _REFRESH) == 0:
-            values = "  ".join(f"{name} {value}" for name, value in _row(stage).items())
-            console.print(f"{act} | {values}", soft_wrap=True, highlight=False)
+def _drive(console: Console, args: argparse.Namespace, layout: Layout, checkpoint: Path, logs: Path) -> None:
+    from simple_clip_lstm_ros.cli.demo_drive import DemoDrive
+    from simple_clip_lstm_ros.cli.film import PERIOD
+    from simple_clip_lstm_ros.data import demonstrations
+    from simple_clip_lstm_ros.node.stage import Stage
+    from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
 
-
-def _table(title: str, row: dict[str, str]) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False, min_width=72)
-    for name, value in row.items():
-        table.add_row(name, value)
-    return table
-
-
-def _row(stage: Stage) -> dict[str, str]:
-    age = stage.image_age()
-    action, command = stage.action, stage.command
-    return {
-        "image age": f"{age * 1e3:.0f} ms" if age is not None else "no image",
-        "action": _velocity(action.twist) if action else "none",
-        "command": _velocity(command) if command else "none",
-        "reason": stage.reason,
-        "rate": f"commands {stage.rate('command'):.1f} Hz, inference {stage.rate('action'):.1f} Hz",
-        "latency": f"{float(stage.latency) * 1e3:.0f} ms" if stage.latency else "none",
-    }
-
-
-def _velocity(twist: object) -> str:
-    return f"{twist.linear.x:+.3f} m/s, {twist.angular.z:+.3f} rad/s"  # type: ignore[attr-defined]
-
-
-def _conclude(console: Console, stage: Stage) -> None:
-    if not stage.reason.startswith("MOVING"):
-        raise SimpleClipLstmError(f"the robot did not move on the instruction: {stage.reason}")
-    console.print(
-        "A robot on /demo/cmd_vel would be moving now. For your checkpoint and camera, see the README.", soft_wrap=True
-    )
+    limits = {name: list(value) for name, value in asdict(DIFFERENTIAL).items()}
+    node = {**limits, "checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
+    robot = {"scenario": layout.scenario, "seed": layout.seed, "image_rate": 1.0 / demonstrations.PERIOD}
+    # One thread is enough for a tiny model; two would fight over the cores with all else that runs here.
+    with Stage(node, guard=limits, robot=robot, threads=1, logs=logs) as stage:
+        drive = DemoDrive(stage, layout)
+        stage.start()
+        if drive.is_untrained():
+            random = f"The weights of {args.checkpoint} are random: the robot will move, but hardly to the cup."
+            console.print(random, soft_wrap=True)
+        first = layout.scenario.instruction if args.instruction is None else args.instruction
+        show(console, drive.acts([first] if args.then is None else [first, args.then], args.seconds), PERIOD)
+    happened = drive.conclude(args.out)
+    console.print(f"The robot {happened}. From above: {args.out / 'trajectory.png'}; ", end="", soft_wrap=True)
+    console.print(f"what it saw: {args.out / 'drive.gif'}", soft_wrap=True)

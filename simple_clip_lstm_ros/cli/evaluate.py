@@ -20,9 +20,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
     add_json_option,
     add_policy_options,
     add_told_options,
@@ -49,7 +51,7 @@ _SPEED = 0.4  # m/s, and straight on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     parser.add_argument("--layouts", metavar="N", type=int, help=f"the eight tasks in turn; default: {_LAYOUTS}")
     parser.add_argument("--first-seed", metavar="N", type=int, help="of the layouts; those below are for training")
     parser.add_argument(
@@ -125,7 +127,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "config.yaml").write_text(json.dumps(overrides(args)))
-        given = {**NODE, "checkpoint": Path(args.checkpoint).absolute(), "policy_config": folder / "config.yaml"}
+        given = {**NODE, "checkpoint": located(args.checkpoint).absolute(), "policy_config": folder / "config.yaml"}
         given |= {name: getattr(args, name) for name in ("device", "precision", "engine")}
         given |= {"memory_budget_gb": float(args.memory_budget_gb), "allow_untrained": "true"}
         if args.processors:

@@ -15,7 +15,13 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 import numpy as np
 
-from simple_clip_lstm_ros.cli.options import add_json_option, add_policy_options, load_with_progress, print_json
+from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
+    add_json_option,
+    add_policy_options,
+    load_with_progress,
+    print_json,
+)
 from simple_clip_lstm_ros.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     parser.add_argument("--image", metavar="PATH", type=Path, required=True, help="an image, a folder or a video")
     parser.add_argument("--instruction", metavar="TEXT", default="go forward", help="default: %(default)s")
     add_policy_options(parser)

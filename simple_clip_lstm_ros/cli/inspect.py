@@ -10,12 +10,19 @@ from typing import Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import add_config_options, add_json_option, overrides, print_json, tables
+from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
+    add_config_options,
+    add_json_option,
+    overrides,
+    print_json,
+    tables,
+)
 from simple_clip_lstm_ros.errors import CheckpointError, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .pth checkpoint or a bundle")
+    parser.add_argument("file", metavar="FILE", help=CHECKPOINT)
     add_config_options(parser)
     add_json_option(parser)
 

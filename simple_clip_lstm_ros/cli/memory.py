@@ -11,6 +11,7 @@ from typing import Any
 
 from simple_clip_lstm_ros.cli.memory_table import memory_table, need_table
 from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
     add_config_options,
     add_device_options,
     add_json_option,
@@ -21,7 +22,7 @@ from simple_clip_lstm_ros.cli.options import (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a .pth checkpoint or a bundle")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=CHECKPOINT)
     parser.add_argument("--pid", type=int, help="of a running process, as a node's; default: this one")
     add_device_options(parser)
     add_config_options(parser)

@@ -32,7 +32,10 @@ def what_lacks() -> str:
 def require_ros() -> None:
     """Raises SimpleClipLstmError where no node can be started."""
     if lacking := what_lacks():
-        raise SimpleClipLstmError(f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash)")
+        raise SimpleClipLstmError(
+            f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash), or use `make demo` on "
+            "x86-64 Linux, which installs it from pip into .venv"
+        )
 
 
 def drive(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simple_clip_lstm_ros.policy.policy import Policy
 
 log_console = Console(stderr=True)
+CHECKPOINT = "a .pth checkpoint, a bundle, or builtin:tiny"
 
 
 def add_policy_options(parser: argparse.ArgumentParser) -> None:

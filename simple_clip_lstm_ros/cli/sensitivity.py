@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.infer import read_frames, warn_of
 from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
     add_json_option,
     add_policy_options,
     load_with_progress,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     parser.add_argument(
         "--image", metavar="PATH", type=Path, help="a folder of images or a video, in place of photographs"
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simple_clip_lstm_ros.cli.options import add_policy_options, load_with_progress
+from simple_clip_lstm_ros.cli.options import CHECKPOINT, add_policy_options, load_with_progress
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .pth checkpoint or a bundle")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     parser.add_argument("--instruction", metavar="TEXT", help="default: none; the command instruction sets it")
     add_policy_options(parser)
 

@@ -24,7 +24,7 @@ from simple_clip_lstm_ros.node.parameters import Range, parameter
 class Settings(MotionSettings):
     """Values of all parameters, checked. Raises ConfigError."""
 
-    checkpoint: str = parameter("", "the .pth file or bundle to load; there is no default")
+    checkpoint: str = parameter("", "the .pth file or bundle to load, or builtin:tiny; there is no default")
     processors: str = parameter(
         "", "Kosmos-2 and CLIP processors; empty: in the folder inside or beside the checkpoint"
     )

@@ -1,4 +1,4 @@
-"""A stage for the whole system: camera, inference node and guard as real processes, and an audience that watches."""
+"""A stage for the whole system: camera or robot, inference node and guard as real processes, and an audience."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Stage:
     """`with Stage(...) as stage:` starts everything on this machine alone; nothing reaches a robot.
 
     `parameters` are the node's, `guard` the guard's, `camera` those of the camera (None: somebody else shows images),
-    `threads` those of the model (None: torch's choice), `logs` a folder for the processes' logs. Raises
-    SimpleClipLstmError when the node does not start, or dies.
+    `robot` those of a robot in a world, which brings a camera of its own; `threads` those of the model (None: torch's
+    choice), `logs` a folder for the processes' logs. Raises SimpleClipLstmError when the node does not start, or dies.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Stage:
         threads: int | None,
         logs: Path,
         camera: Mapping[str, object] | None = MappingProxyType({}),
+        robot: Mapping[str, object] | None = None,
         guard: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         # In a namespace and without the network: a base that listens to /cmd_vel must not move because of a demo.
@@ -58,7 +59,9 @@ class Stage:
             "velocity_guard": _arguments(guard),
             "inference_node": [*_arguments(parameters), "-r", "cmd_vel:=cmd_vel_raw"],
         }
-        if camera is not None:
+        if robot is not None:
+            given["sim_robot"] = _arguments(robot)
+        elif camera is not None:
             given["photo_camera"] = _arguments(camera)
         self._processes = {
             name: subprocess.Popen(
@@ -80,7 +83,7 @@ class Stage:
         self.command: Twist | None = None
         self.commands = 0  # that have come so far
         self.reason = "waiting for the node"
-        self.latency = ""
+        self.diagnostics: dict[str, str] = {}  # of the node
         self._arrivals: dict[str, deque[float]] = {"command": deque(), "action": deque()}
         subscribe = self.node.create_subscription
         subscribe(Image, "image_raw", lambda m: setattr(self, "image", m), qos_profile_sensor_data)
@@ -101,7 +104,12 @@ class Stage:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name == f"{NAMESPACE}/inference: inference":
-                self.latency = {pair.key: pair.value for pair in status.values}.get("inference latency (s)", "")
+                self.diagnostics = {pair.key: pair.value for pair in status.values}
+
+    @property
+    def latency(self) -> str:
+        """Seconds of the last step; empty before the first."""
+        return self.diagnostics.get("inference latency (s)", "")
 
     def rate(self, what: str) -> float:
         """Messages a second of `command` or `action`, over the last two seconds."""
@@ -117,7 +125,7 @@ class Stage:
         return to_seconds(self.node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
 
     def pid(self, name: str) -> int:
-        """Process id of `inference_node`, `velocity_guard` or `photo_camera`."""
+        """Process id of `inference_node`, `velocity_guard`, `photo_camera` or `sim_robot`."""
         return self._processes[name].pid
 
     def start(self, on_wait: Callable[[], None] = lambda: None) -> None:
@@ -141,10 +149,18 @@ class Stage:
 
     def report(self) -> dict[str, Any]:
         """What the node reports of the drive: see control/report.py."""
-        future = self.node.create_client(Trigger, "inference/report").call_async(Trigger.Request())
-        while not future.done():
-            self.watch(0.1)
-        return json.loads(future.result().message)
+        return json.loads(self.ask("inference/report"))
+
+    def ask(self, service: str) -> str:
+        """What a service that takes no arguments answers. Raises SimpleClipLstmError where it refuses."""
+        client = self.node.create_client(Trigger, service)
+        self.watch(_START_TIMEOUT, client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        if not self.watch(_START_TIMEOUT, future.done):
+            raise SimpleClipLstmError(f"{service} did not answer within {_START_TIMEOUT:g} s")
+        if not future.result().success:
+            raise SimpleClipLstmError(f"{service}: {future.result().message}")
+        return future.result().message
 
     def watch(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Listen for this long, or until something is so; returns whether it is."""

@@ -11,17 +11,22 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from PIL import Image
 
-pytestmark = pytest.mark.ros
+from simple_clip_lstm_ros.checkpoint.convert import convert
+from simple_clip_lstm_ros.cli.main import main
+
 ROOT = Path(__file__).parents[2]
 
 
-def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "demo", *arguments]
+def demo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "demo", *map(str, arguments)]
+    # A domain of its own, so that another demo on this machine is not seen.
+    own = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
     return subprocess.run(
         ["timeout", "-s", "KILL", "120", *command],
         cwd=ROOT,
-        env=os.environ | environment,
+        env=os.environ | own | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -32,29 +37,65 @@ def numbers(pattern: str, lines: list[str]) -> list[float]:
     return [float(re.search(pattern, line)[1]) for line in lines]
 
 
-def test_the_robot_stands_without_an_instruction_and_moves_with_one() -> None:
+@pytest.mark.ros
+def test_it_stands_without_an_instruction_and_with_one_it_drives_and_is_shown(tiny: Path, tmp_path: Path) -> None:
+    """A random model that drives ahead, whatever it is told: into the box."""
+    ahead = {"action_scale": [0.1, 0.05], "action_offset": [0.2, 0.0]}
+    convert(tiny, tmp_path / "ahead", config=ahead)
     begin = time.monotonic()
-    # A domain of its own, so that another demo on this machine is not seen.
-    ran = demo("--instruction", "go to the door", ROS_DOMAIN_ID=str(1 + os.getpid() % 101))
-    seconds = time.monotonic() - begin
-    assert ran.returncode == 0, ran.stderr
-    assert seconds < 60.0
+    out = tmp_path / "new" / "out"
+    ran = demo("--checkpoint", tmp_path / "ahead", "--then", "go to the door", "--out", out)
+    assert ran.returncode == 0 and "Traceback" not in ran.stderr, ran.stderr
+    assert time.monotonic() - begin < 60.0
 
     lines = ran.stdout.splitlines()
     before = [line for line in lines if line.startswith("no instruction yet") and "NO_INSTRUCTION" in line]
-    after = [line for line in lines if line.startswith('instruction: "go to the door"') and "MOVING" in line]
-    assert len(before) >= 3 and len(after) >= 4, ran.stdout
+    first = [line for line in lines if line.startswith('instruction: "go around the left side of the box')]
+    then = [line for line in lines if line.startswith('instruction: "go to the door"')]
+    driving = [line for line in first + then if "MOVING" in line]
+    assert len(before) >= 2 and len(first) >= 2 and len(then) >= 1 and len(driving) >= 3, ran.stdout
     for speed in (r"command (\S+) m/s", r"command \S+ m/s, (\S+) rad/s"):
         assert not any(numbers(speed, before))
-        assert any(numbers(speed, after))
-    # The command may rest at a limit; the action behind it does not.
-    assert len(set(numbers(r"action (\S+) m/s", after))) >= 3, "it follows the images"
+        assert any(numbers(speed, driving))
+    assert len(set(numbers(r"action (\S+) m/s", driving))) >= 3, "it follows the images"
+    assert set(numbers(r"robot x (\S+) m", before)) == {0.0}
+    assert max(numbers(r"robot x (\S+) m", first)) < 0.9 and min(numbers(r"robot x (\S+) m", then)) > 0.5
+    assert numbers(r"cup (\S+) m away", driving) == sorted(numbers(r"cup (\S+) m away", driving), reverse=True)
     # A busy machine may spoil some lines of them.
-    assert 18.0 <= median(numbers(r"commands (\S+) Hz", after)) <= 22.0
-    assert 8.0 <= median(numbers(r"inference (\S+) Hz", after)) <= 11.0
-    assert 0.0 < median(numbers(r"latency (\d+) ms", after)) < 100.0
-    assert 0.0 <= median(numbers(r"image age (-?\d+) ms", after)) < 300.0
-    assert "Traceback" not in ran.stderr
+    assert 18.0 <= median(numbers(r"commands (\S+) Hz", driving)) <= 22.0
+    assert 3.5 <= median(numbers(r"inference (\S+) Hz", driving)) <= 6.0, "as many as there are images"
+    assert 0.0 < median(numbers(r"latency (\d+) ms", driving)) < 100.0
+    assert 0.0 <= median(numbers(r"image age (-?\d+) ms", driving)) < 400.0
+    assert any("random" in line for line in lines[:3])
+    assert re.match(r"The robot touched something after \d+\.\d s, and the cup was \d\.\d m away", lines[-1])
+    assert f"{out}/trajectory.png" in lines[-1] and f"{out}/drive.gif" in lines[-1]
+    assert Image.open(out / "trajectory.png").size[0] > 500
+    assert 20 < Image.open(out / "drive.gif").n_frames < 100
+
+
+@pytest.mark.ros
+def test_a_robot_that_does_not_move_at_all_is_a_failure_with_the_reason(tiny: Path, tmp_path: Path) -> None:
+    ran = demo("--checkpoint", tiny, "--instruction", "<image> go", "--seconds", 2, "--out", tmp_path)
+    assert ran.returncode == 1
+    assert re.fullmatch(r"error: the robot did not move on the instruction: INSTRUCTION_REFUSED: .*\n", ran.stderr)
+    assert not list(tmp_path.glob("*.gif"))
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--seconds", "0"], "--seconds above 0 and at most 60"),
+        (["--seconds", "nan"], "--seconds above 0 and at most 60"),
+        (["--seed", "-1"], "--seed must be zero or more"),
+        (["--checkpoint", "builtin:none"], "builtin:none: the package has"),
+        (["--checkpoint", "tiny.pth", "--out", "/dev/null/demo"], "/dev/null/demo cannot be written: "),
+    ],
+)
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+    assert main(["demo", *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and told in captured.err and not captured.out
 
 
 def test_without_ros_it_says_what_is_missing_in_one_line(tmp_path: Path) -> None:

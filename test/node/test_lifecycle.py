@@ -76,6 +76,7 @@ def test_a_deactivated_node_forgets_the_instruction(bench):
 
 REFUSED = {
     "no checkpoint": ({"checkpoint": ""}, "checkpoint is empty"),
+    "no such model in the package": ({"checkpoint": "builtin:none"}, "builtin:none: the package has "),
     "a checkpoint that is not there": ({"checkpoint": "/nowhere/model.pth"}, "does not exist"),
     "a truncated checkpoint": ({"checkpoint": "truncated.pth"}, "is incomplete"),
     "no checkpoint at all": ({"checkpoint": "text.pth"}, "is not a torch.save file"),
