@@ -34,7 +34,8 @@ from simple_clip_lstm_ros.data.encoders import Encoders
 from simple_clip_lstm_ros.data.fresh import fresh
 from simple_clip_lstm_ros.data.instructions import trained
 from simple_clip_lstm_ros.data.learner import Learner, Looker
-from simple_clip_lstm_ros.data.teacher import VIEWS, Example, Teacher
+from simple_clip_lstm_ros.data.sequences import Example
+from simple_clip_lstm_ros.data.teacher import VIEWS, Teacher
 from simple_clip_lstm_ros.data.training import Schedule, Training, accelerator_on
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.inputs import Images, Texts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ def save(
     settings: Mapping[str, Any],
 ) -> None:
     """Write `path` and `path`.processors; the config is the model's own. Raises CheckpointError, and leaves nothing."""
-    refuse_taken(path)
     weights = model.state_dict()
     content = {
         "epoch": epoch,
@@ -36,23 +36,33 @@ def save(
         "args": argparse.Namespace(**settings),
         "policy_config": model.config.to_dict(),
     }
-    refuse_unwritable(path, round(1.01 * sum(tensor.nbytes for tensor in weights.values())))
+    refuse_taken(path, sum(tensor.nbytes for tensor in weights.values()))
+    with written(path) as partial:
+        try:
+            torch.save(content, partial)
+        except RuntimeError as error:  # so torch's own writer tells of a full disk
+            raise OSError(str(error)) from error
+        shutil.copytree(processors, processors_of(path))
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Where to write what becomes `path`, with its processors beside that: all, or nothing and CheckpointError."""
     partial = partial_of(path)
     try:
-        torch.save(content, partial)
-        shutil.copytree(processors, processors_of(path))
+        yield partial
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer tells of a full disk as the latter
-        raise CheckpointError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
         if not path.exists():
             shutil.rmtree(processors_of(path), ignore_errors=True)
 
 
-def refuse_taken(path: Path) -> None:
-    """Raises CheckpointError where a checkpoint, or its processors, are at `path` already."""
-    refuse_unwritable(path, 0)
+def refuse_taken(path: Path, weights: int) -> None:
+    """Raises CheckpointError where so many bytes of weights have no room, or a checkpoint or processors lie already."""
+    refuse_unwritable(path, round(weights * 1.01))
     if processors_of(path).exists():
         raise CheckpointError(f"{processors_of(path)} exists; remove it or choose another name")
 

@@ -7,7 +7,6 @@ photographs, so that actions differ from frame to frame: a constant output would
 from __future__ import annotations
 
 import argparse
-import shutil
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,14 +18,13 @@ import torch
 from torch import Tensor
 
 from simple_clip_lstm_ros.checkpoint.build import build, fill
-from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
-from simple_clip_lstm_ros.checkpoint.save import processors_of, refuse_taken
+from simple_clip_lstm_ros.checkpoint.save import processors_of, refuse_taken, written
 from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
 from simple_clip_lstm_ros.checkpoint.writer import LazyTensor, write_archive
 from simple_clip_lstm_ros.engine.cpu import computes_bf16
 from simple_clip_lstm_ros.engine.precision import Precision
-from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
+from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.model import Instruction, SimpleCLIPLSTM, Tokens
@@ -61,8 +59,7 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
         "policy_config": config.to_dict(),
     }
     total = sum(tensor.nbytes for tensor in _lazy_tensors(content))
-    refuse_taken(path)
-    refuse_unwritable(path, round(total * 1.01))
+    refuse_taken(path, total)
     report = report or (lambda what, done, of: None)
     _calibrate(weights, config, seed, report)
     _write(path, content, total, report, with_processors=profile == "tiny")
@@ -70,25 +67,17 @@ def synthesise(profile: str, path: str | Path, *, seed: int = 0, report: Report 
 
 def _write(path: Path, content: Any, total: int, report: Report, *, with_processors: bool) -> None:
     """All or nothing: what is left of an attempt that failed is removed."""
-    partial, processors = partial_of(path), processors_of(path)
     done = 0
 
-    def written(count: int) -> None:
+    def wrote(count: int) -> None:
         nonlocal done
         done += count
         report("writing", done, total)
 
-    try:
-        write_archive(partial, content, written)
+    with written(path) as partial:
+        write_archive(partial, content, wrote)
         if with_processors:
-            write_tiny_processors(processors)
-        partial.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-        if not path.exists():
-            shutil.rmtree(processors, ignore_errors=True)
+            write_tiny_processors(processors_of(path))
 
 
 def _weights(model: SimpleCLIPLSTM, seed: int) -> OrderedDict[str, LazyTensor]:

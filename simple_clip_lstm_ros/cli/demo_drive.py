@@ -89,10 +89,10 @@ class DemoDrive:
 
 def happened(outcome: Outcome | None, pose: Pose, cup: Cylinder, seconds: float) -> str:
     """What the robot did, at most `seconds` long, until it was at this pose."""
-    away = f"{math.hypot(cup.x - pose.x, cup.y - pose.y):.1f} m away from it"
+    away = f"{math.hypot(cup.x - pose.x, cup.y - pose.y):.1f} m away"
     side = f", passed on the {outcome.side}" if outcome and outcome.side else ""
     if outcome and outcome.contact:
-        return f"touched something after {outcome.time:.1f} s{side}, and the cup was {away.removesuffix(' from it')}"
+        return f"touched something after {outcome.time:.1f} s{side}, and the cup was {away}"
     if outcome and outcome.reached:
         return f"reached the cup in {outcome.time:.1f} s{side}, touched nothing"
-    return f"did not reach the cup in {seconds:.0f} s{side}, and was {away} at the end; touched nothing"
+    return f"did not reach the cup in {seconds:.0f} s{side}, and was {away} from it at the end; touched nothing"

@@ -36,13 +36,13 @@ def evaluate_offline(args: argparse.Namespace) -> None:
         document = {"episodes": str(args.episodes), "untrained": policy.config.untrained, "moving above": MOVING}
         scenarios = {name: group.as_plain() for name, group in found.scenarios.items()}
         document |= {"total": found.total.as_plain(), "scenarios": scenarios, "left out": left_out}
-        print_json(document | {"verdict": verdict(found)})
+        print_json(document | {"verdict": verdict(found.total)})
         return
     console = tables()
     console.print(_table(found))
     for line in in_words(left_out):
         console.print(printable(f"left out: {line}"))
-    console.print(printable(verdict(found)))
+    console.print(printable(verdict(found.total)))
 
 
 def _table(found: Offline) -> Table:

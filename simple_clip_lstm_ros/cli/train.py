@@ -30,9 +30,11 @@ from simple_clip_lstm_ros.errors import ConfigError, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.data.course import Course, Judged
+    from simple_clip_lstm_ros.data.course import Course
     from simple_clip_lstm_ros.data.encoders import Encoders
-    from simple_clip_lstm_ros.data.training import Example
+    from simple_clip_lstm_ros.data.offline import Group
+    from simple_clip_lstm_ros.data.recordings import Recording
+    from simple_clip_lstm_ros.data.sequences import Example
     from simple_clip_lstm_ros.policy.inputs import Images
     from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
@@ -74,12 +76,13 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.convert import convert
+    from simple_clip_lstm_ros.checkpoint.destination import refuse_unwritable
     from simple_clip_lstm_ros.checkpoint.save import refuse_taken, save
     from simple_clip_lstm_ros.policy.inputs import find_processors
 
     _check(args)
-    for path in (args.out, args.out.with_suffix("")):
-        refuse_taken(path)
+    refuse_taken(args.out, 0)
+    refuse_unwritable(args.out.with_suffix(""), 0)
     course, model, left_out = _prepare(args)
     _run_epochs(args, course)
     course.finish()
@@ -90,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         find_processors(Path(args.checkpoint), args.processors),
         epoch=course.best_epoch,
-        val_mae=course.best.mae,
+        val_mae=course.best.overall.error,
         optimizer=course.optimizer_state,
         settings={name: str(value) for name, value in vars(args).items()},
     )
@@ -111,9 +114,10 @@ def _check(args: argparse.Namespace) -> None:
 def _prepare(args: argparse.Namespace) -> tuple[Course, SimpleCLIPLSTM, dict[str, str]]:
     import torch
 
-    from simple_clip_lstm_ros.data.course import Course, ready, split, spread_of, usable
+    from simple_clip_lstm_ros.data.course import Course, ready, split, spread_of
     from simple_clip_lstm_ros.data.encoders import Encoders
     from simple_clip_lstm_ros.data.learner import Learner
+    from simple_clip_lstm_ros.data.recordings import read_recordings
     from simple_clip_lstm_ros.data.summary import find_episodes
     from simple_clip_lstm_ros.data.training import Schedule, Training, accelerator_on
     from simple_clip_lstm_ros.policy.inputs import Images
@@ -121,8 +125,10 @@ def _prepare(args: argparse.Namespace) -> tuple[Course, SimpleCLIPLSTM, dict[str
     with steps_progress() as progress:
         files = find_episodes(args.data)
         task = progress.add_task("looking through episodes", total=len(files))
-        files, left_out = usable(files, read=lambda: progress.advance(task))
-    taught, judges = split(files, args.seed)
+        recordings, left_out = read_recordings(
+            files, args.instruction, args.action_scale, read=lambda: progress.advance(task)
+        )
+    taught, judges = split(recordings, args.seed)
     accelerator = accelerator_on(args.device)
     if args.device == "auto":
         args.device = str(accelerator.device)
@@ -142,17 +148,15 @@ def _prepare(args: argparse.Namespace) -> tuple[Course, SimpleCLIPLSTM, dict[str
 
 
 def _examples(
-    args: argparse.Namespace, files: list[Path], images: Images, encoders: Encoders, *, mirrored: bool
+    args: argparse.Namespace, recordings: list[Recording], images: Images, encoders: Encoders, *, mirrored: bool
 ) -> list[Example]:
-    from simple_clip_lstm_ros.data.course import read_example
+    from simple_clip_lstm_ros.data.course import example_of
 
     examples = []
     with steps_progress() as progress:
-        task = progress.add_task("reading episodes", total=len(files))
-        for file in files:
-            ways = read_example(
-                file, images, encoders.config, instruction=args.instruction, scale=args.action_scale, mirrored=mirrored
-            )
+        task = progress.add_task("reading episodes", total=len(recordings))
+        for each in recordings:
+            ways = example_of(each, encoders.config, images, mirrored=mirrored)
             examples.append(ways if args.encoders == "trained" else tuple(encoders.cached(way) for way in ways))
             progress.advance(task)
     return examples
@@ -193,16 +197,18 @@ def _state_file(args: argparse.Namespace) -> Path:
     return Path(f"{args.out}.state")
 
 
-def _tell_epoch(args: argparse.Namespace, course: Course, loss: float, judged: Judged) -> None:
+def _tell_epoch(args: argparse.Namespace, course: Course, loss: float, judged: Group) -> None:
     if not args.json:
-        errors = "  ".join(f"{axis} {error:.4f}" for axis, error in judged.errors.items())
+        errors = "  ".join(f"{axis} {fit.error:.4f}" for axis, fit in judged.axes.items())
         best = "  best" if course.best_epoch == course.epoch else ""
         print(f"epoch {course.epoch:3d}  loss {loss:.4f}  MAE {errors}{best}", flush=True)
 
 
 def _tell(args: argparse.Namespace, course: Course, left_out: dict[str, str]) -> None:
+    from simple_clip_lstm_ros.data.offline import verdict
+    from simple_clip_lstm_ros.data.recordings import in_words
+
     best = course.best
-    verdict = _verdict(best)
     if args.json:
         print_json(
             {
@@ -210,36 +216,30 @@ def _tell(args: argparse.Namespace, course: Course, left_out: dict[str, str]) ->
                 "bundle": str(args.out.with_suffix("")),
                 "epoch": course.best_epoch,
                 "epochs": course.epoch,
-                "mae": best.mae,
-                "constant": best.constant,
+                "mae": best.overall.error,
+                "constant": best.overall.constant_error,
                 "axes": _plain(best),
                 "left_out": left_out,
-                "verdict": verdict,
+                "verdict": verdict(best),
             }
         )
         return
     console = tables()
     console.print(_table(best))
-    for file, why in left_out.items():
-        console.print(printable(f"left out: {file}: {why}"))
-    console.print(printable(f"{args.out} and {args.out.with_suffix('')}, of epoch {course.best_epoch}: {verdict}"))
+    for line in in_words(left_out):
+        console.print(printable(f"left out: {line}"))
+    console.print(
+        printable(f"{args.out} and {args.out.with_suffix('')}, of epoch {course.best_epoch}: {verdict(best)}")
+    )
 
 
-def _verdict(best: Judged) -> str:
-    if best.mae < best.constant:
-        return f"its error is {best.mae / best.constant:.0%} of that of the best constant"
-    errors = f"its error is {best.mae:.3f}, and a constant has {best.constant:.3f}"
-    return f"WARNING: {errors}: it has learnt nothing that helps to drive"
-
-
-def _plain(best: Judged) -> dict[str, Any]:
+def _plain(best: Group) -> dict[str, Any]:
     return {
-        axis: {"mae": error, "mean": best.constants[axis].mean_error, "median": best.constants[axis].median_error}
-        for axis, error in best.errors.items()
+        axis: {"mae": fit.error, "mean": fit.mean_error, "median": fit.median_error} for axis, fit in best.axes.items()
     }
 
 
-def _table(best: Judged) -> Table:
+def _table(best: Group) -> Table:
     table = new_table("", "mean absolute error", "this model", "the mean", "the median")
     for axis, row in _plain(best).items():
         table.add_row(axis, *(f"{value:.4f}" for value in row.values()))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simple_clip_lstm_ros.data.hdf5 import read_episode
 from simple_clip_lstm_ros.data.learner import Learner
-from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
-from simple_clip_lstm_ros.data.summary import Axis, flaws
-from simple_clip_lstm_ros.data.told import instruction_of, velocities_of
-from simple_clip_lstm_ros.data.training import Example, Training
+from simple_clip_lstm_ros.data.offline import Group
+from simple_clip_lstm_ros.data.recordings import Recording
+from simple_clip_lstm_ros.data.sequences import Example, Sequence, mirror, sequence
+from simple_clip_lstm_ros.data.training import Training
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.inputs import Images
@@ -29,29 +27,14 @@ _HEADROOM = 1.05  # tanh comes near to 1, not to it
 _HEAD = ("feature_fusion.", "rnn.", "actions.")
 
 
-def usable(files: Iterable[Path], *, read: Callable[[], None]) -> tuple[list[Path], dict[str, str]]:
-    """Files from which something can be learnt, and why not from the others. `read` is called after each."""
-    found, left_out = [], {}
-    for file in files:
-        try:
-            why = ", ".join(flaws(read_episode(file)))
-        except EpisodeError as error:
-            why = str(error)
-        if why:
-            left_out[str(file)] = why
-        else:
-            found.append(file)
-        read()
-    return found, left_out
-
-
-def split(files: Many[Path], seed: int) -> tuple[list[Path], list[Path]]:
+def split(recordings: Many[Recording], seed: int) -> tuple[list[Recording], list[Recording]]:
     """Those that teach and those that judge, every fifth of a shuffled list. Raises EpisodeError for fewer than two."""
-    if len(files) < 2:
-        raise EpisodeError(f"to train takes two episodes or more, one of them to judge by; usable here: {len(files)}")
-    shuffled = [files[index] for index in np.random.default_rng(seed).permutation(len(files))]
-    judges = shuffled[::_JUDGE_EVERY]
-    return [file for file in shuffled if file not in judges], judges
+    count = len(recordings)
+    if count < 2:
+        raise EpisodeError(f"to train takes two episodes or more, one of them to judge by; usable here: {count}")
+    shuffled = [recordings[index] for index in np.random.default_rng(seed).permutation(count)]
+    taught = [each for index, each in enumerate(shuffled) if index % _JUDGE_EVERY]
+    return taught, shuffled[::_JUDGE_EVERY]
 
 
 def spread_of(actions: Tensor) -> Tensor:
@@ -59,19 +42,10 @@ def spread_of(actions: Tensor) -> Tensor:
     return actions.std(dim=0, correction=0).clamp(min=_LEAST_SPREAD)
 
 
-def read_example(
-    file: Path,
-    images: Images,
-    config: PolicyConfig,
-    *,
-    instruction: str | None,
-    scale: tuple[float, float, float] | None,
-    mirrored: bool,
-) -> Example:
-    """Its drive, and with `mirrored` that behind a mirror. Raises EpisodeError as told.py does."""
-    episode = read_episode(file)
-    text, velocities = instruction_of(episode, instruction), velocities_of(episode, scale)
-    given = sequence(text, episode.frames(), velocities, None, config, images)
+def example_of(recording: Recording, config: PolicyConfig, images: Images, *, mirrored: bool) -> Example:
+    """Its drive, and with `mirrored` that behind a mirror. Raises EpisodeError for images that cannot be read."""
+    frames = recording.episode.frames()
+    given = sequence(recording.instruction, frames, recording.velocities, None, config, images)
     return (given, mirror(given, config)) if mirrored else (given,)
 
 
@@ -106,33 +80,11 @@ def scaled(config: PolicyConfig, actions: Tensor) -> PolicyConfig:
     )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """Mean absolute error of each axis over the same frames, of the model and of constants (see Axis)."""
-
-    errors: dict[str, float]
-    constants: dict[str, Axis]
-
-    @property
-    def mae(self) -> float:
-        """Over the axes, in m/s and rad/s alike, as the original trainer has it."""
-        return float(np.mean([*self.errors.values()]))
-
-    @property
-    def constant(self) -> float:
-        """The least that one constant for each axis scores."""
-        return float(np.mean([min(axis.mean_error, axis.median_error) for axis in self.constants.values()]))
-
-
 @torch.inference_mode()
-def judge(learner: Learner, judges: Many[Sequence]) -> Judged:
+def judge(learner: Learner, judges: Many[Sequence]) -> Group:
     learner.eval()
-    predicted = torch.cat([learner.predicted([each]) for each in judges]).cpu()
-    wanted = torch.cat([each.actions for each in judges]).cpu()
-    axes = learner.model.config.action_axes
-    errors = (predicted - wanted).abs().mean(dim=0).tolist()
-    constants = {axis: Axis.of(values) for axis, values in zip(axes, wanted.double().numpy().T, strict=True)}
-    return Judged(dict(zip(axes, errors, strict=True)), constants)
+    pairs = [torch.stack([learner.predicted([each]).cpu(), each.actions]).double().numpy() for each in judges]
+    return Group.of(pairs, learner.model.config.action_axes)
 
 
 class Course:
@@ -140,14 +92,14 @@ class Course:
 
     def __init__(self, learner: Learner, judges: Many[Sequence], training: Training) -> None:
         self.best_epoch = 0  # counted from one
-        self._best: Judged | None = None
+        self._best: Group | None = None
         self._learner = learner
         self._judges = judges
         self._training = training
         self._weights: dict[str, Tensor] = {}
 
     @property
-    def best(self) -> Judged:
+    def best(self) -> Group:
         """Of the best epoch so far; there has been one."""
         assert self._best is not None
         return self._best
@@ -164,15 +116,15 @@ class Course:
 
     @property
     def optimizer_state(self) -> dict[str, Any]:
-        return self._training.state()["optimizer"]
+        return self._training.optimizer_state()
 
-    def run_epoch(self) -> tuple[float, Judged]:
+    def run_epoch(self) -> tuple[float, Group]:
         """Loss and judgement of one more."""
         loss = self._training.run_epoch()
         judged = judge(self._learner, self._judges)
-        if self._best is None or judged.mae < self._best.mae:
+        if self._best is None or judged.overall.error < self._best.overall.error:
             self._best, self.best_epoch = judged, self.epoch
-            self._weights = {name: weight.clone() for name, weight in self._training.state()["weights"].items()}
+            self._weights = self._training.weights()
         return loss, judged
 
     def finish(self) -> None:
@@ -185,11 +137,11 @@ class Course:
             "training": self._training.state(),
             "weights": self._weights,
             "best_epoch": self.best_epoch,
-            "errors": self.best.errors,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Raises KeyError, ValueError or RuntimeError for a state of another training."""
-        self._training.restore(state["training"])
         self._weights, self.best_epoch = state["weights"], state["best_epoch"]
-        self._best = Judged(state["errors"], judge(self._learner, self._judges).constants)
+        self.finish()
+        self._best = judge(self._learner, self._judges)
+        self._training.restore(state["training"])

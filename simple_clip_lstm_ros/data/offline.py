@@ -77,6 +77,13 @@ class Group:
     axes: dict[str, Fit]
     overall: Fit
 
+    @classmethod
+    def of(cls, pairs: Sequence[np.ndarray], axes: Sequence[str]) -> Group:
+        """Of arrays [2, T, axes], one for each episode: predicted and recorded."""
+        predicted, recorded = np.concatenate(pairs, axis=1)
+        fits = {axis: Fit.of(predicted[:, column], recorded[:, column]) for column, axis in enumerate(axes)}
+        return cls(len(pairs), len(recorded), fits, Fit.over([*fits.values()]))
+
     def as_plain(self) -> dict[str, Any]:
         fits = {name: _plain(fit) for name, fit in self.axes.items()}
         return {"episodes": self.episodes, "frames": self.frames, "axes": fits, "overall": _plain(self.overall)}
@@ -110,19 +117,19 @@ def offline(policy: Policy, recordings: Sequence[Recording], stepped: Callable[[
     if not pairs:
         raise EpisodeError(f"no episode could be read: {next(iter(unreadable.values()))}")
     axes = policy.config.action_axes
-    total = _group([pair for found in pairs.values() for pair in found], axes)
-    return Offline(total, {name: _group(found, axes) for name, found in sorted(pairs.items())}, unreadable)
+    total = Group.of([pair for found in pairs.values() for pair in found], axes)
+    return Offline(total, {name: Group.of(found, axes) for name, found in sorted(pairs.items())}, unreadable)
 
 
-def verdict(found: Offline) -> str:
+def verdict(found: Group) -> str:
     """In one sentence: does it beat the better constant?"""
-    overall = found.total.overall
+    overall = found.overall
     if not math.isfinite(overall.error):
         return "WARNING: some actions of this policy are not finite, and its error is not known"
     errors = f"over all axes its error is {overall.error:.3f}, that of a constant {overall.constant_error:.3f}"
     if not overall.is_better:
         return f"WARNING: this policy is no better than a constant: {errors}"
-    worse = [axis for axis, fit in found.total.axes.items() if not fit.is_better]
+    worse = [axis for axis, fit in found.axes.items() if not fit.is_better]
     though = f", though not on {', '.join(worse)}" if worse else ""
     less = 1.0 - overall.error / overall.constant_error
     return f"this policy is better than a constant: {errors} ({less:.0%} less){though}"
@@ -142,13 +149,6 @@ def _actions(policy: Policy, recording: Recording, stepped: Callable[[], None]) 
     finally:
         policy.reset()
     return np.array(actions)
-
-
-def _group(pairs: Sequence[np.ndarray], axes: Sequence[str]) -> Group:
-    """Of arrays [2, T, axes]: predicted and recorded."""
-    predicted, recorded = np.concatenate(pairs, axis=1)
-    fits = {axis: Fit.of(predicted[:, column], recorded[:, column]) for column, axis in enumerate(axes)}
-    return Group(len(pairs), len(recorded), fits, Fit.over([*fits.values()]))
 
 
 def _plain(fit: Fit) -> dict[str, Any]:

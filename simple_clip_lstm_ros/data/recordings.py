@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +25,16 @@ class Recording(NamedTuple):
 
 
 def read_recordings(
-    files: Iterable[Path], instruction: str | None, scale: tuple[float, float, float] | None
+    files: Iterable[Path],
+    instruction: str | None,
+    scale: tuple[float, float, float] | None,
+    *,
+    read: Callable[[], None] = lambda: None,
 ) -> tuple[list[Recording], dict[str, str]]:
     """Those of use, and the files that are left out, with the reason: unreadable or degenerate.
 
     `instruction` and `scale` are for episodes that state neither (see told.py). Raises EpisodeError where one is
-    needed and not given, and where no episode is of use.
+    needed and not given, and where no episode is of use. `read` is called after each file.
     """
     recordings: list[Recording] = []
     left_out: dict[str, str] = {}
@@ -44,6 +48,7 @@ def read_recordings(
             left_out[str(file)] = why
         else:
             recordings.append(_told(file, episode, instruction, scale))
+        read()
     if not recordings:
         raise EpisodeError(f"none of {len(left_out)} episodes is of use: {in_words(left_out)[0]}")
     return recordings, left_out

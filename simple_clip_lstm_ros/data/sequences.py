@@ -27,6 +27,10 @@ class Sequence(NamedTuple):
     features: dict[str, Tensor] | None = None
 
 
+# The same drive told in several ways, such as its mirror image.
+Example = tuple[Sequence, ...]
+
+
 def sequence(
     instruction: str,
     frames: Iterable[np.ndarray],

@@ -13,7 +13,7 @@ from simple_clip_lstm_ros.data.demonstrations import Driver, Lesson, demonstrate
 from simple_clip_lstm_ros.data.encoders import Encoders
 from simple_clip_lstm_ros.data.glimpses import glimpses
 from simple_clip_lstm_ros.data.instructions import garbled, trained
-from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
+from simple_clip_lstm_ros.data.sequences import Example, mirror, sequence
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.sim.layout import draw
@@ -27,11 +27,12 @@ _SHARES = (0.0, 0.3, 0.6)  # of a drive of the policy, by stretches, that the ex
 _STRETCH = (3, 12)  # frames
 _SECONDS = 20.0  # the policy's drives need not be longer: a lost one only repeats itself
 
-Example = tuple[Sequence, Sequence]  # as it is, and in the mirror
-
 
 class Teacher:
-    """The same example for the same seed and policy. Seeds are those of layouts: `views` takes VIEWS of them."""
+    """Each example is told as it is and in the mirror: the same for the same seed and policy.
+
+    Seeds are those of layouts: `views` takes VIEWS of them.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

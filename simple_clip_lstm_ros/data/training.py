@@ -16,16 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import get_cosine_schedule_with_warmup
 
-from simple_clip_lstm_ros.data.sequences import Sequence
+from simple_clip_lstm_ros.data.sequences import Example, Sequence
 from simple_clip_lstm_ros.errors import ConfigError
 
 try:
     from accelerate import Accelerator
 except ImportError:
     raise ConfigError("training needs accelerate: pip install accelerate") from None
-
-# The same drive told in several ways, such as its mirror image; each epoch takes one of them.
-Example = tuple[Sequence, ...]
 
 _LARGEST_GRADIENT = 1.0
 _WEIGHT_DECAY = 0.01
@@ -89,17 +86,24 @@ class Training:
         self._scheduler.step()
         return loss.detach()
 
+    def weights(self) -> dict[str, Tensor]:
+        """What is trained as it is now, by its name; a copy on the CPU."""
+        return {name: weight.detach().to("cpu", copy=True) for name, weight in self._trained.items()}
+
+    def optimizer_state(self) -> dict[str, Any]:
+        return self._optimizer.state_dict()
+
     def state(self) -> dict[str, Any]:
-        """All that a training needs to go on from here, on the CPU."""
+        """All that a training needs to go on from here."""
         return {
             "epoch": self.epoch,
-            "weights": {name: weight.detach().cpu() for name, weight in self._trained.items()},
-            "optimizer": self._optimizer.state_dict(),
+            "weights": self.weights(),
+            "optimizer": self.optimizer_state(),
             "scheduler": self._scheduler.state_dict(),
         }
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
-        """Into what is trained, by the names of `state`. Raises KeyError or RuntimeError for those of another model."""
+        """Into what is trained, by name. Raises KeyError or RuntimeError for weights of another model."""
         with torch.no_grad():
             for name, weight in self._trained.items():
                 weight.copy_(weights[name])

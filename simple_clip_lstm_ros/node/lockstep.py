@@ -6,16 +6,13 @@ So a drive is the same on a fast machine and on a slow one, and takes no longer 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
 
 from builtin_interfaces.msg import Time
 from rcl_interfaces.srv import SetParameters
-from rclpy.client import Client
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
 
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.conditions import CONDITIONS, Condition
@@ -48,8 +45,6 @@ class Lockstep:
         self._stage = stage
         self._clock = stage.node.create_publisher(Clock, "/clock", 1)
         self._images = stage.node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
-        self._parameters = stage.node.create_client(SetParameters, "inference/set_parameters")
-        self._reset = stage.node.create_client(Trigger, "inference/reset")
         self._time = _BREAK  # s; a stamp of zero would mean none
 
     def drive(self, layout: Layout, condition: Condition = AS_TRAINED) -> World:
@@ -61,7 +56,7 @@ class Lockstep:
         begin = self._time
         while not world.outcome.ended:
             if condition.forgets(world):
-                self._forget()
+                self._stage.ask("inference/reset")
             world.command(self._command(world, condition))
             world.advance(PERIOD)
             self._time = begin + world.base.time
@@ -71,20 +66,9 @@ class Lockstep:
     def _set(self, name: str, value: object) -> None:
         """A parameter of the node: unlike a message on a topic it is answered, and no image can overtake it."""
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        (result,) = self._answer(self._parameters, request, f"took no {name}").results
+        (result,) = self._stage.call(SetParameters, "inference/set_parameters", request).results
         if not result.successful:
             raise SimpleClipLstmError(result.reason)
-
-    def _forget(self) -> None:
-        self._answer(self._reset, Trigger.Request(), "was not reset")
-
-    def _answer(self, client: Client, request: Any, lacking: str) -> Any:
-        # A request before the service is known here would be lost.
-        self._stage.watch(_PATIENCE, client.service_is_ready)
-        future = client.call_async(request)
-        if not self._stage.watch(_PATIENCE, future.done):
-            raise SimpleClipLstmError(f"the node {lacking} within {_PATIENCE:g} s")
-        return future.result()
 
     def _command(self, world: World, condition: Condition) -> Velocity:
         """What the guard lets through when the node has acted on what the camera sees now."""

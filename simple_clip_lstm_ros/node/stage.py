@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
+from rclpy.client import Client
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -29,6 +30,7 @@ from simple_clip_lstm_ros.node.reporter import LATCHED
 
 NAMESPACE = "demo"
 _START_TIMEOUT = 60.0  # s; importing torch takes its time on a small machine
+_ANSWER_TIMEOUT = 60.0  # s
 _RATE_WINDOW = 2.0  # s
 
 
@@ -73,6 +75,7 @@ class Stage:
         }
         rclpy.init()
         self.node = rclpy.create_node("audience", namespace=NAMESPACE)
+        self._clients: dict[str, Client] = {}  # of `call`
         self._client = self.node.create_client(ChangeState, "inference/change_state")
         self._instructions = self.node.create_publisher(String, "instruction", LATCHED)
         self._listen()
@@ -153,14 +156,22 @@ class Stage:
 
     def ask(self, service: str) -> str:
         """What a service that takes no arguments answers. Raises SimpleClipLstmError where it refuses."""
-        client = self.node.create_client(Trigger, service)
-        self.watch(_START_TIMEOUT, client.service_is_ready)
-        future = client.call_async(Trigger.Request())
-        if not self.watch(_START_TIMEOUT, future.done):
-            raise SimpleClipLstmError(f"{service} did not answer within {_START_TIMEOUT:g} s")
-        if not future.result().success:
-            raise SimpleClipLstmError(f"{service}: {future.result().message}")
-        return future.result().message
+        answer = self.call(Trigger, service, Trigger.Request())
+        if not answer.success:
+            raise SimpleClipLstmError(f"{service}: {answer.message}")
+        return answer.message
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        """The response of a service of this kind. Raises SimpleClipLstmError where none comes."""
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        client = self._clients[service]
+        # A request before the service is known here would be lost.
+        self.watch(_ANSWER_TIMEOUT, client.service_is_ready)
+        future = client.call_async(request)
+        if not self.watch(_ANSWER_TIMEOUT, future.done):
+            raise SimpleClipLstmError(f"{service} did not answer within {_ANSWER_TIMEOUT:g} s")
+        return future.result()
 
     def watch(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Listen for this long, or until something is so; returns whether it is."""

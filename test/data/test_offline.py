@@ -132,11 +132,11 @@ def test_what_the_policy_refuses_is_told_with_the_file() -> None:
 
 def test_the_verdict_tells_a_policy_from_a_constant() -> None:
     drive = recording()
-    assert verdict(offline(recalls(drive), [drive])) == (
+    assert verdict(offline(recalls(drive), [drive]).total) == (
         "this policy is better than a constant: over all axes its error is 0.000, that of a constant 0.167 (100% less)"
     )
     median = always(0.3, 0.0)
-    assert verdict(offline(median, [drive])) == (
+    assert verdict(offline(median, [drive]).total) == (
         "WARNING: this policy is no better than a constant: over all axes its error is 0.167, that of a constant 0.167"
     )
 
@@ -151,8 +151,10 @@ def test_no_constant_is_better_than_a_constant(forward: float) -> None:
 def test_the_verdict_names_the_axes_on_which_a_constant_is_as_good() -> None:
     drive = recording()
     forward_only = Told(lambda text, index, _: (float(drive.velocities[index, 0]), 0.0))
-    assert verdict(offline(forward_only, [drive])).endswith("(40% less), though not on angular.z")
+    assert verdict(offline(forward_only, [drive]).total).endswith("(40% less), though not on angular.z")
 
 
 def test_actions_that_are_not_finite_have_no_error() -> None:
-    assert verdict(offline(always(math.nan, 0.0), [recording()])).startswith("WARNING: some actions of this policy are")
+    assert verdict(offline(always(math.nan, 0.0), [recording()]).total).startswith(
+        "WARNING: some actions of this policy are"
+    )

@@ -10,7 +10,8 @@ import torch
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
 from simple_clip_lstm_ros.data.instructions import mirrored
-from simple_clip_lstm_ros.data.teacher import VIEWS, Example, Teacher
+from simple_clip_lstm_ros.data.sequences import Example
+from simple_clip_lstm_ros.data.teacher import VIEWS, Teacher
 
 
 @pytest.fixture(scope="module")
