@@ -14,6 +14,7 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.options import (
     add_config_options,
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     save(
         model,
         args.out,
-        find_processors(Path(args.checkpoint), args.processors),
+        find_processors(located(args.checkpoint), args.processors),
         epoch=course.best_epoch,
         val_mae=course.best.overall.error,
         optimizer=course.optimizer_state,

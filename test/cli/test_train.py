@@ -62,6 +62,12 @@ def test_both_forms_are_written_and_served(data, tiny, tmp_path, capsys) -> None
     assert not list(tmp_path.glob("*.state"))
 
 
+def test_it_begins_with_a_model_of_the_package_too(data, models, tmp_path) -> None:
+    out = tmp_path / "mine.pth"
+    assert main(["train", str(data), "--checkpoint", "builtin:small", "--out", str(out), *FEW]) == 0
+    assert not load_policy(out).config.untrained
+
+
 def test_frozen_encoders_stay_and_trained_ones_do_not(data, tiny, tmp_path) -> None:
     before = torch.load(tiny, weights_only=False)["model_state_dict"]
     moved = {}
