@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -36,6 +37,7 @@ _BREAK = 10.0  # s of the world between drives: longer than state_timeout, so ea
 # s of the wall's clock, after which an image must have been lost and is shown again: one that was not is seen twice.
 _ANSWER = 20.0
 _PATIENCE = 60.0  # s
+_ROUNDING = 1e-9  # m/s, rad/s
 
 
 class Lockstep:
@@ -71,7 +73,7 @@ class Lockstep:
             raise SimpleClipLstmError(result.reason)
 
     def _command(self, world: World, condition: Condition) -> Velocity:
-        """What the guard lets through when the node has acted on what the camera sees now."""
+        """What the guard lets through once the node has acted on what the camera sees now."""
         stamp = to_time(self._time)
         # The clock goes first: an image from the future would be refused.
         self._clock.publish(Clock(clock=stamp))
@@ -83,11 +85,16 @@ class Lockstep:
         raise SimpleClipLstmError(f"the node did not act on an image within {_PATIENCE:g} s: {self._stage.reason}")
 
     def _next_command(self) -> Velocity:
-        # The next may have been under way before; the one after it has heard of the action.
-        count = self._stage.commands + 2
-        if not self._stage.watch(_PATIENCE, lambda: self._stage.commands >= count) or self._stage.command is None:
-            raise SimpleClipLstmError(f"no command came within {_PATIENCE:g} s: {self._stage.reason}")
-        return to_velocity(self._stage.command)
+        """The action within the limits. Commands of before may be under way still, however many, and are let pass."""
+        assert self._stage.action is not None
+        wanted = DIFFERENTIAL.clamp(to_velocity(self._stage.action.twist))
+        if not self._stage.watch(_PATIENCE, lambda: self._commands(wanted)):
+            raise SimpleClipLstmError(f"no action became a command within {_PATIENCE:g} s: {self._stage.reason}")
+        return wanted
+
+    def _commands(self, wanted: Velocity) -> bool:
+        command = self._stage.command
+        return command is not None and np.allclose(to_velocity(command).as_tuple(), wanted.as_tuple(), atol=_ROUNDING)
 
     def _acted_on(self, stamp: Time) -> bool:
         return self._stage.action is not None and self._stage.action.header.stamp == stamp

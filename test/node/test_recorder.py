@@ -70,6 +70,7 @@ class Robot:
             picture = np.full((*size, 3), (self.shown, 0, 255), np.uint8)
             self._images.publish(to_image(picture, self.node.get_clock().now().to_msg(), "camera"))
             self.wait(0.05)
+        self.wait(0.3)  # until all have arrived: what comes next is on another topic, and could overtake them
 
     def wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
