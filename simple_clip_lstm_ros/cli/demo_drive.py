@@ -9,6 +9,7 @@ from pathlib import Path
 
 from simple_clip_lstm_ros.cli.film import PERIOD, Film
 from simple_clip_lstm_ros.cli.live import row_of
+from simple_clip_lstm_ros.data.conditions import is_half_way
 from simple_clip_lstm_ros.data.images import to_rgb
 from simple_clip_lstm_ros.data.plot import Told, plot_drive
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
@@ -18,7 +19,6 @@ from simple_clip_lstm_ros.sim.layout import Cylinder, Layout, Pose
 from simple_clip_lstm_ros.sim.world import Outcome
 
 _WITHOUT = 3.5  # s without an instruction
-_HALF_WAY = 0.6  # m from the start
 _PATIENCE = 10.0  # s for the robot to move at all
 
 
@@ -48,7 +48,7 @@ class DemoDrive:
         self._witness.begin()
         begin, left = time.monotonic(), [*instructions]
         while not self._has_ended() and self._seconds < min(seconds, math.inf if self._has_moved() else _PATIENCE):
-            if left and (not self._told or self._is_half_way()):
+            if left and (not self._told or is_half_way(self._layout.start, self._witness.path[-1])):
                 self._told.append(Told(left.pop(0), len(self._witness.path) - 1))
                 self._stage.instruct(self._told[-1].instruction)
             yield f'instruction: "{self._told[-1].instruction}"', self._look()
@@ -70,11 +70,6 @@ class DemoDrive:
 
     def _has_moved(self) -> bool:
         return self._witness.path[-1] != self._witness.path[0]
-
-    def _is_half_way(self) -> bool:
-        start, now = self._layout.start, self._witness.path[-1]
-        beyond, _ = self._layout.abeam(self._layout.boxes[0].pose, now)
-        return math.hypot(now.x - start.x, now.y - start.y) >= _HALF_WAY and beyond < 0.0
 
     def conclude(self, folder: Path) -> str:
         """Writes the pictures and tells what the robot did. Raises SimpleClipLstmError if that was nothing at all."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simple_clip_lstm_ros.data.demonstrations import PERIOD
-from simple_clip_lstm_ros.data.instructions import mirrored, unseen
-from simple_clip_lstm_ros.sim.layout import Layout
+from simple_clip_lstm_ros.data.instructions import unseen
+from simple_clip_lstm_ros.sim.layout import Layout, Pose
 from simple_clip_lstm_ros.sim.world import STEP, World
 
 # Layouts from this seed on are for judging; whoever trains stays below.
 FIRST_SEED = 1_000_000
 
+_HALF_WAY = 0.6  # m from the start, where an instruction changes: the first box is twice as far or a little further
 _BEFORE = 0.3  # m to the middle of the first box, along the way
 _LOST = 1.0  # s without an image
 _GREY = 128
@@ -23,19 +24,33 @@ _GREY = 128
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to each layout, the instruction for it, and at each moment of a drive, by the world as it is then:
-    the image that the policy gets, and whether it loses its hidden state before it sees that.
+    """What is done to each layout, and at each moment of a drive, by the world as it is then: the instruction and the
+    image that the policy gets, and whether it loses its hidden state before it sees that.
     """
 
     layout: Callable[[Layout], Layout] = lambda layout: layout
-    instruction: Callable[[Layout], str] = lambda layout: layout.scenario.instruction
+    instruction: Callable[[World], str] = lambda world: world.layout.scenario.instruction
     frame: Callable[[World], np.ndarray] = World.frame
     forgets: Callable[[World], bool] = lambda world: False
 
 
-def _other_words(layout: Layout) -> str:
-    texts = unseen(layout.scenario)
-    return texts[layout.seed // 8 % len(texts)]  # layouts of one scenario are every eighth
+def _other_words(world: World) -> str:
+    texts = unseen(world.layout.scenario)
+    return texts[world.layout.seed // 8 % len(texts)]  # layouts of one scenario are every eighth
+
+
+def _other_side(world: World) -> str:
+    return world.layout.scenario.other_side.instruction
+
+
+def _other_side_first(world: World) -> str:
+    # It stays changed where a robot comes back.
+    changed = any(is_half_way(world.layout.start, pose) for pose in world.path)
+    return world.layout.scenario.instruction if changed else _other_side(world)
+
+
+def is_half_way(start: Pose, pose: Pose) -> bool:
+    return math.hypot(pose.x - start.x, pose.y - start.y) >= _HALF_WAY
 
 
 def _delayed(layout: Layout) -> Layout:
@@ -79,7 +94,8 @@ CONDITIONS = {
     "as trained": Condition(),
     "other words": Condition(instruction=_other_words),
     "blank image": Condition(frame=_blank),
-    "swapped instruction": Condition(instruction=lambda layout: mirrored(layout.scenario.instruction)),
+    "swapped instruction": Condition(instruction=_other_side),
+    "told the other side at first": Condition(instruction=_other_side_first),
     "state reset each frame": Condition(forgets=lambda world: True),
     "image lost beside the box": Condition(frame=_lost_beside_the_box),
     "image lost beside the box, state reset there": Condition(

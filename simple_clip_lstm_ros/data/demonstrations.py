@@ -43,18 +43,18 @@ class Demonstration(Lesson):
     outcome: Outcome
 
 
-def demonstrate(layout: Layout, instruction: str, driver: Driver, *, seconds: float = 40.0) -> Demonstration:
-    """Until the cup is reached, something is touched, or `seconds` have passed."""
-    world, expert = World(layout), Expert(layout)
+def demonstrate(world: World, instruction: str, driver: Driver, *, until: float = 40.0) -> Demonstration:
+    """From where the robot is, until the cup is reached, something is touched, or the world's time is `until` (s)."""
+    expert = Expert(world.layout)
     frames, actions, places = [], [], []
     rest = _REST
-    while rest and not world.outcome.contact and world.base.time < seconds:
+    while rest and not world.outcome.contact and world.base.time < until:
         pose, frame = world.base.pose, world.frame()
         way = expert.way(pose)
         right = expert.along(way, pose)
         frames.append(frame)
         actions.append(right.as_tuple())
-        places.append(landmarks(layout, way, pose))
+        places.append(landmarks(world.layout, way, pose))
         world.command(driver(frame, right))
         world.advance(PERIOD)
         rest -= world.outcome.reached

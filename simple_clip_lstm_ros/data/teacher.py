@@ -5,19 +5,23 @@ By the method of Ross, Gordon and Bagnell (2011, DAgger): whoever drives, what i
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.data.demonstrations import Driver, Lesson, demonstrate, disturbed
+from simple_clip_lstm_ros.data.demonstrations import PERIOD, Driver, Lesson, demonstrate, disturbed
 from simple_clip_lstm_ros.data.encoders import Encoders
 from simple_clip_lstm_ros.data.glimpses import glimpses
 from simple_clip_lstm_ros.data.instructions import garbled, trained
 from simple_clip_lstm_ros.data.sequences import Example, mirror, sequence
 from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.sim.expert import Expert
 from simple_clip_lstm_ros.sim.layout import draw
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
+from simple_clip_lstm_ros.sim.world import World
 
 VIEWS = 8  # frames of one example, each of a layout of its own
 _CALM = 0.3  # share of drives without a disturbance, and of texts that are the scenario's own
@@ -25,7 +29,9 @@ _GARBLED = 0.4  # of the other texts
 _NOISE = (0.1, 0.5)  # rad/s, of the expert's unsteady hand
 _SHARES = (0.0, 0.3, 0.6)  # of a drive of the policy, by stretches, that the expert takes over
 _STRETCH = (3, 12)  # frames
-_SECONDS = 20.0  # the policy's drives need not be longer: a lost one only repeats itself
+_LONGEST = 20.0  # s: the policy's drives need not be longer, a lost one only repeats itself
+_CHANGED = 0.4  # share of drives on which the robot was told the other side at first
+_CHANGE = (0.4, 2.5)  # s from the start, until the robot is nearly beside the first box
 
 
 class Teacher:
@@ -49,14 +55,14 @@ class Teacher:
         """The expert drives, mostly with an unsteady hand; as features."""
         scenario, rng = self._begin(seed)
         noise = 0.0 if rng.random() < _CALM else rng.uniform(*_NOISE)
-        return self._cached(demonstrate(draw(scenario, seed), _text(scenario, rng), disturbed(rng, noise)))
+        return self._cached(demonstrate(_begun(scenario, seed, rng), _text(scenario, rng), disturbed(rng, noise)))
 
     def correction(self, seed: int) -> Example:
         """The policy drives, at times the expert; as features."""
         scenario, rng = self._begin(seed)
         text = _text(scenario, rng)
         driver = self._shared(text, rng)
-        return self._cached(demonstrate(draw(scenario, seed), text, driver, seconds=_SECONDS))
+        return self._cached(demonstrate(_begun(scenario, seed, rng), text, driver, until=_LONGEST))
 
     def _begin(self, seed: int) -> tuple[Scenario, np.random.Generator]:
         self._policy.reset()
@@ -84,6 +90,17 @@ class Teacher:
         config = self._policy.config
         one = sequence(lesson.instruction, lesson.frames, lesson.actions, lesson.landmarks, config, self._images)
         return one, mirror(one, config)
+
+
+def _begun(scenario: Scenario, seed: int, rng: np.random.Generator) -> World:
+    """A world, at times with the robot on its way to the other side: from there another instruction begins."""
+    layout = draw(scenario, seed)
+    world, other = World(layout), Expert(replace(layout, scenario=scenario.other_side))
+    changed = rng.uniform(*_CHANGE) if rng.random() < _CHANGED else 0.0
+    while world.base.time < changed:
+        world.command(other(world.base.pose))
+        world.advance(PERIOD)
+    return world
 
 
 def _text(scenario: Scenario, rng: np.random.Generator) -> str:

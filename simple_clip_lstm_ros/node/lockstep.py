@@ -54,9 +54,10 @@ class Lockstep:
         layout = condition.layout(layout)
         world = World(layout)
         self._stage.watch(_PATIENCE, lambda: self._images.get_subscription_count() > 0)
-        self._set("instruction", condition.instruction(layout))
-        begin = self._time
+        told, begin = None, self._time
         while not world.outcome.ended:
+            if told != (instruction := condition.instruction(world)):
+                self._set("instruction", told := instruction)
             if condition.forgets(world):
                 self._stage.ask("inference/reset")
             world.command(self._command(world, condition))

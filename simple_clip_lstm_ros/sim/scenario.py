@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 SIDES = ("left", "right")
@@ -30,6 +30,11 @@ class Scenario:
     @property
     def instruction(self) -> str:
         return f"go around the {self.side} side of the {'box' if self.boxes == 1 else 'boxes'} and reach the cup"
+
+    @property
+    def other_side(self) -> Scenario:
+        """The same boxes, to be passed on the other side."""
+        return replace(self, side=SIDES[self.side == SIDES[0]])
 
     @property
     def left(self) -> int:

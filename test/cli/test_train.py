@@ -12,8 +12,12 @@ import torch
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.cli.main import main
 from simple_clip_lstm_ros.data.course import Course
+from simple_clip_lstm_ros.data.demonstrations import PERIOD, demonstrate, disturbed
 from simple_clip_lstm_ros.data.episode import KEY_LEVELS, METRES_AND_RADIANS
 from simple_clip_lstm_ros.data.hdf5 import EpisodeWriter
+from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+from simple_clip_lstm_ros.sim.world import World
 
 TEXT = "go around the left side of the box and reach the cup"
 FEW = ("--epochs", "3", "--device", "cpu")
@@ -87,6 +91,28 @@ def test_what_cannot_be_learnt_is_said(tmp_path, tiny, capsys) -> None:
     assert document["mae"] >= document["constant"] * 0.95
     assert document["axes"].keys() == {"linear.x", "angular.z"}
     assert ("WARNING" in document["verdict"]) == (document["mae"] >= document["constant"])
+
+
+@pytest.mark.slow
+def test_what_images_and_texts_tell_is_learnt(tmp_path, capsys) -> None:
+    """A robot that turns the other way: what the shipped model knows is wrong for it, and its eyes are of use."""
+    data = tmp_path / "episodes"
+    data.mkdir()
+    for seed in range(24):
+        layout = draw(SCENARIOS[seed % len(SCENARIOS)], seed)
+        text = layout.scenario.instruction
+        drive = demonstrate(World(layout), text, disturbed(np.random.default_rng(seed), 0.3))
+        path = data / f"{seed}_{layout.scenario}.h5"
+        with EpisodeWriter(path, language_instruction=text, action_units=METRES_AND_RADIANS) as writer:
+            for step, (frame, (ahead, aside, turn)) in enumerate(zip(drive.frames, drive.actions, strict=True)):
+                writer.add(frame, (ahead, aside, -turn), PERIOD * step)
+    schedule = ("--epochs", "40", "--patience", "40", "--learning-rate", "3e-3", "--mirror", "--device", "cpu")
+    assert main(["evaluate", "builtin:tiny", "--episodes", str(data), "--json"]) == 0
+    assert "WARNING" in json.loads(capsys.readouterr().out)["verdict"]
+    assert run(data, Path("builtin:tiny"), tmp_path / "mine.pth", *schedule, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["mae"] < 0.5 * document["constant"]
+    assert all(axis["mae"] < 0.7 * min(axis["mean"], axis["median"]) for axis in document["axes"].values())
 
 
 def test_key_levels_become_velocities_by_the_user_s_factors(tmp_path, tiny, capsys) -> None:

@@ -10,13 +10,14 @@ import pytest
 
 from simple_clip_lstm_ros.data.conditions import CONDITIONS, FIRST_SEED, Condition
 from simple_clip_lstm_ros.data.demonstrations import PERIOD
-from simple_clip_lstm_ros.data.instructions import trained, unseen
+from simple_clip_lstm_ros.data.instructions import mirrored, trained, unseen
 from simple_clip_lstm_ros.sim.expert import Expert
 from simple_clip_lstm_ros.sim.layout import Layout, Pose, draw
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import World
 
 LAYOUT = draw(SCENARIOS[0], FIRST_SEED)
+CHANGED = "told the other side at first"
 LOST = "image lost beside the box"
 LOST_AND_RESET = "image lost beside the box, state reset there"
 
@@ -27,7 +28,8 @@ def drive(condition: Condition, layout: Layout = LAYOUT) -> list[Moment]:
     moments = []
     while not world.outcome.ended:
         forgets = condition.forgets(world)
-        moments.append(Moment(world.base.time, world.base.pose, condition.frame(world), forgets))
+        told = condition.instruction(world)
+        moments.append(Moment(world.base.time, world.base.pose, told, condition.frame(world), forgets))
         world.command(expert(world.base.pose))
         world.advance(PERIOD)
     return moments
@@ -36,6 +38,7 @@ def drive(condition: Condition, layout: Layout = LAYOUT) -> list[Moment]:
 class Moment(NamedTuple):
     time: float
     pose: Pose
+    told: str
     frame: np.ndarray
     forgets: bool
 
@@ -55,7 +58,7 @@ def test_each_changes_what_its_name_says_and_nothing_else(as_trained: list[Momen
         moments = drive(condition)
         same = {
             "layout": condition.layout(LAYOUT) == LAYOUT,
-            "text": condition.instruction(LAYOUT) == LAYOUT.scenario.instruction,
+            "text": all(m.told == LAYOUT.scenario.instruction for m in moments),
             "frame": all(map(np.array_equal, (m.frame for m in moments), (m.frame for m in as_trained))),
             "state": not any(m.forgets for m in moments),
         }
@@ -65,6 +68,7 @@ def test_each_changes_what_its_name_says_and_nothing_else(as_trained: list[Momen
         "other words": {"text"},
         "blank image": {"frame"},
         "swapped instruction": {"text"},
+        CHANGED: {"text"},
         "state reset each frame": {"state"},
         LOST: {"frame"},
         LOST_AND_RESET: {"frame", "state"},
@@ -113,13 +117,24 @@ def test_the_state_is_lost_once_as_the_first_image_is() -> None:
 
 def test_other_words_are_all_of_the_unseen_and_none_of_the_trained() -> None:
     seeds = range(FIRST_SEED, FIRST_SEED + 8 * 20)
-    used = {CONDITIONS["other words"].instruction(draw(SCENARIOS[0], seed)) for seed in seeds if seed % 8 == 0}
+    used = {CONDITIONS["other words"].instruction(World(draw(SCENARIOS[0], seed))) for seed in seeds if seed % 8 == 0}
     assert used == set(unseen(SCENARIOS[0])) and not used & set(trained(SCENARIOS[0]))
 
 
 def test_a_swapped_instruction_names_the_other_side() -> None:
-    other = "right" if LAYOUT.scenario.side == "left" else "left"
-    assert f"the {other} side" in CONDITIONS["swapped instruction"].instruction(LAYOUT)
+    (told,) = {moment.told for moment in drive(CONDITIONS["swapped instruction"])}
+    assert told == mirrored(LAYOUT.scenario.instruction) != LAYOUT.scenario.instruction
+
+
+def test_an_instruction_changes_once_to_the_right_one_half_way_to_the_box() -> None:
+    moments = drive(CONDITIONS[CHANGED])
+    told = [moment.told == LAYOUT.scenario.instruction for moment in moments]
+    first = told.index(True)
+    assert first > 1 and all(told[first:]) and not any(told[:first])
+    assert moments[0].told == mirrored(LAYOUT.scenario.instruction)
+    start, box = LAYOUT.start, LAYOUT.boxes[0].pose
+    gone = math.hypot(moments[first].pose.x - start.x, moments[first].pose.y - start.y)
+    assert 0.35 <= gone / math.hypot(box.x - start.x, box.y - start.y) < 0.6
 
 
 def test_a_camera_that_is_tilted_is_beyond_what_training_has_seen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
 from simple_clip_lstm_ros.data.instructions import mirrored
 from simple_clip_lstm_ros.data.sequences import Example
 from simple_clip_lstm_ros.data.teacher import VIEWS, Teacher
+from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,14 @@ def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: Teacher)
     """An untrained policy goes astray; what the expert says there still leads to the cup: never all the same."""
     one, _ = teacher.correction(4)
     assert one.actions.std(dim=0).min() > 0.0 and one.actions[:, 0].min() >= 0.0
+
+
+def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: Teacher) -> None:
+    """As after a new instruction, from which a policy goes on with a fresh hidden state."""
+    starts = []
+    for seed in range(0, 8 * 16, 8):
+        one, _ = teacher.demonstration(seed)
+        layout = draw(SCENARIOS[0], seed)
+        cup = math.hypot(layout.cup.x - layout.start.x, layout.cup.y - layout.start.y)
+        starts.append(math.hypot(*one.landmarks[0, 0].tolist()) < cup - 0.05)
+    assert 1 <= sum(starts) <= 10

@@ -43,7 +43,7 @@ def without_ros(tiny: Path, layout: Layout, condition: Condition = CONDITIONS["a
     while not world.outcome.ended:
         if condition.forgets(world):
             policy.reset()
-        action = policy.step(condition.frame(world), layout.scenario.instruction)
+        action = policy.step(condition.frame(world), condition.instruction(world))
         world.command(Velocity.from_axes(action.values, policy.config.action_axes))
         world.advance(PERIOD)
     return world.outcome
@@ -69,6 +69,7 @@ def test_a_drive_is_that_of_the_policy_alone(lockstep: Lockstep, tiny: Path, see
     "name, other, layout",
     [
         ("blank image", "as trained", draw(SCENARIOS[3], 3)),
+        ("told the other side at first", "as trained", way_past_the_box()),
         ("state reset each frame", "as trained", way_past_the_box()),
         ("image lost beside the box", "as trained", way_past_the_box()),
         ("image lost beside the box, state reset there", "image lost beside the box", way_past_the_box()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -32,6 +33,21 @@ def test_it_arrives_on_the_named_side_without_contact(scenario: Scenario) -> Non
     outcomes = [drive(World(draw(scenario, seed))) for seed in range(10)]
     assert all(outcome.success for outcome in outcomes)
     assert all(outcome.time < 20.0 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("changed", [0.6, 1.4, 2.2])
+def test_told_another_side_on_its_way_it_turns_and_arrives(changed: float) -> None:
+    """Close before a box it may still scrape that."""
+    outcomes = []
+    for seed in range(24):
+        layout = draw(SCENARIOS[seed % len(SCENARIOS)], seed)
+        world, other = World(layout), Expert(replace(layout, scenario=layout.scenario.other_side))
+        while world.base.time < changed:
+            world.command(other(world.base.pose))
+            world.advance(PERIOD)
+        outcomes.append(drive(world))
+    assert all(outcome.obeyed for outcome in outcomes if outcome.passed)
+    assert sum(outcome.success for outcome in outcomes) >= (24 if changed < 2.0 else 22)
 
 
 poses = st.tuples(st.floats(-0.5, 4.5), st.floats(-1.5, 1.5), st.floats(-math.pi, math.pi))
