@@ -55,7 +55,7 @@ class Effort:
     views: int = 3000  # examples of VIEWS frames
     eye_epochs: int = 9
     demonstrations: int = 240
-    rounds: tuple[int, ...] = (160, 160)  # drives of the policy in each
+    rounds: tuple[int, ...] = (200, 200, 200)  # drives of the policy in each
     epochs: int = 40  # of fusion, LSTM and head, in each round
 
     def scaled(self, share: float) -> Effort:
