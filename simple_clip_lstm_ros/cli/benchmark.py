@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import tempfile
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_clip_lstm_ros import __version__
-from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.cli.benchmark_file import FORMAT, read_document, refuse_unwritable, save_document
 from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, limits_table, print_tables
 from simple_clip_lstm_ros.cli.comparison import compare, comparison_table
-from simple_clip_lstm_ros.cli.node_benchmark import drive, what_lacks
+from simple_clip_lstm_ros.cli.node_benchmark import drive
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_config_options,
@@ -32,6 +32,7 @@ from simple_clip_lstm_ros.cli.options import (
     tables,
 )
 from simple_clip_lstm_ros.cli.race import Entry, Run, race
+from simple_clip_lstm_ros.cli.ros import node_parameters, what_lacks
 from simple_clip_lstm_ros.errors import ConfigError, MemoryBudgetError, SimpleClipLstmError, printable
 
 if TYPE_CHECKING:
@@ -244,14 +245,11 @@ def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) ->
 def _node(args: argparse.Namespace) -> dict[str, Any] | None:
     """At the first precision and engine. None where it fails: what was measured before is not to be lost with it."""
     way = {"precision": args.precision[0], "engine": args.engine[0]}
-    settings = {"checkpoint": located(args.checkpoint).absolute(), "device": args.device, **way}
-    settings["memory_budget_gb"] = float(args.memory_budget_gb)
-    if args.processors:
-        settings["processors"] = Path(args.processors).absolute()
     try:
-        with steps_progress() as progress:
+        with tempfile.TemporaryDirectory() as folder, steps_progress() as progress:
             task = progress.add_task("driving the node", total=2 * args.rounds)
-            drives = drive(settings, overrides(args), args.rounds, lambda: progress.advance(task))
+            parameters = node_parameters(args, Path(folder), **way)
+            drives = drive(parameters, args.rounds, Path(folder), lambda: progress.advance(task))
     except SimpleClipLstmError as error:
         logger.warning("the node is not measured: %s", error)
         return None

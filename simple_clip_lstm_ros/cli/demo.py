@@ -17,8 +17,8 @@ from rich.console import Console
 
 from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.cli.live import show
-from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import CHECKPOINT
+from simple_clip_lstm_ros.cli.ros import require_ros
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 

