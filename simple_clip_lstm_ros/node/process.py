@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -22,13 +23,15 @@ from rclpy.signals import SignalHandlerOptions
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, first_line
 
 _PATIENCE = 1.0  # s
+_LONGEST_END = 8.0  # s
 
 
 def run(make_node: Callable[[], Node]) -> NoReturn:
     """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop` with a reason, and exit with 0.
 
     With 1, in one line, if it cannot be made with these parameters; with 1 and a traceback if a callback or a thread
-    raised. Python's own signal handlers, since rclpy's shut the context down first and no last zero could be published.
+    raised, or if the end itself hangs. Python's own signal handlers, since rclpy's shut the context down first and no
+    last zero could be published.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     # The one primitive that a signal handler may use while another handler is using it; an Event deadlocks there.
@@ -55,6 +58,8 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
     spinner.start()
     exit_code, why = ends.get()
     ending.set()
+    # An end that hangs in ROS is none: then it is over at once, with a word on where each thread was.
+    faulthandler.dump_traceback_later(_LONGEST_END, exit=True)
     try:
         node.stop(why)
         # Without waiting: of a transition under way nobody would hear the end.

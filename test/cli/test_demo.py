@@ -74,6 +74,18 @@ def test_it_stands_without_an_instruction_and_with_one_it_drives_and_is_shown(ti
 
 
 @pytest.mark.ros
+@pytest.mark.slow
+def test_the_model_that_ships_goes_where_it_is_told_and_where_it_is_told_half_way(tmp_path: Path) -> None:
+    to_left = demo("--out", tmp_path / "left")
+    to_right = demo("--then", "go around the right side of the box and reach the cup", "--out", tmp_path / "right")
+    for ran, side in ((to_left, "left"), (to_right, "right")):
+        assert ran.returncode == 0, ran.stderr
+        last = ran.stdout.splitlines()[-1]
+        assert re.match(rf"The robot reached the cup in \d+\.\d s, passed on the {side}, touched nothing", last), last
+    assert 'instruction: "go around the right side' not in to_left.stdout
+
+
+@pytest.mark.ros
 def test_a_robot_that_does_not_move_at_all_is_a_failure_with_the_reason(tiny: Path, tmp_path: Path) -> None:
     ran = demo("--checkpoint", tiny, "--instruction", "<image> go", "--seconds", 2, "--out", tmp_path)
     assert ran.returncode == 1

@@ -34,6 +34,20 @@ def test_it_drives_the_nodes_and_tells_scores_with_intervals(tiny: Path, tmp_pat
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
+@pytest.mark.ros
+@pytest.mark.slow
+def test_the_model_that_ships_drives_where_it_is_told(tmp_path: Path) -> None:
+    """A small campaign in worlds that no training saw: more than any constant or random output gets."""
+    done = subprocess.run([*COMMAND, "builtin:tiny", "--layouts", "20", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)["scores"]
+    driven, constant = scores["as trained"], scores["constant output, no model"]
+    assert driven["success"]["count"] >= 17 and driven["success"]["total"] == 20
+    assert driven["success"]["interval"][0] > 0.6 > constant["success"]["interval"][1]
+    assert driven["obeyed"]["count"] == driven["obeyed"]["total"] >= 17
+    assert 4.0 < driven["time"] < 12.0
+
+
 @pytest.mark.parametrize(
     "words, told",
     [

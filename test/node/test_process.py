@@ -66,3 +66,10 @@ def test_a_thread_that_dies_ends_it_with_the_reason():
 def test_a_parameter_that_is_not_allowed_is_one_line():
     ended = run('raise ConfigError("guard_timeout must be positive")')
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "error: guard_timeout must be positive\n")
+
+
+@pytest.mark.slow
+def test_an_end_that_hangs_is_cut_short_and_tells_where():
+    ended = run("self.destroy_node = threading.Event().wait; self.create_timer(0.01, self.fail)")
+    assert (ended.returncode, ended.stdout) == (1, "stopped: ValueError: of all things\n")
+    assert "Timeout (0:00:08)!" in ended.stderr and "process.py" in ended.stderr
