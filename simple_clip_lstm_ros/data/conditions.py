@@ -11,6 +11,7 @@ import numpy as np
 from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.data.instructions import unseen
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
+from simple_clip_lstm_ros.sim.scenario import SIDES
 from simple_clip_lstm_ros.sim.world import STEP, World
 
 # Layouts from this seed on are for judging; whoever trains stays below.
@@ -36,7 +37,7 @@ class Condition:
 
 def _other_words(world: World) -> str:
     texts = unseen(world.layout.scenario)
-    return texts[world.layout.seed // 8 % len(texts)]  # layouts of one scenario are every eighth
+    return texts[world.layout.seed // len(SIDES) % len(texts)]  # sides alternate: forty layouts hear all of both
 
 
 def _other_side(world: World) -> str:

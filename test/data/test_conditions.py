@@ -13,7 +13,7 @@ from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.data.instructions import mirrored, trained, unseen
 from simple_clip_lstm_ros.sim.expert import Expert
 from simple_clip_lstm_ros.sim.layout import Layout, Pose, draw
-from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, SIDES, Scenario
 from simple_clip_lstm_ros.sim.world import World
 
 LAYOUT = draw(SCENARIOS[0], FIRST_SEED)
@@ -115,10 +115,17 @@ def test_the_state_is_lost_once_as_the_first_image_is() -> None:
     assert [index for index, moment in enumerate(moments) if moment.forgets] == [first]
 
 
-def test_other_words_are_all_of_the_unseen_and_none_of_the_trained() -> None:
-    seeds = range(FIRST_SEED, FIRST_SEED + 8 * 20)
-    used = {CONDITIONS["other words"].instruction(World(draw(SCENARIOS[0], seed))) for seed in seeds if seed % 8 == 0}
-    assert used == set(unseen(SCENARIOS[0])) and not used & set(trained(SCENARIOS[0]))
+@pytest.mark.parametrize("side", SIDES)
+def test_other_words_are_all_of_the_unseen_and_none_of_the_trained(side: str) -> None:
+    """Forty layouts, the tasks in turn, hear all of both sides."""
+    heard = set()
+    for seed in range(FIRST_SEED, FIRST_SEED + 40):
+        scenario = SCENARIOS[seed % len(SCENARIOS)]
+        text = CONDITIONS["other words"].instruction(World(draw(scenario, seed)))
+        assert text not in trained(scenario)
+        if scenario.side == side:
+            heard.add(text.replace("boxes", "box"))
+    assert heard == set(unseen(Scenario(1, "vert", side)))
 
 
 def test_a_swapped_instruction_names_the_other_side() -> None:
