@@ -9,7 +9,6 @@ from pathlib import Path
 
 from simple_clip_lstm_ros.cli.film import PERIOD, Film
 from simple_clip_lstm_ros.cli.live import row_of
-from simple_clip_lstm_ros.data.conditions import is_half_way
 from simple_clip_lstm_ros.data.images import to_rgb
 from simple_clip_lstm_ros.data.plot import Told, plot_drive
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
@@ -48,7 +47,7 @@ class DemoDrive:
         self._witness.begin()
         begin, left = time.monotonic(), [*instructions]
         while not self._has_ended() and self._seconds < min(seconds, math.inf if self._has_moved() else _PATIENCE):
-            if left and (not self._told or is_half_way(self._layout.start, self._witness.path[-1])):
+            if left and (not self._told or self._layout.is_half_way(self._witness.path[-1])):
                 self._told.append(Told(left.pop(0), len(self._witness.path) - 1))
                 self._stage.instruct(self._told[-1].instruction)
             yield f'instruction: "{self._told[-1].instruction}"', self._look()

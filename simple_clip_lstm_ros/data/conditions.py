@@ -10,14 +10,13 @@ import numpy as np
 
 from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.data.instructions import unseen
-from simple_clip_lstm_ros.sim.layout import Layout, Pose
+from simple_clip_lstm_ros.sim.layout import Layout
 from simple_clip_lstm_ros.sim.scenario import SIDES
 from simple_clip_lstm_ros.sim.world import STEP, World
 
 # Layouts from this seed on are for judging; whoever trains stays below.
 FIRST_SEED = 1_000_000
 
-_HALF_WAY = 0.6  # m from the start, where an instruction changes: the first box is twice as far or a little further
 _BEFORE = 0.3  # m to the middle of the first box, along the way
 _LOST = 1.0  # s without an image
 _GREY = 128
@@ -37,7 +36,9 @@ class Condition:
 
 def _other_words(world: World) -> str:
     texts = unseen(world.layout.scenario)
-    return texts[world.layout.seed // len(SIDES) % len(texts)]  # sides alternate: forty layouts hear all of both
+    # Forty layouts, whose sides alternate, hear all of both; the next forty hear them on other tasks.
+    rounds, layout = divmod(world.layout.seed, len(SIDES) * len(texts))
+    return texts[(layout // len(SIDES) + rounds) % len(texts)]
 
 
 def _other_side(world: World) -> str:
@@ -46,12 +47,8 @@ def _other_side(world: World) -> str:
 
 def _other_side_first(world: World) -> str:
     # It stays changed where a robot comes back.
-    changed = any(is_half_way(world.layout.start, pose) for pose in world.path)
+    changed = any(map(world.layout.is_half_way, world.path))
     return world.layout.scenario.instruction if changed else _other_side(world)
-
-
-def is_half_way(start: Pose, pose: Pose) -> bool:
-    return math.hypot(pose.x - start.x, pose.y - start.y) >= _HALF_WAY
 
 
 def _delayed(layout: Layout) -> Layout:

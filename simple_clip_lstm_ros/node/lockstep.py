@@ -56,8 +56,10 @@ class Lockstep:
         self._stage.watch(_PATIENCE, lambda: self._images.get_subscription_count() > 0)
         told, begin = None, self._time
         while not world.outcome.ended:
-            if told != (instruction := condition.instruction(world)):
-                self._set("instruction", told := instruction)
+            instruction = condition.instruction(world)
+            if instruction != told:
+                self._set("instruction", instruction)
+                told = instruction
             if condition.forgets(world):
                 self._stage.ask("inference/reset")
             world.command(self._command(world, condition))

@@ -30,7 +30,7 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
     """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop` with a reason, and exit with 0.
 
     With 1, in one line, if it cannot be made with these parameters; with 1 and a traceback if a callback or a thread
-    raised, or if the end itself hangs. Python's own signal handlers, since rclpy's shut the context down first and no
+    raised, or if ROS hangs at the end. Python's own signal handlers, since rclpy's shut the context down first and no
     last zero could be published.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -58,10 +58,10 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
     spinner.start()
     exit_code, why = ends.get()
     ending.set()
-    # An end that hangs in ROS is none: then it is over at once, with a word on where each thread was.
-    faulthandler.dump_traceback_later(_LONGEST_END, exit=True)
     try:
         node.stop(why)
+        # What is left is ROS's. An end that hangs there is none: then it is over, with a word on where each thread was.
+        faulthandler.dump_traceback_later(_LONGEST_END, exit=True)
         # Without waiting: of a transition under way nobody would hear the end.
         executor.shutdown(timeout_sec=0.0)
         spinner.join(_PATIENCE)

@@ -60,7 +60,10 @@ class Expert:
         return Velocity(forward, 0.0, max(-turn, min(turn, curve)))
 
     def _target(self, way: LineString, pose: Pose) -> Point:
-        """The furthest ahead on the way that can be made for straight: further ones would cut the corner of a box."""
+        """The furthest ahead on the way that can be made for straight: a further one would cut the corner of a box.
+
+        The nearest where there is none: very close to a box it keeps to the way, turning at once.
+        """
         targets = [way.interpolate(reach) for reach in _LOOKAHEADS]
         here = (pose.x, pose.y)
         free = (each for each in targets if not self._taken.intersects(LineString([here, each.coords[0]])))

@@ -136,6 +136,11 @@ class Layout:
         dx, dy = pose.x - box.x, pose.y - box.y
         return dx * ax + dy * ay, ax * dy - ay * dx
 
+    def is_half_way(self, pose: Pose) -> bool:
+        """Whether half the way to the first box is done, or more, by the axis."""
+        first = self.boxes[0].pose
+        return self.abeam(first, pose)[0] >= 0.5 * self.abeam(first, self.start)[0]
+
 
 def draw(scenario: Scenario, seed: int) -> Layout:
     """The same layout for the same scenario and seed, on every machine."""

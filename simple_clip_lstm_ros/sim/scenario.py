@@ -34,7 +34,7 @@ class Scenario:
     @property
     def other_side(self) -> Scenario:
         """The same boxes, to be passed on the other side."""
-        return replace(self, side=SIDES[self.side == SIDES[0]])
+        return replace(self, side="right" if self.side == "left" else "left")
 
     @property
     def left(self) -> int:

@@ -13,7 +13,7 @@ from simple_clip_lstm_ros.data.demonstrations import PERIOD
 from simple_clip_lstm_ros.data.instructions import mirrored, trained, unseen
 from simple_clip_lstm_ros.sim.expert import Expert
 from simple_clip_lstm_ros.sim.layout import Layout, Pose, draw
-from simple_clip_lstm_ros.sim.scenario import SCENARIOS, SIDES, Scenario
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import World
 
 LAYOUT = draw(SCENARIOS[0], FIRST_SEED)
@@ -115,17 +115,16 @@ def test_the_state_is_lost_once_as_the_first_image_is() -> None:
     assert [index for index, moment in enumerate(moments) if moment.forgets] == [first]
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_other_words_are_all_of_the_unseen_and_none_of_the_trained(side: str) -> None:
-    """Forty layouts, the tasks in turn, hear all of both sides."""
+def test_other_words_are_all_of_the_unseen_on_all_tasks_and_none_of_the_trained() -> None:
     heard = set()
-    for seed in range(FIRST_SEED, FIRST_SEED + 40):
-        scenario = SCENARIOS[seed % len(SCENARIOS)]
-        text = CONDITIONS["other words"].instruction(World(draw(scenario, seed)))
-        assert text not in trained(scenario)
-        if scenario.side == side:
-            heard.add(text.replace("boxes", "box"))
-    assert heard == set(unseen(Scenario(1, "vert", side)))
+    for index in range(160):
+        scenario = SCENARIOS[index % len(SCENARIOS)]
+        text = CONDITIONS["other words"].instruction(World(draw(scenario, FIRST_SEED + index)))
+        assert text in unseen(scenario) and text not in trained(scenario)
+        heard.add((scenario, text))
+        if index == 39:
+            assert len({text.replace("boxes", "box") for _, text in heard}) == 2 * 20
+    assert len(heard) == 8 * 20
 
 
 def test_a_swapped_instruction_names_the_other_side() -> None:
@@ -141,7 +140,7 @@ def test_an_instruction_changes_once_to_the_right_one_half_way_to_the_box() -> N
     assert moments[0].told == mirrored(LAYOUT.scenario.instruction)
     start, box = LAYOUT.start, LAYOUT.boxes[0].pose
     gone = math.hypot(moments[first].pose.x - start.x, moments[first].pose.y - start.y)
-    assert 0.35 <= gone / math.hypot(box.x - start.x, box.y - start.y) < 0.6
+    assert 0.5 <= gone / math.hypot(box.x - start.x, box.y - start.y) < 0.7
 
 
 def test_a_camera_that_is_tilted_is_beyond_what_training_has_seen() -> None:

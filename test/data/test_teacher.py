@@ -61,12 +61,15 @@ def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: Teacher)
     assert one.actions.std(dim=0).min() > 0.0 and one.actions[:, 0].min() >= 0.0
 
 
-def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: Teacher) -> None:
-    """As after a new instruction, from which a policy goes on with a fresh hidden state."""
-    starts = []
-    for seed in range(0, 8 * 16, 8):
-        one, _ = teacher.demonstration(seed)
+@pytest.mark.parametrize("kind", ["demonstration", "correction"])
+def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: Teacher, kind: str) -> None:
+    """As after a new instruction, from which a policy goes on with a fresh hidden state: far on, it turns around."""
+    turns = []
+    for seed in range(0, 8 * 24, 8):
+        one, _ = getattr(teacher, kind)(seed)
         layout = draw(SCENARIOS[0], seed)
-        cup = math.hypot(layout.cup.x - layout.start.x, layout.cup.y - layout.start.y)
-        starts.append(math.hypot(*one.landmarks[0, 0].tolist()) < cup - 0.05)
-    assert 1 <= sum(starts) <= 10
+        assert layout.scenario.side == "left"
+        begun = math.hypot(layout.cup.x - layout.start.x, layout.cup.y - layout.start.y)
+        if math.hypot(*one.landmarks[0, 0].tolist()) < begun - 0.3:
+            turns.append(one.actions[0, 1].item())
+    assert 3 <= len(turns) <= 15 and min(turns) > 0.3

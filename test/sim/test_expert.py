@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import assume, given, settings
@@ -20,9 +21,9 @@ from simple_clip_lstm_ros.sim.world import Outcome, World
 PERIOD = 0.2  # s
 
 
-def drive(world: World) -> Outcome:
-    expert = Expert(world.layout)
-    while not world.outcome.ended:
+def drive(world: World, expert: Expert | None = None, until: float = math.inf) -> Outcome:
+    expert = expert or Expert(world.layout)
+    while not world.outcome.ended and world.base.time < until:
         world.command(expert(world.base.pose))
         world.advance(PERIOD)
     return world.outcome
@@ -35,16 +36,27 @@ def test_it_arrives_on_the_named_side_without_contact(scenario: Scenario) -> Non
     assert all(outcome.time < 20.0 for outcome in outcomes)
 
 
+def test_it_mostly_gets_away_from_close_beside_a_box() -> None:
+    """Five centimetres from the robot's body, and wherever it looks."""
+    layout = draw(Scenario(1, "vert", "left"), 5)
+    (box,) = layout.boxes
+    edge = box.footprint.buffer(RADIUS + 0.05).exterior
+    outcomes = []
+    for direction, yaw in product((-3.0, -2.0, -1.0, 0.5, 1.5, 2.5), (-2.0, 0.0, 2.0)):
+        far = Point(box.pose.x + 3.0 * math.cos(direction), box.pose.y + 3.0 * math.sin(direction))
+        start = edge.interpolate(edge.project(far))
+        outcomes.append(drive(World(replace(layout, start=Pose(start.x, start.y, yaw)))))
+    assert sum(outcome.reached and not outcome.contact for outcome in outcomes) >= 15
+
+
 @pytest.mark.parametrize("changed", [0.6, 1.4, 2.2])
 def test_told_another_side_on_its_way_it_turns_and_arrives(changed: float) -> None:
     """Close before a box it may still scrape that."""
     outcomes = []
     for seed in range(24):
         layout = draw(SCENARIOS[seed % len(SCENARIOS)], seed)
-        world, other = World(layout), Expert(replace(layout, scenario=layout.scenario.other_side))
-        while world.base.time < changed:
-            world.command(other(world.base.pose))
-            world.advance(PERIOD)
+        world = World(layout)
+        drive(world, Expert(replace(layout, scenario=layout.scenario.other_side)), until=changed)
         outcomes.append(drive(world))
     assert all(outcome.obeyed for outcome in outcomes if outcome.passed)
     assert sum(outcome.success for outcome in outcomes) >= (24 if changed < 2.0 else 22)
