@@ -37,3 +37,11 @@ def test_every_make_target_and_verb_named_exists():
     assert {"demo", "test"} <= named <= targets
     verbs = set(re.findall(r"^    simple_clip_lstm ([a-z]+)", README, re.MULTILINE))
     assert verbs and verbs <= {path.stem for path in (ROOT / "simple_clip_lstm_ros" / "cli").glob("*.py")}
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_every_relative_link_and_picture_is_there(document: str) -> None:
+    path = ROOT / document
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    missing = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
+    assert not missing

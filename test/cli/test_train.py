@@ -11,12 +11,13 @@ import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.cli.main import main
+from simple_clip_lstm_ros.data.conditions import FIRST_SEED
 from simple_clip_lstm_ros.data.course import Course
 from simple_clip_lstm_ros.data.demonstrations import PERIOD, demonstrate, disturbed
 from simple_clip_lstm_ros.data.episode import KEY_LEVELS, METRES_AND_RADIANS
 from simple_clip_lstm_ros.data.hdf5 import EpisodeWriter
 from simple_clip_lstm_ros.sim.layout import draw
-from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import World
 
 TEXT = "go around the left side of the box and reach the cup"
@@ -93,26 +94,45 @@ def test_what_cannot_be_learnt_is_said(tmp_path, tiny, capsys) -> None:
     assert ("WARNING" in document["verdict"]) == (document["mae"] >= document["constant"])
 
 
-@pytest.mark.slow
-def test_what_images_and_texts_tell_is_learnt(tmp_path, capsys) -> None:
-    """A robot that turns the other way: what the shipped model knows is wrong for it, and its eyes are of use."""
-    data = tmp_path / "episodes"
-    data.mkdir()
-    for seed in range(24):
+@pytest.fixture
+def turning_the_other_way(tmp_path: Path) -> dict[Path, np.ndarray]:
+    """Drives of the expert with a robot that turns the other way: for it, what the shipped model knows is wrong."""
+    (tmp_path / "episodes").mkdir()
+    written = {}
+    for seed in range(FIRST_SEED, FIRST_SEED + 24):
         layout = draw(SCENARIOS[seed % len(SCENARIOS)], seed)
         text = layout.scenario.instruction
         drive = demonstrate(World(layout), text, disturbed(np.random.default_rng(seed), 0.3))
-        path = data / f"{seed}_{layout.scenario}.h5"
+        path = tmp_path / "episodes" / f"{seed}_{layout.scenario}.h5"
+        written[path] = drive.actions * np.float32([1.0, 1.0, -1.0])
         with EpisodeWriter(path, language_instruction=text, action_units=METRES_AND_RADIANS) as writer:
-            for step, (frame, (ahead, aside, turn)) in enumerate(zip(drive.frames, drive.actions, strict=True)):
-                writer.add(frame, (ahead, aside, -turn), PERIOD * step)
-    schedule = ("--epochs", "40", "--patience", "40", "--learning-rate", "3e-3", "--mirror", "--device", "cpu")
+            for step, (frame, action) in enumerate(zip(drive.frames, written[path], strict=True)):
+                writer.add(frame, action, PERIOD * step)
+    return written
+
+
+def by_text_and_clock(actions: dict[Path, np.ndarray]) -> np.ndarray:
+    """The error [axes] of who is blind, but knows what others did at the same task and moment."""
+    errors = []
+    for path, own in actions.items():
+        task = Scenario.named_in(path.stem)
+        others = [other for each, other in actions.items() if each != path and Scenario.named_in(each.stem) == task]
+        for step, action in enumerate(own):
+            known = [other[min(step, len(other) - 1)] for other in others]
+            errors.append(np.abs(action - np.mean(known, axis=0)))
+    return np.mean(errors, axis=0)
+
+
+@pytest.mark.slow
+def test_what_images_tell_is_learnt(turning_the_other_way, tmp_path, capsys) -> None:
+    data = tmp_path / "episodes"
     assert main(["evaluate", "builtin:tiny", "--episodes", str(data), "--json"]) == 0
     assert "WARNING" in json.loads(capsys.readouterr().out)["verdict"]
+    schedule = ("--epochs", "40", "--patience", "40", "--learning-rate", "3e-3", "--mirror", "--device", "cpu")
     assert run(data, Path("builtin:tiny"), tmp_path / "mine.pth", *schedule, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["mae"] < 0.5 * document["constant"]
-    assert all(axis["mae"] < 0.7 * min(axis["mean"], axis["median"]) for axis in document["axes"].values())
+    assert document["axes"]["angular.z"]["mae"] < 0.7 * by_text_and_clock(turning_the_other_way)[2]
 
 
 def test_key_levels_become_velocities_by_the_user_s_factors(tmp_path, tiny, capsys) -> None:
