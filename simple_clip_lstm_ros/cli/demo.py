@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from simple_clip_lstm_ros.sim.layout import Layout
 
 _LONGEST = 60.0  # s of a drive
+_WORLD = 7  # after the first for judging: there is room before the box to turn around half-way
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def _layout(args: argparse.Namespace) -> Layout:
     from simple_clip_lstm_ros.data.conditions import FIRST_SEED
     from simple_clip_lstm_ros.sim.layout import draw
 
-    seed = FIRST_SEED if args.seed is None else args.seed
+    seed = FIRST_SEED + _WORLD if args.seed is None else args.seed
     if seed < 0 or not 0.0 < args.seconds <= _LONGEST:
         raise InputError(f"--seed must be zero or more, and --seconds above 0 and at most {_LONGEST:g}")
     scenario = Scenario.named_in(args.scenario)
