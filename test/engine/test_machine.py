@@ -37,6 +37,7 @@ def test_a_product_that_the_device_has_not_has_no_rate(quick, monkeypatch):
         raise RuntimeError("not implemented for 'Char'")
 
     monkeypatch.setattr(torch, "_int_mm", refuse)
+    monkeypatch.setattr(machine, "multiplies_int8", lambda: False)
     assert list(measure(CPU).rates) == ["fp32", "bf16", "fp16"]
 
 
