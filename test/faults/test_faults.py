@@ -66,4 +66,4 @@ def test_the_robot_stands_in_time(robot_by: Callable[[bool], Robot], fault: Faul
         result = run(robot_by(fault.sim_time), fault, 1)
     except NoGroup as error:
         pytest.skip(str(error))
-    assert result.is_fine, result
+    assert result.is_fine, (result.times, result.problems)
