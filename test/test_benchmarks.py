@@ -16,6 +16,7 @@ import torch
 
 from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.engine.cpu import multiplies_int8
 
 ROOT = Path(__file__).parent.parent
 BUNDLES = ("fp32", "bf16", "int8")
@@ -77,8 +78,9 @@ def test_the_naive_way_holds_the_model_and_the_file(rows: dict[str, dict]) -> No
 def test_from_the_file_a_cast_takes_its_result_and_no_cast_takes_nothing(rows: dict[str, dict]) -> None:
     assert rows["load and step fp32 from .pth"]["anonymous"] < 0.15
     assert 0.4 < rows["load and step bf16 from .pth"]["anonymous"] < 0.65
-    # Where a CPU multiplies int8, a step packs for a moment: 0.40 was seen of what is predicted just so, see below.
-    assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < 0.45
+    # Where a CPU multiplies int8, weights are packed, and what that takes for a moment is in a sample or is not.
+    most = 0.45 if multiplies_int8() else 0.4
+    assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < most
 
 
 @pytest.mark.parametrize("precision", BUNDLES)

@@ -123,8 +123,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        given = node_parameters(args, folder, precision=args.precision, engine=args.engine)
-        given |= NODE
+        given = {**node_parameters(args, folder, precision=args.precision, engine=args.engine), **NODE}
         stage = stack.enter_context(Stage(given, guard=GUARD, camera=None, threads=None, logs=folder))
         stage.start()
         lockstep = Lockstep(stage)

@@ -37,8 +37,8 @@ class Condition:
 def _other_words(world: World) -> str:
     texts = unseen(world.layout.scenario)
     # Forty layouts, whose sides alternate, hear all of both; the next forty hear them on other tasks.
-    rounds, layout = divmod(world.layout.seed, len(SIDES) * len(texts))
-    return texts[(layout // len(SIDES) + rounds) % len(texts)]
+    rounds, place = divmod(world.layout.seed, len(SIDES) * len(texts))
+    return texts[(place // len(SIDES) + rounds) % len(texts)]
 
 
 def _other_side(world: World) -> str:

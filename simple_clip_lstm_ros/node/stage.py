@@ -84,7 +84,6 @@ class Stage:
         self.image: Image | None = None
         self.action: TwistStamped | None = None
         self.command: Twist | None = None
-        self.commands = 0  # that have come so far
         self.reason = "waiting for the node"
         self.diagnostics: dict[str, str] = {}  # of the node
         self._arrivals: dict[str, deque[float]] = {"command": deque(), "action": deque()}
@@ -102,7 +101,6 @@ class Stage:
     def _on_command(self, message: Twist) -> None:
         self.command = message
         self._arrivals["command"].append(time.monotonic())
-        self.commands += 1
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

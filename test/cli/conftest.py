@@ -82,7 +82,9 @@ def environment() -> dict[str, str]:
     """With stdout buffered, as for a user: what is in the buffer at the end must find its way, or not complain."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     package = Path(simple_clip_lstm_ros.__file__).parent
-    return inherited | {"PYTHONPATH": str(package.parent), "OMP_NUM_THREADS": "1"}
+    # A domain of its own: another drive on this machine would turn this one's clock.
+    own = {"PYTHONPATH": str(package.parent), "OMP_NUM_THREADS": "1", "ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
+    return inherited | own
 
 
 @pytest.fixture(scope="session")

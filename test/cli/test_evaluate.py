@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from simple_clip_lstm_ros.cli.main import main
 
+Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = ["timeout", "-s", "KILL", "300", sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "evaluate"]
 
 
-def evaluate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    # A domain of its own: another drive on this machine would turn this one's clock.
-    environment = os.environ | {"ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
-    return subprocess.run([*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True)
+@pytest.fixture
+def evaluate(environment: dict[str, str]) -> Evaluate:
+    return lambda *arguments: subprocess.run(
+        [*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.mark.ros
 @pytest.mark.slow
-def test_it_drives_the_nodes_and_tells_scores_with_intervals(tiny: Path, tmp_path: Path) -> None:
+def test_it_drives_the_nodes_and_tells_scores_with_intervals(evaluate: Evaluate, tiny: Path, tmp_path: Path) -> None:
     """A random model that drives ahead touches the box at each layout, as driving straight on does."""
     (tmp_path / "ahead.yaml").write_text("action_scale: [0.1, 0.05]\naction_offset: [0.4, 0.0]\n")
     options = ["--layouts", "2", "--first-seed", "1000002", "--config", str(tmp_path / "ahead.yaml")]
@@ -41,7 +43,7 @@ def test_it_drives_the_nodes_and_tells_scores_with_intervals(tiny: Path, tmp_pat
 
 @pytest.mark.ros
 @pytest.mark.slow
-def test_the_model_that_ships_drives_where_it_is_told() -> None:
+def test_the_model_that_ships_drives_where_it_is_told(evaluate: Evaluate) -> None:
     """A small campaign in worlds that no training saw."""
     done = evaluate("builtin:tiny", "--layouts", "20", "--device", "cpu", "--json")
     assert done.returncode == 0, done.stderr
