@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simple_clip_lstm_ros.sim.layout import Layout
 
 _LONGEST = 60.0  # s of a drive
-_WORLD = 7  # after the first for judging: there is room before the box to turn around half-way
+_WORLD = 3  # after the first for judging: one of those in which this model can turn around half-way
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
