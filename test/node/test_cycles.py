@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 CYCLES = 50
 SETTLED = 20  # cycles after which caches and pools are what they will be
+# Fast DDS opens a shared-memory port anew, with a thread and a lock file, after a stall in which it seemed dead. What
+# our own cycle leaves behind is left behind each time.
+NOW_AND_THEN = (CYCLES - SETTLED) // 10
 
 
-def held(process):
-    return process.memory_info().rss / 1e6, process.num_threads(), process.num_fds()
+def held(process: psutil.Process) -> tuple[float, list[str], list[str]]:
+    """MB, the names of the threads, and what the file descriptors name."""
+    proc = Path("/proc", str(process.pid))
+    threads = [(task / "comm").read_text().strip() for task in (proc / "task").iterdir()]
+    return (
+        process.memory_info().rss / 1e6,
+        sorted(threads),
+        sorted(str(fd.readlink()) for fd in (proc / "fd").iterdir()),
+    )
 
 
 def test_fifty_cycles_hold_on_to_nothing(bench):
@@ -26,4 +38,5 @@ def test_fifty_cycles_hold_on_to_nothing(bench):
             before = held(node)
     after = held(node)
     assert after[0] - before[0] < 5.0, (before, after)
-    assert after[1] <= before[1] and after[2] <= before[2], (before, after)
+    for what_was, what_is in zip(before[1:], after[1:], strict=True):
+        assert len(what_is) - len(what_was) < NOW_AND_THEN, (what_was, what_is)
