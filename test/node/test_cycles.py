@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
 
 import psutil
 import pytest
@@ -10,20 +10,21 @@ import pytest
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 CYCLES = 50
 SETTLED = 20  # cycles after which caches and pools are what they will be
-# Fast DDS opens a shared-memory port anew, with a thread and a lock file, after a stall in which it seemed dead. What
-# our own cycle leaves behind is left behind each time.
+# Of what our own cycle holds on to, there is one more after each. What the libraries do now and then is rarer: Fast DDS
+# opens a shared-memory port anew after a stall, with a thread and a lock file, and the heap grows by 4 MB once in some
+# fifty cycles (in 130 cycles from 501 to 505 MB, and flat before and after).
 NOW_AND_THEN = (CYCLES - SETTLED) // 10
+MEGABYTES = 4.0 * NOW_AND_THEN
 
 
-def held(process: psutil.Process) -> tuple[float, list[str], list[str]]:
-    """MB, the names of the threads, and what the file descriptors name."""
-    proc = Path("/proc", str(process.pid))
-    threads = [(task / "comm").read_text().strip() for task in (proc / "task").iterdir()]
-    return (
-        process.memory_info().rss / 1e6,
-        sorted(threads),
-        sorted(str(fd.readlink()) for fd in (proc / "fd").iterdir()),
-    )
+def held(process: psutil.Process) -> tuple[float, int, int]:
+    """MB, threads and file descriptors, each the least within a second: threads of the last transition still end."""
+    samples = []
+    for _ in range(10):
+        samples.append((process.memory_info().rss / 1e6, process.num_threads(), process.num_fds()))
+        time.sleep(0.1)
+    megabytes, threads, descriptors = map(min, zip(*samples, strict=True))
+    return megabytes, threads, descriptors
 
 
 def test_fifty_cycles_hold_on_to_nothing(bench):
@@ -37,6 +38,5 @@ def test_fifty_cycles_hold_on_to_nothing(bench):
         if cycle == SETTLED:
             before = held(node)
     after = held(node)
-    assert after[0] - before[0] < 5.0, (before, after)
-    for what_was, what_is in zip(before[1:], after[1:], strict=True):
-        assert len(what_is) - len(what_was) < NOW_AND_THEN, (what_was, what_is)
+    assert after[0] - before[0] < MEGABYTES, (before, after)
+    assert after[1] - before[1] < NOW_AND_THEN and after[2] - before[2] < NOW_AND_THEN, (before, after)
