@@ -49,6 +49,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            f"bag_recorder = {NAME}.node.bag_recorder:main",
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",
             f"velocity_guard = {NAME}.node.velocity_guard:main",

@@ -129,6 +129,12 @@ def sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
     return digest.hexdigest()
 
 
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 of a bundle's own checksums, which stands for all of it; empty for what is no bundle."""
+    sums = Path(path) / SUMS
+    return sha256(sums) if sums.is_file() else ""
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
 

@@ -80,7 +80,7 @@ def _layers(text: str) -> dict[str, int | list[int]]:
     return layers
 
 
-def add_rate_option(parser: argparse.ArgumentParser) -> None:
+def add_rate_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--rate", metavar="HZ", type=_rate, help="frames a second to take; default: every image")
 
 

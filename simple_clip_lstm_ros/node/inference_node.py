@@ -20,6 +20,8 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
+from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.checkpoint.bundle import fingerprint
 from simple_clip_lstm_ros.checkpoint.load import load
 from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
 from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
@@ -166,6 +168,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         for line in advice(current, policy, latency, self._ignored):
             self.get_logger().warning(line)
         process.settle()
+        self._fingerprint = fingerprint(located(current.checkpoint))
         driver = Driver(self, current, policy, announce=self._reporter.announce)
         with self._enabling:
             self._driver = driver
@@ -256,6 +259,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
         values |= {
             "checkpoint": checkpoint,
+            "bundle sha256": self._fingerprint,
             "device": driver.policy.device,
             "precision": driver.policy.precision,
             "untrained": config.untrained,

@@ -29,9 +29,9 @@ _LONGEST_END = 8.0  # s
 def run(make_node: Callable[[], Node]) -> NoReturn:
     """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop` with a reason, and exit with 0.
 
-    With 1, in one line, if it cannot be made with these parameters; with 1 and a traceback if a callback or a thread
-    raised, or if ROS hangs at the end. Python's own signal handlers, since rclpy's shut the context down first and no
-    last zero could be published.
+    With 1, in one line, if it cannot be made with these parameters, or if a thread raised an error that is the user's
+    to read; with 1 and a traceback if a callback or a thread raised any other, or if ROS hangs at the end. Python's own
+    signal handlers, since rclpy's shut the context down first and no last zero could be published.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     # The one primitive that a signal handler may use while another handler is using it; an Event deadlocks there.
@@ -96,7 +96,8 @@ def _spin(executor: Executor, ends: SimpleQueue[tuple[int, str]], ending: thread
 
 
 def _fail(ends: SimpleQueue[tuple[int, str]], error: BaseException | None) -> None:
-    get_logger(__name__).fatal(f"the node ends: {''.join(traceback.format_exception(error))}")
+    told = str(error) if isinstance(error, SimpleClipLstmError) else "".join(traceback.format_exception(error))
+    get_logger(__name__).fatal(f"the node ends: {told}")
     ends.put((1, f"{type(error).__name__}: {first_line(error) if error else ''}"))
 
 

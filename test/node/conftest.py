@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by path and leaves the tests' folders out
 from inference_bench import Bench
+from recorded_robot import RecordedRobot
 from ros_domain import LOCAL, own_domain
 
 from simple_clip_lstm_ros.checkpoint import profiles, synth
@@ -54,6 +55,21 @@ def bench(start: Callable[..., Bench], shared: list[Bench]) -> Bench:
         shared.append(start())
     shared[-1].rest()
     return shared[-1]
+
+
+@pytest.fixture
+def recorded_robot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RecordedRobot]]:
+    """Starts a recorder into `tmp_path` with these words, and a robot that it listens to."""
+    for name, value in LOCAL.items():
+        monkeypatch.setenv(name, value)
+    with ExitStack() as cleanup:
+
+        def start(*words: str, **options: Any) -> RecordedRobot:
+            started = RecordedRobot(cleanup.enter_context(own_domain()), tmp_path, words, **options)
+            cleanup.callback(started.close)
+            return started
+
+        yield start
 
 
 @pytest.fixture

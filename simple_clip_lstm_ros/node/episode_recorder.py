@@ -22,7 +22,7 @@ from simple_clip_lstm_ros.node.reporter import LATCHED
 _FEW_IMAGES = QoSProfile(depth=10, reliability=qos_profile_sensor_data.reliability)
 
 
-class Recorder(Node):
+class EpisodeRecorder(Node):
     """Writes into `folder` until it is stopped; an episode that has ended is complete on the disk.
 
     `rate` is that of frames in Hz, None: every image. An image topic that ends in /compressed is one of compressed

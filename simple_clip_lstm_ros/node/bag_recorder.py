@@ -1,0 +1,130 @@
+"""Records drives as MCAP bags: each as a whole, or the last moments before the robot was stopped.
+
+A process of its own, and a polite one: it takes no time from the nodes that drive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
+
+from rclpy.clock import Clock, ClockType
+from rclpy.serialization import deserialize_message
+from rclpy.task import Future
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from simple_clip_lstm_ros.data.alarm import Alarm
+from simple_clip_lstm_ros.data.last_moments import LastMoments, bag_name
+from simple_clip_lstm_ros.data.ring import Channel, Message, Ring
+from simple_clip_lstm_ros.data.whole_drive import WholeDrive
+from simple_clip_lstm_ros.errors import EpisodeError
+from simple_clip_lstm_ros.node import process
+from simple_clip_lstm_ros.node.bag_profile import DIAGNOSTICS, REASONS, Profile
+from simple_clip_lstm_ros.node.bag_settings import BagSettings
+from simple_clip_lstm_ros.node.circumstances import Circumstances
+from simple_clip_lstm_ros.node.configured_node import ConfiguredNode
+
+_PERIOD = 0.2  # s
+_ASK_EVERY = 10  # of these
+_NICENESS = 10
+_THROTTLE = 5.0  # s between warnings
+
+
+class BagRecorder(ConfiguredNode[BagSettings]):
+    """Records until it is stopped.
+
+    Raises ConfigError for a parameter that is not allowed, EpisodeError for a folder that is not there.
+    """
+
+    def __init__(self, given: Mapping[str, object] = MappingProxyType({}), namespace: str | None = None) -> None:
+        super().__init__("recorder", BagSettings, given, namespace)
+        folder = Path(self.settings.folder).expanduser()
+        if not self.settings.folder or not os.access(folder, os.W_OK) or not folder.is_dir():
+            named = self.settings.folder or "none is named"
+            raise EpisodeError(f"folder: {named}: name one that is there and can be written to")
+        os.nice(_NICENESS)
+        self._alarm = Alarm()
+        self._circumstances = Circumstances(self)
+        self._reasons = {self.resolve_topic_name(topic): node for topic, node in REASONS.items()}
+        self._looks = 0
+        self._keeper: WholeDrive | LastMoments
+        self._keeper = self._last_moments(folder) if self.settings.last else self._whole_drive(folder)
+        self._profile = Profile(self, self.settings, self._take)
+        # By the steady clock: a simulation that stands still must keep nobody from writing.
+        self.create_timer(_PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def stop(self, why: str) -> None:
+        """Returns when all is written."""
+        self._keeper.close()
+
+    def _whole_drive(self, folder: Path) -> WholeDrive:
+        path = folder / bag_name("drive")
+        self.get_logger().info(f"recording into {path}; Ctrl-C ends it")
+        return WholeDrive(path, self._most_bytes, self._circumstances.facts, self._tell)
+
+    def _last_moments(self, folder: Path) -> LastMoments:
+        seconds = self.settings.last
+        keeper = LastMoments(folder, Ring(seconds, self._most_bytes), self._circumstances.facts, self._tell)
+        service = self.create_service(Trigger, f"{self.get_name()}/dump", partial(self._on_dump, keeper))
+        asked = f"they go into {folder} when the robot is stopped, or when {service.service_name} is called"
+        self.get_logger().info(f"keeping the last {seconds:g} s; {asked}")
+        return keeper
+
+    @property
+    def _most_bytes(self) -> int:
+        return round(self.settings.memory_mb * 1e6)
+
+    def _tell(self, outcome: str | EpisodeError) -> None:
+        if isinstance(outcome, EpisodeError):
+            self.get_logger().error(str(outcome))
+        else:
+            self.get_logger().info(outcome)
+
+    def _take(self, channel: Channel, data: bytes) -> None:
+        self._keeper.add(Message(channel, self.get_clock().now().nanoseconds, data))
+        if channel.topic == DIAGNOSTICS:
+            self._circumstances.diagnose(data)
+        elif channel.topic in self._reasons:
+            text = deserialize_message(data, String).data
+            if event := self._alarm.heard(self._reasons[channel.topic], text):
+                self._keeper.happened(event)
+
+    def _look(self) -> None:
+        self._profile.look()
+        self._keeper.look()
+        if self._looks % _ASK_EVERY == 0:
+            self._circumstances.ask()
+        self._looks += 1
+        if lost := self._keeper.lost:
+            self.get_logger().warning(lost, throttle_duration_sec=_THROTTLE)
+
+    async def _on_dump(
+        self, keeper: LastMoments, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Answers when the bag is written, and keeps nobody waiting meanwhile."""
+        if keeper.is_writing:
+            response.message = "a bag is being written: ask again when it is"
+            return response
+        done = Future()
+
+        def written(outcome: str | EpisodeError) -> None:
+            done.set_result(outcome)
+            self.executor.wake()
+
+        keeper.write("asked", written)
+        outcome = await done
+        response.success, response.message = not isinstance(outcome, EpisodeError), str(outcome)
+        return response
+
+
+def main() -> NoReturn:
+    process.run(BagRecorder)
+
+
+if __name__ == "__main__":
+    main()
