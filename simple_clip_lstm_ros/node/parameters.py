@@ -11,10 +11,12 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
-from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.errors import ConfigError, first_line
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,14 @@ def check_kept(kind: type[Kind], changes: Sequence[Parameter]) -> None:
             raise ConfigError(f"{change.name} cannot be deleted; set it to what it should be")
 
 
+def check_topic(name: str, topic: str) -> None:
+    """Raises ConfigError if the value of the parameter `name` can be no topic."""
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        raise ConfigError(f"{name}: {first_line(error)}") from None
+
+
 def table(kind: type[Kind], *, beyond: type[Parameters] = Parameters) -> str:
     """The parameters as a Markdown table, for the documentation; without those of the base class `beyond`."""
     known = {item.name for item in fields(beyond)}
@@ -150,4 +160,6 @@ def _converted(item: Field[Any], value: Any) -> Any:
 def _is(element: str, value: Any) -> bool:
     if element == "float":
         return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if element == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, {"str": str, "bool": bool}[element])

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.validate_topic_name import validate_topic_name
 
 from simple_clip_lstm_ros.engine.engines import ENGINES
 from simple_clip_lstm_ros.engine.precision import PRECISIONS
-from simple_clip_lstm_ros.errors import ConfigError, first_line
+from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.node import parameters
 from simple_clip_lstm_ros.node.motion_settings import MotionSettings
 from simple_clip_lstm_ros.node.parameters import Range, parameter
@@ -66,10 +64,7 @@ class Settings(MotionSettings):
         self._check_against_rate("image_timeout", "command_timeout")
         if not self.checkpoint:
             raise ConfigError("checkpoint is empty; set it to the .pth file or bundle to load (there is no default)")
-        try:
-            validate_topic_name(self.image_topic)
-        except InvalidTopicNameException as error:
-            raise ConfigError(f"image_topic: {first_line(error)}") from None
+        parameters.check_topic("image_topic", self.image_topic)
 
     @property
     def action_overrides(self) -> dict[str, Any]:

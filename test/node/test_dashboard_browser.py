@@ -1,0 +1,296 @@
+"""The dashboard in a real browser, with a real node, guard and robot in a small world.
+
+SIMPLE_CLIP_LSTM_SCREENSHOTS names a folder for the pictures of the documentation; else they go where pytest's do.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from geometry_msgs.msg import Twist
+from PIL import Image
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from ros_domain import LOCAL, own_domain
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
+from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+expect = playwright.expect
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = [
+    pytest.mark.ros,
+    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on PATH: install chromium or google-chrome"),
+]
+
+ROOT = Path(__file__).parents[2]
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 390, "height": 844}
+LEFT = "go around the left side of the box and reach the cup"
+MARKUP = "<img src=x onerror=\"document.title='taken'\"><b>bold</b>"
+
+
+class World:
+    """A Stage with a dashboard beside it, and somebody in a thread of their own who notes every command."""
+
+    def __init__(self, folder: Path, cleanup: ExitStack) -> None:
+        domain = cleanup.enter_context(own_domain())
+        patch = cleanup.enter_context(pytest.MonkeyPatch.context())
+        for name, value in (LOCAL | {"ROS_DOMAIN_ID": str(domain)}).items():
+            patch.setenv(name, value)
+        limits = {name: list(value) for name, value in asdict(DIFFERENTIAL).items()}
+        node = {**limits, "checkpoint": ROOT / "simple_clip_lstm_ros" / "models" / "tiny", "device": "cpu"}
+        robot = {"scenario": "1box_hori_left", "seed": 1000003}
+        self.stage = cleanup.enter_context(Stage(node, guard=limits, robot=robot, threads=1, logs=folder))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}/"
+        command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "dashboard", "--namespace", NAMESPACE]
+        self.dashboard = subprocess.Popen(
+            ["timeout", "-s", "KILL", "300", *command, "--port", str(port)], stdout=subprocess.PIPE, text=True
+        )
+        cleanup.callback(self.dashboard.kill)
+        self.commands: list[tuple[float, bool]] = []  # when, in seconds of the wall clock, and whether it moves
+        self.instructions: list[str] = []
+        self._listen(cleanup)
+        self.stage.start()
+        assert self.dashboard.stdout and self.dashboard.stdout.readline() == f"open {self.address}\n"
+
+    def _listen(self, cleanup: ExitStack) -> None:
+        context = Context()
+        rclpy.init(context=context)
+        node = rclpy.create_node("witness", context=context, namespace=NAMESPACE)
+        node.create_subscription(Twist, "cmd_vel", self._on_command, 10)
+        node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), 10)
+        self._resets = node.create_client(Trigger, "sim_robot/reset")
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        spinner = threading.Thread(target=executor.spin)
+        spinner.start()
+
+        def close() -> None:
+            executor.shutdown()
+            spinner.join()
+            node.destroy_node()
+            context.shutdown()
+
+        cleanup.callback(close)
+
+    def _on_command(self, message: Twist) -> None:
+        self.commands.append((time.time(), bool(message.linear.x or message.angular.z)))
+
+    def is_moving(self) -> bool:
+        return self.commands[-1][1] and self.commands[-1][0] > time.time() - 0.3
+
+    def reset(self) -> None:
+        """The robot at its start."""
+        until(self._resets.service_is_ready, "the robot")
+        answer = self._resets.call_async(Trigger.Request())
+        until(answer.done, "the robot's answer")
+
+
+def until(so: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with ExitStack() as cleanup:
+        yield World(tmp_path_factory.mktemp("stage"), cleanup)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(world: World, browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens the page, which has nothing to complain of at the end."""
+    complaints: list[str] = []
+    contexts = []
+
+    def visit(**viewport: int) -> Any:
+        contexts.append(browser.new_context(viewport=viewport, device_scale_factor=1))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(world.address)
+        expect(page.locator("#link")).to_have_text("connected")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    # That a server which has ended refuses connections, Chromium says by itself.
+    assert not [complaint for complaint in complaints if "ERR_CONNECTION_REFUSED" not in complaint]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(os.environ.get("SIMPLE_CLIP_LSTM_SCREENSHOTS", tmp_path))
+
+
+def drive(world: World, page: Any, text: str = LEFT) -> None:
+    """By what a person does: enable, type, send."""
+    world.reset()
+    page.click("#enable")
+    expect(page.locator("#answers .good")).to_have_count(2)
+    page.fill("#text", text)
+    page.press("#text", "Enter")
+    expect(page.locator("#instruction")).to_have_text(text)
+    until(world.is_moving, "motion")
+
+
+def wait_for_answer(page: Any) -> float:
+    """When the guard's answer to a stop was on the page, in seconds of the wall clock."""
+    return page.evaluate(
+        """() => new Promise((tell) => {
+            const look = () => {
+                if (document.querySelector('#answers').textContent.includes('guard: disabled')) tell(Date.now() / 1000);
+                else setTimeout(look, 2);
+            };
+            look();
+        })"""
+    )
+
+
+@pytest.mark.parametrize("press", ["click", "key"])
+def test_an_instruction_moves_the_robot_and_stop_stops_it(world: World, visit: Any, press: str) -> None:
+    page = visit(**DESKTOP)
+    drive(world, page)
+    expect(page.locator("#guard-reason")).to_have_text("FORWARDING")
+    pressed = time.time()
+    if press == "click":
+        page.click("#stop")
+    else:
+        page.locator("#text").blur()
+        page.keyboard.press("Space")
+    answered = wait_for_answer(page)
+    until(lambda: world.commands[-1][0] > answered + 0.5, "half a second")
+    after = [moves for at, moves in world.commands if at > answered + 0.1]
+    assert len(after) > 5 and not any(after)
+    # Much of that is this test's and the browser's driver's; the figure is that of benchmarks/dashboard.py.
+    assert answered - pressed < 1.5
+    expect(page.locator("#guard-reason")).to_have_text("DISABLED")
+    assert "inference: disabled" in page.text_content("#answers")
+    world.stage.watch(0.1)
+
+
+def test_the_overlay_is_shown_while_the_model_looks_and_the_camera_while_it_does_not(world: World, visit: Any) -> None:
+    page = visit(**DESKTOP)
+    drive(world, page)
+    expect(page.locator("#source")).to_contain_text("Overlay")
+    page.click("#clear")
+    expect(page.locator("#source")).to_contain_text("Camera")
+    assert page.is_hidden("#nothing")
+
+
+def test_a_page_that_freezes_or_closes_changes_nothing(world: World, visit: Any) -> None:
+    page, other = visit(**DESKTOP), visit(**PHONE)
+    drive(world, page)
+    frozen = time.time()
+    page.evaluate("() => { const begin = Date.now(); while (Date.now() - begin < 2000); }")
+    page.close()
+    until(lambda: world.commands[-1][0] > frozen + 3.0, "three seconds")
+    meanwhile = [at for at, moves in world.commands if at > frozen and moves]
+    assert max(after - before for before, after in itertools.pairwise(meanwhile)) < 0.5
+    other.click("#stop")
+    wait_for_answer(other)
+
+
+def test_markup_is_text(world: World, visit: Any) -> None:
+    page = visit(**DESKTOP)
+    page.click("#enable")
+    page.fill("#text", MARKUP)
+    page.press("#text", "Enter")
+    expect(page.locator("#instruction")).to_have_text(MARKUP)
+    assert world.instructions[-1] == MARKUP
+    assert page.locator("img").count() == 0 and "taken" not in page.title()
+    page.click("#clear")
+    page.click("#stop")
+    wait_for_answer(page)
+
+
+def test_on_a_phone_stop_is_always_in_view_and_large(world: World, visit: Any, folder: Path) -> None:
+    page = visit(**PHONE)
+    drive(world, page)
+    for at in ("0", "document.body.scrollHeight"):
+        page.evaluate(f"window.scrollTo(0, {at})")
+        box = page.locator("#stop").bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= PHONE["height"]
+        assert box["width"] > 0.9 * PHONE["width"] and box["height"] >= 70
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], "nothing sticks out"
+    page.evaluate("window.scrollTo(0, 0)")
+    time.sleep(2.0)  # of pictures
+    picture_of(page, folder / "phone.png")
+    page.click("#stop")
+    wait_for_answer(page)
+
+
+def test_a_picture_of_a_drive(world: World, visit: Any, folder: Path) -> None:
+    page = visit(**DESKTOP)
+    drive(world, page)
+    expect(page.locator("#source")).to_contain_text("Overlay")
+    time.sleep(6.0)  # for the plots to have something to show
+    picture_of(page, folder / "desktop.png")
+    page.click("#stop")
+    wait_for_answer(page)
+    time.sleep(0.5)
+    picture_of(page, folder / "stopped.png")
+
+
+def picture_of(page: Any, path: Path) -> None:
+    """With few colours, which such a page has: a third of the bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(
+        path, optimize=True
+    )
+    assert path.stat().st_size < 200_000
+
+
+def test_it_says_loudly_that_the_guard_does_not_answer_and_that_the_connection_is_lost(
+    world: World, visit: Any, folder: Path
+) -> None:
+    """The last of these tests: it ends the dashboard."""
+    page = visit(**DESKTOP)
+    guard = world.stage.pid("velocity_guard")
+    os.kill(guard, 19)
+    try:
+        page.click("#stop")
+        expect(page.locator("#answers .bad").first).to_contain_text("GUARD DOES NOT ANSWER")
+        picture_of(page, folder / "no_answer.png")
+    finally:
+        os.kill(guard, 18)
+    wait_for_answer(page)  # asked again, it has stopped
+    world.dashboard.terminate()
+    assert world.dashboard.wait(10) == 0
+    expect(page.locator("#lost")).to_contain_text("CONNECTION LOST")
+    page.click("#stop")
+    expect(page.locator("#answers")).to_contain_text("NOT SENT")
