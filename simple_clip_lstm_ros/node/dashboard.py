@@ -21,6 +21,7 @@ from rclpy.exceptions import InvalidNamespaceException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.validate_namespace import validate_namespace
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
@@ -57,9 +58,10 @@ class Dashboard(Node):
     def __init__(self, given: Mapping[str, object] = MappingProxyType({}), namespace: str | None = None) -> None:
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         try:
-            super().__init__("dashboard", namespace=namespace, parameter_overrides=overrides)
+            validate_namespace(f"/{(namespace or '').strip('/')}")
         except InvalidNamespaceException as error:
             raise ConfigError(f"namespace: {first_line(error)}") from None
+        super().__init__("dashboard", namespace=namespace, parameter_overrides=overrides)
         parameters.declare(self, DashboardSettings, fixed=True)
         self._settings = parameters.read(self, DashboardSettings)
         self.pictures = Pictures()

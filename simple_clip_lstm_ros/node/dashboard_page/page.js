@@ -78,7 +78,7 @@ const NAMES = { velocity_guard: "guard", inference: "inference" };
 
 function answered({ node, enabled, attempt, is_there, success, text, seconds }) {
   answers.delete("page");
-  const name = NAMES[node], verb = enabled ? "enabled" : "stopped";
+  const name = NAMES[node];
   if (text !== undefined) {
     answers.set(node, { name: success ? "good" : "bad", text: `${name}: ${text} (${Math.round(seconds * 1000)} ms)` });
   } else {
@@ -86,7 +86,7 @@ function answered({ node, enabled, attempt, is_there, success, text, seconds }) 
     const times = attempt > 1 ? `, asked ${attempt} times` : "";
     // A robot may drive without an inference node to ask, but not without a guard.
     const isLoud = node === "velocity_guard" || is_there;
-    answers.set(node, { name: isLoud ? "bad" : "quiet", text: isLoud ? `${name.toUpperCase()} ${why}: not ${verb}${times}${enabled ? "" : ". Use the robot's own stop."}` : `${name} ${why}` });
+    answers.set(node, { name: isLoud ? "bad" : "quiet", text: isLoud ? `${name.toUpperCase()} ${why}${times}.${enabled ? "" : " Use the robot's own stop."}` : `${name} ${why}` });
   }
   showAnswers();
 }
