@@ -30,7 +30,7 @@ setup(
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
         "transformers>=4.44",
         "tokenizers",
-        "aiohttp",
+        "aiohttp>=3.8",
         "matplotlib",
         "networkx",
         "numpy",

@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
@@ -65,7 +66,7 @@ class Dashboard(Node):
         parameters.declare(self, DashboardSettings, fixed=True)
         self._settings = parameters.read(self, DashboardSettings)
         self.pictures = Pictures()
-        self.watched = self.heard = 0
+        self.viewers = self.pages = 0
         self._board = Board()
         self._camera: Any = None
         self._overlay: Any = None
@@ -73,9 +74,9 @@ class Dashboard(Node):
         self._instructions = self.create_publisher(String, "instruction", LATCHED)
         self._switches = [Switch(self, name) for name in ("velocity_guard", "inference")]
         self._listen()
-        self._question()
+        self._prepare_questions()
         self._tick = 0
-        self.create_timer(_PERIOD, self._on_timer)
+        self.create_timer(_PERIOD, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._web = Web(self, self._settings.host, self._settings.port, self._settings.token)
         self.get_logger().info(f"the dashboard is at {self._web.address}")
         # Not by the log, which goes to files and to everybody on /rosout: whoever has this address has the robot.
@@ -127,7 +128,7 @@ class Dashboard(Node):
                 values = {pair.key: pair.value for pair in status.values}
                 party.report(min(int.from_bytes(status.level, "big"), _LEVELS - 1), values)
 
-    def _question(self) -> None:
+    def _prepare_questions(self) -> None:
         self._state = Question(
             self, GetState, "inference/get_state", GetState.Request(), lambda a: a.current_state.label
         )
@@ -148,7 +149,7 @@ class Dashboard(Node):
 
     def _on_timer(self) -> None:
         self._tick += 1
-        if self.heard and self._tick % _ASK_EVERY == 0:
+        if self.pages and self._tick % _ASK_EVERY == 0:
             for question in (self._state, *self._parameters.values()):
                 question.ask()
         self._look()
@@ -156,13 +157,13 @@ class Dashboard(Node):
     def _look(self) -> None:
         """At the overlay while one watches and it flows, at the camera while it does not: no image is read in vain."""
         now = time.monotonic()
-        if self.watched and self._overlay is None:
+        if self.viewers and self._overlay is None:
             self._last_overlay = now
             self._overlay = self.create_subscription(Image, "inference/overlay", self._on_overlay, _NEWEST_IMAGE)
-        elif not self.watched and self._overlay is not None:
+        elif not self.viewers and self._overlay is not None:
             self.destroy_subscription(self._overlay)
             self._overlay = None
-        wants_camera = self.watched > 0 and self._is_overlay_silent
+        wants_camera = self.viewers > 0 and self._is_overlay_silent
         if wants_camera and self._camera is None:
             raw = self._settings.image_transport == "raw"
             topic = self._settings.image_topic if raw else f"{self._settings.image_topic}/compressed"

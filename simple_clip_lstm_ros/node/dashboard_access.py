@@ -50,7 +50,9 @@ class Access:
             # A page from elsewhere whose name was made to lead to this machine.
             return web.HTTPForbidden(text="refused: open the dashboard as localhost or 127.0.0.1\n")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and not (
+            host and origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
+        ):
             return web.HTTPForbidden(text="refused: this request comes from another site\n")
         if not self.token or self._is_token(request.cookies.get(self._cookie, "")):
             return None
@@ -61,7 +63,7 @@ class Access:
         )
 
     def _is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self.token.encode())
+        return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
 
     def _welcome(self) -> web.HTTPException:
         """To the same page without the token in its address, where it would stay in the browser's history."""

@@ -14,6 +14,7 @@ from simple_clip_lstm_ros.errors import InputError
 
 OVERLAY, CAMERA = b"o", b"c"
 _WIDEST = 1280  # pixels; a larger picture is halved until it is no wider
+_FRESH = 1.0  # s
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 75]
 
 
@@ -24,17 +25,18 @@ class Pictures:
         self._newest: tuple[int, bytes, Any] | None = None
         self._made: tuple[int, bytes] = (0, b"")
         self._making = asyncio.Lock()
-        self.taken_at = 0.0  # monotonic; 0: none yet
+        self._taken_at = 0.0  # monotonic
         self.fault = ""  # of the newest that could not be shown
 
     def take(self, source: bytes, message: Any) -> None:
         number = self._newest[0] if self._newest else 0
         self._newest = (number + 1, source, message)
-        self.taken_at = time.monotonic()
+        self._taken_at = time.monotonic()
 
     def has_newer(self, number: int) -> bool:
+        """Whether there is one that is no picture of the past, as after a while in which nobody looked."""
         newest = self._newest
-        return newest is not None and newest[0] > number
+        return newest is not None and newest[0] > number and time.monotonic() - self._taken_at < _FRESH
 
     async def newest(self) -> tuple[int, bytes]:
         """Its number, and its source (one byte) followed by the JPEG; empty if it cannot be shown.

@@ -38,11 +38,11 @@ Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Robot(Protocol):
-    """What the server asks for. `pictures` are only taken while `watched` is above zero."""
+    """What the server asks for; it counts the `pages` that are open, and the `viewers` that are shown pictures."""
 
     pictures: Pictures
-    watched: int
-    heard: int
+    viewers: int
+    pages: int
 
     def present(self) -> dict[str, Any]:
         """All there is to tell, by topic: what did not change is not sent again."""
@@ -102,7 +102,7 @@ class Web:
 
     async def _serve(self, begun: Future[None]) -> None:
         # No log of accesses: it would hold the token.
-        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.5)
+        runner = web.AppRunner(self.application(), access_log=None)
         await runner.setup()
         try:
             try:
@@ -126,11 +126,11 @@ class Web:
         return application
 
     async def _take_leave(self, application: web.Application) -> None:
-        for each in [*self._sockets]:
-            await each.close(code=WSCloseCode.GOING_AWAY, message=b"the dashboard has ended")
+        why = b"the dashboard has ended"
+        await asyncio.gather(*(each.close(code=WSCloseCode.GOING_AWAY, message=why) for each in self._sockets))
 
     async def _control(self, request: web.Request) -> web.StreamResponse:
-        async with self._open(request, "heard") as browser:
+        async with self._open(request, "pages") as browser:
             telling = asyncio.create_task(self._tell(browser))
             try:
                 async for text in _messages(browser):
@@ -171,7 +171,7 @@ class Web:
         self._asking = asyncio.create_task(self._robot.enable(enabled, tell))
 
     async def _pictures(self, request: web.Request) -> web.StreamResponse:
-        async with self._open(request, "watched") as browser:
+        async with self._open(request, "viewers") as browser:
             shown = asyncio.Event()
             shown.set()
             showing = asyncio.create_task(self._show(browser, shown))
@@ -199,7 +199,7 @@ class Web:
 
     @contextlib.asynccontextmanager
     async def _open(self, request: web.Request, count: str) -> AsyncIterator[web.WebSocketResponse]:
-        """A websocket, counted as one of those that the robot is `heard` or `watched` by."""
+        """A websocket, counted as one of the robot's `pages` or `viewers`."""
         robot = self._robot
         if getattr(robot, count) >= _MOST_VIEWERS:
             raise web.HTTPServiceUnavailable(text=f"refused: {_MOST_VIEWERS} pages are open already\n")

@@ -175,6 +175,7 @@ def test_a_stamped_command_limits_and_a_stop_with_the_guards_answer(robot: Robot
                 lambda k: k["guard"]["reason"].startswith("DISABLED") and not any(k["command"][1:])
             )
             assert known["guard"]["values"]["guard_timeout (s)"] == "0.3"
+            await page.until(lambda k: k["command"][1:] == [0.0, 0.0, 0.0])
 
     with publishing(robot, drive):
         robot.visit(visit)

@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import rclpy
 from geometry_msgs.msg import Twist
@@ -35,6 +37,7 @@ from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 expect = playwright.expect
+expect.set_options(timeout=15_000)  # ms
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [
@@ -63,18 +66,23 @@ class World:
         self.stage = cleanup.enter_context(Stage(node, guard=limits, robot=robot, threads=1, logs=folder))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}/"
-        command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "dashboard", "--namespace", NAMESPACE]
-        self.dashboard = subprocess.Popen(
-            ["timeout", "-s", "KILL", "300", *command, "--port", str(port)], stdout=subprocess.PIPE, text=True
-        )
-        cleanup.callback(self.dashboard.kill)
+            self._port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}/"
+        self._cleanup = cleanup
+        self.dashboard = self.start_dashboard()
         self.commands: list[tuple[float, bool]] = []  # when, in seconds of the wall clock, and whether it moves
         self.instructions: list[str] = []
         self._listen(cleanup)
         self.stage.start()
-        assert self.dashboard.stdout and self.dashboard.stdout.readline() == f"open {self.address}\n"
+
+    def start_dashboard(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "dashboard", "--namespace", NAMESPACE]
+        dashboard = subprocess.Popen(
+            ["timeout", "-s", "KILL", "300", *command, "--port", str(self._port)], stdout=subprocess.PIPE, text=True
+        )
+        self._cleanup.callback(dashboard.kill)
+        assert dashboard.stdout and dashboard.stdout.readline() == f"open {self.address}\n"
+        return dashboard
 
     def _listen(self, cleanup: ExitStack) -> None:
         context = Context()
@@ -164,6 +172,7 @@ def drive(world: World, page: Any, text: str = LEFT) -> None:
     expect(page.locator("#answers .good")).to_have_count(2)
     page.fill("#text", text)
     page.press("#text", "Enter")
+    page.locator("#text").blur()
     expect(page.locator("#instruction")).to_have_text(text)
     until(world.is_moving, "motion")
 
@@ -190,7 +199,6 @@ def test_an_instruction_moves_the_robot_and_stop_stops_it(world: World, visit: A
     if press == "click":
         page.click("#stop")
     else:
-        page.locator("#text").blur()
         page.keyboard.press("Space")
     answered = wait_for_answer(page)
     until(lambda: world.commands[-1][0] > answered + 0.5, "half a second")
@@ -209,7 +217,7 @@ def test_the_overlay_is_shown_while_the_model_looks_and_the_camera_while_it_does
     expect(page.locator("#source")).to_contain_text("Overlay")
     page.click("#clear")
     expect(page.locator("#source")).to_contain_text("Camera")
-    assert page.is_hidden("#nothing")
+    expect(page.locator("#nothing")).to_be_hidden()
 
 
 def test_a_page_that_freezes_or_closes_changes_nothing(world: World, visit: Any) -> None:
@@ -249,7 +257,7 @@ def test_on_a_phone_stop_is_always_in_view_and_large(world: World, visit: Any, f
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], "nothing sticks out"
     page.evaluate("window.scrollTo(0, 0)")
     time.sleep(2.0)  # of pictures
-    picture_of(page, folder / "phone.png")
+    keep(page.screenshot(), folder / "phone.png")
     page.click("#stop")
     wait_for_answer(page)
 
@@ -259,38 +267,49 @@ def test_a_picture_of_a_drive(world: World, visit: Any, folder: Path) -> None:
     drive(world, page)
     expect(page.locator("#source")).to_contain_text("Overlay")
     time.sleep(6.0)  # for the plots to have something to show
-    picture_of(page, folder / "desktop.png")
+    keep(page.screenshot(full_page=True), folder / "desktop.png")
     page.click("#stop")
     wait_for_answer(page)
-    time.sleep(0.5)
-    picture_of(page, folder / "stopped.png")
 
 
-def picture_of(page: Any, path: Path) -> None:
-    """With few colours, which such a page has: a third of the bytes."""
+def keep(screenshot: bytes, path: Path) -> None:
+    """In few colours, of which such a page has no more: a third of the bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(
-        path, optimize=True
-    )
+    shot = Image.open(io.BytesIO(screenshot)).convert("RGB")
+    shot.quantize(256, Image.Quantize.FASTOCTREE).save(path, optimize=True)
     assert path.stat().st_size < 200_000
 
 
-def test_it_says_loudly_that_the_guard_does_not_answer_and_that_the_connection_is_lost(
+def test_it_says_loudly_who_does_not_answer_and_that_the_connection_is_lost(
     world: World, visit: Any, folder: Path
 ) -> None:
-    """The last of these tests: it ends the dashboard."""
+    """And that a stop which could not be sent is sent when the connection is back."""
     page = visit(**DESKTOP)
+    drive(world, page)
     guard = world.stage.pid("velocity_guard")
-    os.kill(guard, 19)
+    os.kill(guard, signal.SIGSTOP)
     try:
         page.click("#stop")
         expect(page.locator("#answers .bad").first).to_contain_text("GUARD DOES NOT ANSWER")
-        picture_of(page, folder / "no_answer.png")
+        keep(page.locator("aside").screenshot(), folder / "no_answer.png")
     finally:
-        os.kill(guard, 18)
+        os.kill(guard, signal.SIGCONT)
     wait_for_answer(page)  # asked again, it has stopped
+    page.click("#enable")
+    expect(page.locator("#answers .good")).to_have_count(2)
+    (process,) = psutil.Process(world.dashboard.pid).children()
+    process.suspend()
+    try:
+        page.click("#stop")
+        expect(page.locator("#answers")).to_contain_text("THE DASHBOARD DOES NOT ANSWER")
+    finally:
+        process.resume()
+    wait_for_answer(page)
     world.dashboard.terminate()
     assert world.dashboard.wait(10) == 0
     expect(page.locator("#lost")).to_contain_text("CONNECTION LOST")
     page.click("#stop")
     expect(page.locator("#answers")).to_contain_text("NOT SENT")
+    world.dashboard = world.start_dashboard()
+    wait_for_answer(page)
+    expect(page.locator("#lost")).to_be_hidden()

@@ -29,7 +29,7 @@ class Robot:
 
     def __init__(self) -> None:
         self.pictures = Pictures()
-        self.watched = self.heard = 0
+        self.viewers = self.pages = 0
         self.told: list[str] = []
         self.enabled: list[bool] = []
         self.reason = "MOVING: following the instruction"
@@ -301,7 +301,7 @@ def test_a_megabyte_ends_that_connection_and_no_other(serve: Callable[..., Web],
 
     run(visit)
     assert robot.told == [] and robot.enabled == [False]
-    until(lambda: robot.heard == robot.watched == 0)
+    until(lambda: robot.pages == robot.viewers == 0)
 
 
 @pytest.mark.parametrize("path", ["control", "pictures"])
@@ -338,7 +338,7 @@ def test_too_many_pages_are_refused(serve: Callable[..., Web], robot: Robot) -> 
             await stack.enter_async_context(browser.ws_connect(at(web, "pictures")))
 
     run(visit)
-    until(lambda: robot.heard == 0)
+    until(lambda: robot.pages == 0)
 
 
 # Pictures.
@@ -358,7 +358,7 @@ def test_a_browser_that_is_slow_is_sent_the_newest_and_nothing_waits(serve: Call
 
     async def visit(browser: aiohttp.ClientSession) -> None:
         async with browser.ws_connect(at(web, "pictures")) as pictures:
-            until(lambda: robot.watched == 1)
+            until(lambda: robot.viewers == 1)
             robot.show(CAMERA, 10)
             assert await picture(pictures) == (CAMERA, 64, 10)
             for shade in (50, 100, 150):  # not shown yet
@@ -366,11 +366,16 @@ def test_a_browser_that_is_slow_is_sent_the_newest_and_nothing_waits(serve: Call
                 await asyncio.sleep(0.15)
             with pytest.raises(asyncio.TimeoutError):
                 await pictures.receive(timeout=0.3)
+            async with browser.ws_connect(at(web, "control")) as control:
+                begin = time.monotonic()
+                await control.send_json({"do": "stop"})
+                await said(control, "answer")
+                assert time.monotonic() - begin < 0.3, "a stop does not wait for pictures"
             await pictures.send_str("shown")
             assert await picture(pictures) == (OVERLAY, 64, 150)
 
     run(visit)
-    until(lambda: robot.watched == 0)
+    until(lambda: robot.viewers == 0)
 
 
 def test_pictures_come_ten_times_a_second_at_the_most_and_no_wider_than_a_screen(
@@ -393,6 +398,21 @@ def test_pictures_come_ten_times_a_second_at_the_most_and_no_wider_than_a_screen
                 count += 1
             showing.cancel()
             assert 5 <= count <= 22
+
+    run(visit)
+
+
+def test_a_picture_of_the_past_is_not_shown(serve: Callable[..., Web], robot: Robot) -> None:
+    web = serve()
+    robot.show(CAMERA, 10)
+    time.sleep(1.1)
+
+    async def visit(browser: aiohttp.ClientSession) -> None:
+        async with browser.ws_connect(at(web, "pictures")) as pictures:
+            with pytest.raises(asyncio.TimeoutError):
+                await pictures.receive(timeout=0.3)
+            robot.show(CAMERA, 20)
+            assert await picture(pictures) == (CAMERA, 64, 20)
 
     run(visit)
 

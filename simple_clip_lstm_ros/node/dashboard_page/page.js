@@ -4,7 +4,7 @@ import { Plot } from "./plot.js";
 
 const $ = (id) => document.getElementById(id);
 const LOST = 1500; // ms without news, which come ten times a second
-const STALE = 1000; // ms without a picture
+const STALE = 2000; // ms without a picture; from the overlay to the camera it takes more than one second
 const RETRY = 700; // ms
 const COMMAND_STALE = 0.5; // s
 
@@ -39,7 +39,8 @@ function connect(path, onMessage, onOpen = () => {}) {
 const known = {};
 let heardAt = performance.now();
 let offset = 0; // from this page's clock to the dashboard's, in s
-let owed = null; // a stop that could not be sent yet
+let owed = false; // a stop that could not be sent yet
+let asked = null; // what was asked of the guard and when, while it is not answered
 
 const control = connect("/control", (text) => {
   const message = JSON.parse(text);
@@ -48,13 +49,17 @@ const control = connect("/control", (text) => {
   else if (message.answer) answered(message.answer);
   else if (message.sent !== undefined) show($("sent"), message.sent.trim() ? "sent" : "cleared: the robot slows down and stands", "quiet");
   else if (message.refused) show($("sent"), message.refused, "bad");
-}, () => { if (owed) stop(); });
+}, () => {
+  // What was sent into a connection that broke may be lost.
+  if (owed || asked?.what === "stop") stop();
+});
 
 const pictures = connect("/pictures", paint);
 
 // Stop and enable.
 
 const answers = new Map();
+const NO_ANSWER = 1200; // ms; that the guard does not answer, the dashboard itself tells sooner
 
 function stop() {
   if (!control.isOpen()) {
@@ -63,7 +68,7 @@ function stop() {
     answers.set("page", { name: "bad", text: "NOT SENT: no connection. Use the robot's own stop. It is sent as soon as the connection is back." });
     return showAnswers();
   }
-  owed = null;
+  owed = false;
   ask("stop", "stopping …");
 }
 
@@ -71,13 +76,22 @@ function ask(what, words) {
   answers.clear();
   answers.set("page", { name: "quiet", text: words });
   showAnswers();
+  asked = { what, at: performance.now() };
   control.send(JSON.stringify({ do: what }));
+}
+
+function complain() {
+  if (!asked || asked.isOverdue || performance.now() - asked.at < NO_ANSWER || !answers.has("page") || owed) return;
+  asked.isOverdue = true;
+  answers.set("page", { name: "bad", text: `THE DASHBOARD DOES NOT ANSWER.${asked.what === "stop" ? " Use the robot's own stop." : ""}` });
+  showAnswers();
 }
 
 const NAMES = { velocity_guard: "guard", inference: "inference" };
 
 function answered({ node, enabled, attempt, is_there, success, text, seconds }) {
   answers.delete("page");
+  if (node === "velocity_guard") asked = null;
   const name = NAMES[node];
   if (text !== undefined) {
     answers.set(node, { name: success ? "good" : "bad", text: `${name}: ${text} (${Math.round(seconds * 1000)} ms)` });
@@ -103,7 +117,7 @@ function showAnswers() {
 $("stop").addEventListener("pointerdown", stop);
 $("stop").addEventListener("click", (event) => { if (event.detail === 0) stop(); });
 $("enable").addEventListener("click", () => {
-  owed = null;
+  owed = false;
   if (control.isOpen()) ask("enable", "enabling …");
 });
 document.addEventListener("keydown", (event) => {
@@ -123,7 +137,7 @@ $("clear").addEventListener("click", () => { $("text").value = ""; instruct("");
 
 // Pictures.
 
-const SOURCES = { o: "Overlay: what the model saw, with its action", c: "Camera: the model shows nothing now" };
+const SOURCES = { o: "Overlay: what the model saw", c: "Camera: the model shows nothing now" };
 let paintedAt = -Infinity;
 const paints = [];
 
@@ -138,6 +152,7 @@ async function paint(blob) {
     show($("source"), SOURCES[source]);
     paintedAt = performance.now();
     paints.push(paintedAt);
+    look();
   } finally {
     if (pictures.isOpen()) pictures.send("shown");
   }
@@ -177,7 +192,7 @@ function settle(parameters) {
   for (const { name, cells } of settingRows) {
     const texts = ["inference", "velocity_guard"].map((node) => {
       const value = parameters[node]?.[name];
-      return value === undefined || value === null ? "" : [value].flat().map((number) => Number(number.toFixed(3))).join("   ");
+      return value === undefined || value === null ? "" : [value].flat().map((number) => Number(number.toFixed(3))).join(", ");
     });
     const differs = texts[0] && texts[1] && texts[0] !== texts[1];
     cells.forEach((cell, i) => show(cell, texts[i] || "–", differs ? "differs" : ""));
@@ -229,13 +244,20 @@ function learn(news) {
 
 // What has to be noticed although nothing comes.
 
+function lostWords(silent) {
+  return silent > 10000 ? "If the dashboard was started anew, open the address that it printed." : control.why || "";
+}
+
 function look() {
   const now = performance.now(), silent = now - heardAt;
   const isLost = silent > LOST;
   $("lost").hidden = !isLost;
-  if (isLost) show($("lost"), `CONNECTION LOST for ${Math.round(silent / 1000)} s. The robot goes on as it was; this page cannot stop it. ${control.why || ""}`);
+  if (isLost) show($("lost"), `CONNECTION LOST for ${Math.round(silent / 1000)} s. The robot goes on as it was; this page cannot stop it. ${lostWords(silent)}`);
   show($("link"), isLost ? "not connected" : "connected", isLost ? "chip bad" : "chip good");
-  for (const link of [control]) if (isLost && now - link.since > 4000) link.drop(); // one that hangs is opened anew
+  // A connection that hangs is opened anew; the pictures' can only tell by the other one.
+  if (isLost && now - control.since > 4000) [control, pictures].forEach((link) => link.drop());
+
+  complain();
 
   while (paints.length && paints[0] < now - 2000) paints.shift();
   const isStale = now - paintedAt > STALE;
