@@ -4,110 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
 import psutil
 import pytest
-import rclpy
-from geometry_msgs.msg import TwistStamped
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import qos_profile_sensor_data
-from ros_domain import LOCAL, own_domain
-from sensor_msgs.msg import Image
-from std_msgs.msg import String
+from dashboard_robot import SPACE, Robot
+from ros_domain import LOCAL
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.node.messages import to_image, to_time, to_twist_stamped
-from simple_clip_lstm_ros.node.reporter import LATCHED
+from simple_clip_lstm_ros.node.messages import to_time, to_twist_stamped
 
 pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).parents[2]
-SPACE = "robot7"
-
-
-class Robot:
-    """Camera, overlay and commands in the namespace robot7; nodes as processes that end with it."""
-
-    def __init__(self, cleanup: ExitStack, folder: Path) -> None:
-        self.environment = os.environ | LOCAL | {"ROS_LOG_DIR": str(folder / "ros")}
-        domain = cleanup.enter_context(own_domain())
-        self.environment |= {"ROS_DOMAIN_ID": str(domain)}
-        self._folder = folder
-        self._cleanup = cleanup
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        context = Context()
-        rclpy.init(context=context, domain_id=domain)
-        self.node = rclpy.create_node("robot", context=context, namespace=SPACE)
-        self.camera = self.node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
-        self.overlay = self.node.create_publisher(Image, "inference/overlay", 1)
-        self.commands = self.node.create_publisher(TwistStamped, "cmd_vel_raw", 1)
-        self.instructions: list[str] = []
-        self.node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), LATCHED)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(self.node)
-        spinner = threading.Thread(target=executor.spin)
-        spinner.start()
-
-        def close() -> None:
-            executor.shutdown()
-            spinner.join()
-            self.node.destroy_node()
-            context.shutdown()
-
-        cleanup.callback(close)
-
-    def start(self, module: str, *words: str) -> subprocess.Popen[str]:
-        """Its stdout is a pipe, its stderr a file."""
-        command = [sys.executable, "-m", f"simple_clip_lstm_ros.{module}", *words]
-        with (self._folder / module).open("w") as log:
-            process = subprocess.Popen(
-                ["timeout", "-s", "KILL", "60", *command],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self._cleanup.callback(process.kill)
-        return process
-
-    def dashboard(self, *words: str) -> subprocess.Popen[str]:
-        process = self.start("cli.main", "dashboard", "--namespace", SPACE, "--port", str(self.port), *words)
-        assert process.stdout
-        self.invitation = process.stdout.readline()
-        assert self.invitation, self.log("cli.main")
-        return process
-
-    def log(self, module: str) -> str:
-        return (self._folder / module).read_text()
-
-    def visit(self, act: Callable[[aiohttp.ClientSession, str], Awaitable[Any]]) -> Any:
-        async def visit() -> Any:
-            jar = aiohttp.CookieJar(unsafe=True)  # from addresses too
-            async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(20)) as browser:
-                return await asyncio.wait_for(act(browser, f"http://127.0.0.1:{self.port}/"), 20)
-
-        return asyncio.run(visit())
-
-    def picture(self, shade: int) -> Image:
-        return to_image(np.full((48, 64, 3), shade, np.uint8), to_time(time.time()), "camera")
 
 
 @pytest.fixture

@@ -10,30 +10,16 @@ import itertools
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import rclpy
-from geometry_msgs.msg import Twist
+from dashboard_world import World, until
 from PIL import Image
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from ros_domain import LOCAL, own_domain
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
-
-from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
-from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 expect = playwright.expect
@@ -50,78 +36,6 @@ DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 LEFT = "go around the left side of the box and reach the cup"
 MARKUP = "<img src=x onerror=\"document.title='taken'\"><b>bold</b>"
-
-
-class World:
-    """A Stage with a dashboard beside it, and somebody in a thread of their own who notes every command."""
-
-    def __init__(self, folder: Path, cleanup: ExitStack) -> None:
-        domain = cleanup.enter_context(own_domain())
-        patch = cleanup.enter_context(pytest.MonkeyPatch.context())
-        for name, value in (LOCAL | {"ROS_DOMAIN_ID": str(domain)}).items():
-            patch.setenv(name, value)
-        limits = {name: list(value) for name, value in asdict(DIFFERENTIAL).items()}
-        node = {**limits, "checkpoint": ROOT / "simple_clip_lstm_ros" / "models" / "tiny", "device": "cpu"}
-        robot = {"scenario": "1box_hori_left", "seed": 1000003}
-        self.stage = cleanup.enter_context(Stage(node, guard=limits, robot=robot, threads=1, logs=folder))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self._port}/"
-        self._cleanup = cleanup
-        self.dashboard = self.start_dashboard()
-        self.commands: list[tuple[float, bool]] = []  # when, in seconds of the wall clock, and whether it moves
-        self.instructions: list[str] = []
-        self._listen(cleanup)
-        self.stage.start()
-
-    def start_dashboard(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "dashboard", "--namespace", NAMESPACE]
-        dashboard = subprocess.Popen(
-            ["timeout", "-s", "KILL", "300", *command, "--port", str(self._port)], stdout=subprocess.PIPE, text=True
-        )
-        self._cleanup.callback(dashboard.kill)
-        assert dashboard.stdout and dashboard.stdout.readline() == f"open {self.address}\n"
-        return dashboard
-
-    def _listen(self, cleanup: ExitStack) -> None:
-        context = Context()
-        rclpy.init(context=context)
-        node = rclpy.create_node("witness", context=context, namespace=NAMESPACE)
-        node.create_subscription(Twist, "cmd_vel", self._on_command, 10)
-        node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), 10)
-        self._resets = node.create_client(Trigger, "sim_robot/reset")
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        spinner = threading.Thread(target=executor.spin)
-        spinner.start()
-
-        def close() -> None:
-            executor.shutdown()
-            spinner.join()
-            node.destroy_node()
-            context.shutdown()
-
-        cleanup.callback(close)
-
-    def _on_command(self, message: Twist) -> None:
-        self.commands.append((time.time(), bool(message.linear.x or message.angular.z)))
-
-    def is_moving(self) -> bool:
-        return self.commands[-1][1] and self.commands[-1][0] > time.time() - 0.3
-
-    def reset(self) -> None:
-        """The robot at its start."""
-        until(self._resets.service_is_ready, "the robot")
-        answer = self._resets.call_async(Trigger.Request())
-        until(answer.done, "the robot's answer")
-
-
-def until(so: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not so():
-        assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
