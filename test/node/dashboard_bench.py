@@ -86,7 +86,7 @@ def run(act: Callable[[aiohttp.ClientSession], Awaitable[Any]], **options: Any) 
     async def visit() -> Any:
         jar = aiohttp.CookieJar(unsafe=True)  # from addresses too
         async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(20), **options) as browser:
-            return await act(browser)
+            return await asyncio.wait_for(act(browser), 20)  # s; a test that waits for ever has failed
 
     return asyncio.run(visit())
 
