@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 NAME = "simple_clip_lstm_ros"
+DATA = ("models", "node/dashboard_page")  # folders of the package that hold no Python
 
 setup(
     name=NAME,
@@ -14,7 +15,9 @@ setup(
     maintainer="simple_clip_lstm_ros maintainers",
     maintainer_email="maintainers@example.org",
     packages=find_packages(exclude=["test", "test.*"]),
-    package_data={NAME: [str(file.relative_to(NAME)) for file in Path(NAME, "models").rglob("*") if file.is_file()]},
+    package_data={
+        NAME: [str(f.relative_to(NAME)) for folder in DATA for f in Path(NAME, folder).rglob("*") if f.is_file()]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -27,6 +30,7 @@ setup(
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
         "transformers>=4.44",
         "tokenizers",
+        "aiohttp>=3.8",
         "matplotlib",
         "networkx",
         "numpy",
@@ -45,11 +49,12 @@ setup(
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
         "data": ["accelerate", "h5py", "rosbags"],  # to train takes them, to drive does not
-        "test": ["colcon-common-extensions", "hypothesis", "mypy", "pytest", "ruff", "types-PyYAML"],
+        "test": ["colcon-common-extensions", "hypothesis", "mypy", "playwright", "pytest", "ruff", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": [
             f"bag_recorder = {NAME}.node.bag_recorder:main",
+            f"dashboard = {NAME}.node.dashboard:main",
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",
             f"velocity_guard = {NAME}.node.velocity_guard:main",

@@ -1,6 +1,7 @@
 """Starts the inference node, with the guard between it and cmd_vel; with autostart, configures and activates the node.
 
-A failed start and a process that dies, the guard as well as the node, end the launch with a non-zero exit code. An
+A failed start and a process that dies, the guard as well as the node, end the launch with a non-zero exit code; the
+dashboard may die, and the robot goes on. An
 argument left empty leaves the parameter to params_file, which itself wins over the package's config/inference.yaml.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.ros_adapters import get_ros_node
@@ -23,6 +24,7 @@ PACKAGE = "simple_clip_lstm_ros"
 # Fast DDS reads the first, from ROS 2 Kilted on the second.
 PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 BOOLEAN = ["true", "false"]
+NODES = ("inference", "velocity_guard", "dashboard")
 
 # name: (description, choices or None); these are node parameters, and empty means "as in params_file".
 PARAMETERS = {
@@ -36,6 +38,9 @@ PARAMETERS = {
     "image_transport": ("raw, or compressed for <image_topic>/compressed", ["raw", "compressed"]),
     "instruction": ("instruction at activation; others arrive on the topic instruction", None),
     "allow_untrained": ("let random weights move the robot: for demos and tests only", BOOLEAN),
+    "host": ("address that the dashboard listens on; anything but this machine's own asks for a token", None),
+    "port": ("of the dashboard's page", None),
+    "token": ("what the address of the dashboard's page must bring along", None),
     "use_sim_time": ("take the time from /clock", BOOLEAN),
 }
 
@@ -45,6 +50,7 @@ OPTIONS = {
     "params_file": ("", "your own parameter file; wins over config/inference.yaml of the package", None),
     "autostart": ("true", "configure and activate the node", BOOLEAN),
     "guard": ("true", "put velocity_guard between the node and cmd_vel", BOOLEAN),
+    "dashboard": ("false", "show the robot in a browser", BOOLEAN),
     "log_level": ("info", "log level of the nodes", ["debug", "info", "warn", "error", "fatal"]),
 }
 
@@ -78,10 +84,18 @@ def start(context):
         on_exit=exited("the velocity guard"),
         **shared,
     )
+    dashboard = Node(
+        executable="dashboard",
+        name="dashboard",
+        parameters=files,
+        on_exit=[LogInfo(msg="the dashboard has ended; the robot goes on without it")],
+        **shared,
+    )
     starts = argument["autostart"] == "true"
     return [
         *([guard] if guarded else []),
         node,
+        *([dashboard] if argument["dashboard"] == "true" else []),
         *([OpaqueFunction(function=bring_up, args=[node])] if starts else []),
     ]
 
@@ -97,10 +111,14 @@ def parameter_files(argument):
     for name in given:
         if PARAMETERS[name][1] is BOOLEAN:
             given[name] = given[name] == "true"
+    if "port" in given:
+        if not given["port"].isdecimal():
+            raise RuntimeError(f"port must be a number, not {given['port']!r}")
+        given["port"] = int(given["port"])
     if given:
         # JSON is YAML whose strings are always quoted: 'instruction:=n' and 'checkpoint:=1e5' stay text.
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="launch_params_", delete=False) as file:
-            nodes = {f"/**/{node}": {"ros__parameters": given} for node in ("inference", "velocity_guard")}
+            nodes = {f"/**/{node}": {"ros__parameters": given} for node in NODES}
             json.dump(nodes, file, ensure_ascii=False)
         files.append(Path(file.name))
     return files

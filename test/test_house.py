@@ -25,7 +25,7 @@ MAY_IMPORT = {
 }
 ONLY_IN = {module: {"node"} for module in ("rclpy", "sensor_msgs", "geometry_msgs", "std_msgs")}
 # These run where a second copy of torch would not fit, or would be too slow to start.
-WITHOUT_TORCH = ("control/", "sim/", "node/velocity_guard.py", "node/guard.py", "node/dashboard.py")
+WITHOUT_TORCH = ("control/", "sim/", "node/velocity_guard.py", "node/guard.py", "node/dashboard")
 
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 

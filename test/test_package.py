@@ -101,9 +101,11 @@ def test_every_package_is_installed(setup):
     assert set(setup["packages"]) == folders  # a folder without __init__.py would be left out
 
 
-def test_the_models_that_come_with_the_package_are_installed_whole(setup):
-    models = ROOT / NAME / "models"
-    assert {ROOT / NAME / file for file in setup["package_data"][NAME]} == {f for f in models.rglob("*") if f.is_file()}
+def test_the_models_and_the_page_that_come_with_the_package_are_installed_whole(setup):
+    folders = [ROOT / NAME / "models", ROOT / NAME / "node" / "dashboard_page"]
+    beside = {f for folder in folders for f in folder.rglob("*") if f.is_file()}
+    assert {ROOT / NAME / file for file in setup["package_data"][NAME]} == beside
+    assert {f.parent for f in beside} >= {*folders[1:]}
 
 
 def test_every_import_is_declared(manifest, setup):

@@ -25,7 +25,17 @@ def test_pip_line_names_what_has_no_rosdep_key():
     required = next(k.value for k in ast.walk(setup) if isinstance(k, ast.keyword) and k.arg == "install_requires")
     names = {re.split("[<>=]", item)[0] for item in ast.literal_eval(required)}
     # python3-numpy, python3-opencv, ... in package.xml
-    keyed = {"numpy", "opencv-python-headless", "psutil", "PyYAML", "scipy", "networkx", "matplotlib", "pillow"}
+    keyed = {
+        "aiohttp",
+        "numpy",
+        "opencv-python-headless",
+        "psutil",
+        "PyYAML",
+        "scipy",
+        "networkx",
+        "matplotlib",
+        "pillow",
+    }
     line = next(line for line in README.splitlines() if "pip install" in line)
     named = {re.split("[<>=]", word.strip('"'))[0] for word in line.partition("#")[0].split()[4:]}
     assert named == names - keyed - {"torch"}

@@ -28,6 +28,7 @@ VERBS = (
     "episodes",
     "synth",
     "demo",
+    "dashboard",
 )
 
 

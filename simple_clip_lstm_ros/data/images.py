@@ -1,4 +1,4 @@
-"""The one place that reads frames: Image and CompressedImage to RGB.
+"""The one place that reads frames, Image and CompressedImage to RGB, and that makes JPEGs of them.
 
 Messages are known by their fields, not by their classes: those of a bag are others than those of a topic.
 """
@@ -167,3 +167,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             return _number(data[at + 7 : at + 9]), _number(data[at + 5 : at + 7])
         at += 1 if marker == b"\xff" else 2 + _number(data[at + 2 : at + 4])
     return 0, 0
+
+
+def to_jpeg(rgb: np.ndarray, quality: int = 95) -> bytes:
+    """Of uint8 [height, width, 3] in RGB; `quality` from 0 to 100."""
+    return cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

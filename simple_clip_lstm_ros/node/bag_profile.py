@@ -6,7 +6,6 @@ import array
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
@@ -16,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.data.alarm import GUARD, INFERENCE
-from simple_clip_lstm_ros.data.images import to_rgb
+from simple_clip_lstm_ros.data.images import to_jpeg, to_rgb
 from simple_clip_lstm_ros.data.ring import Channel
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.node.bag_settings import BagSettings
@@ -37,7 +36,7 @@ class Profile:
     def __init__(self, node: Node, settings: BagSettings, take: Take) -> None:
         self._node = node
         self._take = take
-        self._quality = [cv2.IMWRITE_JPEG_QUALITY, round(settings.jpeg_quality)]
+        self._quality = round(settings.jpeg_quality)
         self._latest: dict[Channel, bytes] = {}
         # A base takes one of two types, and nothing is heard by a subscription of the other.
         self._unknown = {"cmd_vel", "cmd_vel_raw"}
@@ -89,6 +88,5 @@ class Profile:
         except InputError as error:
             self._node.get_logger().warning(f"image not recorded: {error}", throttle_duration_sec=5.0)
             return
-        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), self._quality)
-        data = array.array("B", jpeg.tobytes())
+        data = array.array("B", to_jpeg(rgb, self._quality))
         self._take(channel, serialize_message(CompressedImage(header=message.header, format="jpeg", data=data)))

@@ -160,4 +160,6 @@ def _converted(item: Field[Any], value: Any) -> Any:
 def _is(element: str, value: Any) -> bool:
     if element == "float":
         return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if element == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, {"str": str, "bool": bool}[element])

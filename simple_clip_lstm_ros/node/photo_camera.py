@@ -8,11 +8,11 @@ from __future__ import annotations
 import array
 
 import cv2
-import numpy as np
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
+from simple_clip_lstm_ros.data.images import to_jpeg
 from simple_clip_lstm_ros.node import process
 from simple_clip_lstm_ros.node.messages import to_image
 from simple_clip_lstm_ros.policy.photographs import pan
@@ -35,14 +35,11 @@ class PhotoCamera(Node):
         image = to_image(frame, self.get_clock().now().to_msg(), "camera")
         self._images.publish(image)
         if self._compressed.get_subscription_count():
-            self._compressed.publish(CompressedImage(header=image.header, format="jpeg", data=_jpeg(frame)))
+            data = array.array("B", to_jpeg(frame))
+            self._compressed.publish(CompressedImage(header=image.header, format="jpeg", data=data))
 
     def stop(self, why: str) -> None:
         self._timer.cancel()
-
-
-def _jpeg(frame: np.ndarray) -> array.array:
-    return array.array("B", cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import yaml
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "launch" / "inference.launch.py"
 PARAMETERS = ["checkpoint", "processors", "policy_config", "device", "precision", "engine", "image_topic"]
-PARAMETERS += ["image_transport", "instruction", "allow_untrained", "use_sim_time"]
-OPTIONS = ["namespace", "params_file", "autostart", "guard", "log_level"]
+PARAMETERS += ["image_transport", "instruction", "allow_untrained", "host", "port", "token"]
+PARAMETERS += ["use_sim_time"]
+OPTIONS = ["namespace", "params_file", "autostart", "guard", "dashboard", "log_level"]
 STOOD_IN = ["launch", "launch.actions", "launch.substitutions", "launch_ros.actions", "launch_ros.ros_adapters"]
 HAS_LAUNCH = importlib.util.find_spec("launch_ros") is not None
 
@@ -30,7 +31,7 @@ class Recorded(SimpleNamespace):
 def stand_in(name):
     module = ModuleType(name)
     module.DeclareLaunchArgument = module.OpaqueFunction = module.LaunchConfiguration = Recorded
-    module.LifecycleNode = module.Node = module.LaunchDescription = module.get_ros_node = Recorded
+    module.LifecycleNode = module.Node = module.LaunchDescription = module.get_ros_node = module.LogInfo = Recorded
     return module
 
 
@@ -69,7 +70,7 @@ def test_what_it_names_exists():
     executables = {
         k.value.value for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg == "executable"
     }
-    assert executables == {"inference_node", "velocity_guard"}
+    assert executables == {"inference_node", "velocity_guard", "dashboard"}
     setup = (ROOT / "setup.py").read_text()
     assert all(f"{e} = " in setup for e in executables)
     files = {
@@ -114,7 +115,7 @@ def test_order_and_types_of_overrides(start, tmp_path):
     assert node.parameters[:2] == [ROOT / "config" / "inference.yaml", own]
     (written,) = node.parameters[2:]
     expected = {"checkpoint": "1e5", "instruction": "grün 🚀", "allow_untrained": False}
-    nodes = ("/**/inference", "/**/velocity_guard")
+    nodes = ("/**/inference", "/**/velocity_guard", "/**/dashboard")
     assert json.loads(written.read_text(encoding="utf-8")) == {name: {"ros__parameters": expected} for name in nodes}
     assert node.namespace == "r1"
 
@@ -166,6 +167,22 @@ def test_the_guard_stands_between_the_node_and_the_base(start):
     assert guard.on_exit and node.on_exit
     (alone,) = start(guard="false", autostart="false")
     assert alone.executable == "inference_node" and alone.remappings == []
+
+
+def test_the_dashboard_is_there_when_asked_for_and_its_end_ends_nothing(start):
+    _, dashboard = start(dashboard="true", autostart="false", namespace="r1", port="9000", image_topic="/cam")
+    assert (dashboard.executable, dashboard.name, dashboard.namespace) == ("dashboard", "dashboard", "r1")
+    given = json.loads(dashboard.parameters[-1].read_text())["/**/dashboard"]["ros__parameters"]
+    assert given == {"image_topic": "/cam", "port": 9000}
+    # An action and no function of ours: nothing there could raise, which is what ends a launch.
+    (action,) = dashboard.on_exit
+    assert "the robot goes on" in str(action.msg)
+    assert [each.executable for each in start(dashboard="false", autostart="false")] == ["inference_node"]
+
+
+def test_a_port_that_is_no_number_is_an_error(start):
+    with pytest.raises(RuntimeError, match="port must be a number"):
+        start(dashboard="true", port="http")
 
 
 @pytest.mark.parametrize("name", ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"])

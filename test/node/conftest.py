@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by path and leaves the tests' folders out
+from dashboard_bench import Puppet, free_port
 from inference_bench import Bench
 from recorded_robot import RecordedRobot
 from ros_domain import LOCAL, own_domain
 
 from simple_clip_lstm_ros.checkpoint import profiles, synth
+from simple_clip_lstm_ros.node.dashboard_web import Web
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,21 @@ def deep(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     )
     synth.synthesise("deep", tmp_path / "deep.pth")
     return {"checkpoint": str(tmp_path / "deep.pth"), "processors": f"{tiny}.processors"}
+
+
+@pytest.fixture
+def puppet() -> Puppet:
+    return Puppet()
+
+
+@pytest.fixture
+def serve(puppet: Puppet) -> Iterator[Callable[..., Web]]:
+    servers: list[Web] = []
+
+    def serve(host: str = "127.0.0.1", token: str = "", port: int = 0) -> Web:
+        servers.append(Web(puppet, host, port or free_port(), token))
+        return servers[-1]
+
+    yield serve
+    for each in servers:
+        each.stop()

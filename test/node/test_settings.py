@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import yaml
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.node import parameters, settings
+from simple_clip_lstm_ros.node.dashboard_settings import DashboardSettings
 from simple_clip_lstm_ros.node.guard_settings import GuardSettings
 from simple_clip_lstm_ros.node.settings import Settings
 
@@ -38,7 +40,7 @@ class Parameters:
 
 def test_the_parameter_file_states_every_parameter_at_its_default():
     stated = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
-    declared = Parameters(GuardSettings).values | Parameters().values
+    declared = Parameters(DashboardSettings).values | Parameters(GuardSettings).values | Parameters().values
     declared = {name: value for name, value in declared.items() if value is not None}
     assert stated == {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
 
@@ -52,6 +54,13 @@ def test_the_parameter_file_names_those_without_a_default_in_comments():
     assert set(commented) == unset
 
 
+def test_what_the_dashboard_shares_with_the_node_has_the_same_default():
+    ours, shown = Parameters(), Parameters(DashboardSettings)
+    shared = ours.values.keys() & shown.values.keys()
+    assert shared == {"image_topic", "image_transport", "enable_stamped_cmd_vel"}
+    assert all(ours.values[name] == shown.values[name] for name in shared)
+
+
 def test_what_both_nodes_have_is_the_same_in_both():
     """One file and one launch argument set both."""
     ours, guards = Parameters(), Parameters(GuardSettings)
@@ -61,7 +70,25 @@ def test_what_both_nodes_have_is_the_same_in_both():
     assert ours.values.keys() & guards.values.keys() >= {item.name for item in fields(Limits)}
 
 
-@pytest.mark.parametrize("kind", [Settings, GuardSettings])
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"port": 0}, "port must be above 0"),
+        ({"port": 65536}, "at most 65535"),
+        ({"port": 80.5}, "port: 80.5 is not a int"),
+        ({"port": True}, "port: True is not a int"),
+        ({"token": "short"}, "16 ASCII characters or more"),
+        ({"token": "ä" * 20}, "16 ASCII characters or more"),
+        ({"image_topic": "a b"}, "image_topic"),
+        ({"image_transport": "theora"}, "not one of raw, compressed"),
+    ],
+)
+def test_what_the_dashboard_refuses(given, why):
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        parameters.read(Parameters(DashboardSettings, **given), DashboardSettings)
+
+
+@pytest.mark.parametrize("kind", [Settings, GuardSettings, DashboardSettings])
 def test_every_parameter_is_described(kind):
     descriptions = {name: d.description for name, d in Parameters(kind).descriptors.items()}
     assert all(descriptions.values())

@@ -1,0 +1,291 @@
+"""What the dashboard takes, and how long a press of its stop button is on its way to the base.
+
+    python benchmarks/dashboard.py
+
+The real node with builtin:tiny, guard and dashboard, each a process of its own, and a camera of photographs that runs
+with config/fastdds.xml; 10 images a second. Prints two Markdown tables. A viewer is a websocket client that answers to
+pictures as the page does. A press is timed to the arrival of the first zero on cmd_vel: from the message, or from the
+event on the button of the page in Chromium (where there is one, and playwright). --json gives one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import rclpy
+from geometry_msgs.msg import Twist
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from watch import machine
+
+from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
+
+PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"
+SIZES = ("640x480", "1280x720")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+_PATIENCE = 20.0  # s
+_SETTLE = 3.0  # s after a viewer has come
+# So that whatever the model sees, the robot is to move.
+_DRIVING = {"action_scale": "[0.05, 0.05]", "action_offset": "[0.2, 0.0]"}
+
+
+@dataclass
+class Row:
+    viewer: str
+    pictures: float  # a second
+    resident: float  # MB
+    own: float  # MB, that no other process shares
+    cpu: float  # of a core
+
+    def __str__(self) -> str:
+        memory = f"{self.resident:.0f} | {self.own:.0f}"
+        return f"| {self.viewer} | {self.pictures:.1f} | {memory} | {self.cpu:.1%} |"
+
+
+@dataclass
+class Presses:
+    by: str
+    count: int
+    p50: float  # ms
+    p99: float
+    worst: float
+
+    def __str__(self) -> str:
+        return f"| {self.by} | {self.count} | {self.p50:.0f} | {self.p99:.0f} | {self.worst:.0f} |"
+
+
+class Base:
+    """Listens to cmd_vel as a base does, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.is_moving = False
+        self.zero_at = 0.0  # s of the wall clock; the last time that it was told to stop after it had moved
+        self._context = Context()
+        rclpy.init(context=self._context)
+        self._node = rclpy.create_node("base", context=self._context, namespace=NAMESPACE)
+        self._node.create_subscription(Twist, "cmd_vel", self._on_command, 1)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._spinner = threading.Thread(target=self._executor.spin)
+        self._spinner.start()
+
+    def _on_command(self, command: Twist) -> None:
+        moves = bool(command.linear.x or command.angular.z)
+        if self.is_moving and not moves:
+            self.zero_at = time.time()
+        self.is_moving = moves
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._spinner.join()
+        self._node.destroy_node()
+        self._context.shutdown()
+
+
+class Rig:
+    """Everything that runs while one camera does."""
+
+    def __init__(self, base: Base, address: str, dashboard: psutil.Process) -> None:
+        self.base = base
+        self.address = address
+        self.dashboard = dashboard
+
+    def row(self, viewer: str, seconds: float, counted: Callable[[], int]) -> Row:
+        """Over that long; `counted` tells how many pictures there were so far."""
+        before, used, begin = counted(), _cpu(self.dashboard), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - begin
+        memory = self.dashboard.memory_full_info()
+        cpu = (_cpu(self.dashboard) - used) / took
+        return Row(viewer, (counted() - before) / took, memory.rss / 1e6, memory.uss / 1e6, cpu)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each row")
+    parser.add_argument("--presses", type=int, default=100, help="of each kind")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="of the pictures; presses at the last")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    # Tests, other benchmarks and robots of this network stay out.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
+    rows: list[Row] = []
+    presses: list[Presses] = []
+    for size in args.sizes:
+        with rig(*map(int, size.split("x"))) as running:
+            if not rows:
+                rows.append(running.row("none", args.seconds, lambda: 0))
+            rows.append(asyncio.run(_watched(running, f"one, {size}", args.seconds)))
+            if size == args.sizes[-1]:
+                presses.append(asyncio.run(_pressed(running, args.presses)))
+                presses += _pressed_in_browser(running, args.presses)
+    if args.json:
+        document = {"rows": [asdict(row) for row in rows], "presses": [asdict(each) for each in presses]}
+        print(json.dumps(document, indent=2))
+        return
+    print("| viewer | pictures a second | resident MB | its own MB | CPU |\n|---|---|---|---|---|", *rows, sep="\n")
+    print("\n| pressed by | times | p50 ms | p99 ms | worst ms |\n|---|---|---|---|---|", *presses, sep="\n")
+    print(f"\n{_where()}")
+
+
+@contextmanager
+def rig(width: int, height: int) -> Iterator[Rig]:
+    """Raises RuntimeError where the dashboard does not start."""
+    with tempfile.TemporaryDirectory() as logs:
+        profile = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), str(PROFILE))
+        node = {"checkpoint": located("builtin:tiny"), "device": "cpu", "instruction": "go", **_DRIVING}
+        os.environ.update(profile)
+        stage = Stage(node, camera={"width": width, "height": height}, threads=1, logs=Path(logs))
+        for name in profile:  # the dashboard does without, as in the launch file
+            del os.environ[name]
+        with stage, socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+            free.close()
+            stage.start()
+            command = [sys.executable, "-m", "simple_clip_lstm_ros.node.dashboard", "--ros-args"]
+            command += ["-r", f"__ns:=/{NAMESPACE}", "-p", f"port:={port}"]
+            base = Base()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as dashboard:
+                try:
+                    if not dashboard.stdout or not dashboard.stdout.readline():
+                        raise RuntimeError("the dashboard did not start")
+                    time.sleep(_SETTLE)
+                    yield Rig(base, f"http://127.0.0.1:{port}/", psutil.Process(dashboard.pid))
+                finally:
+                    dashboard.terminate()
+                    base.close()
+
+
+@asynccontextmanager
+async def viewer(address: str) -> Any:
+    """A page, as the server sees it: its control connection, and a list that grows with each picture."""
+    pictures: list[float] = []
+
+    async def look(browser: aiohttp.ClientSession) -> None:
+        async with browser.ws_connect(f"{address}pictures") as link:
+            async for _ in link:
+                pictures.append(time.monotonic())
+                await link.send_str("shown")
+
+    async def hear(control: aiohttp.ClientWebSocketResponse) -> None:
+        async for _ in control:
+            pass
+
+    async with aiohttp.ClientSession() as browser, browser.ws_connect(f"{address}control") as control:
+        tasks = [asyncio.create_task(look(browser)), asyncio.create_task(hear(control))]
+        await _until(lambda: bool(pictures), "a picture")
+        yield control, pictures
+        for task in tasks:
+            task.cancel()
+
+
+async def _watched(running: Rig, name: str, seconds: float) -> Row:
+    async with viewer(running.address) as (_, pictures):
+        await asyncio.sleep(_SETTLE)
+        return await asyncio.to_thread(running.row, name, seconds, lambda: len(pictures))
+
+
+async def _pressed(running: Rig, count: int) -> Presses:
+    async with viewer(running.address) as (control, _):
+
+        async def press() -> float:
+            at = time.time()
+            await control.send_json({"do": "stop"})
+            return at
+
+        return await _timed(
+            "a websocket client", running.base, count, press, lambda: control.send_json({"do": "enable"})
+        )
+
+
+def _pressed_in_browser(running: Rig, count: int) -> list[Presses]:
+    """Nothing where there is no browser."""
+    try:
+        from playwright.async_api import async_playwright
+    except ImportError:
+        return []
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        return []
+
+    async def visit() -> Presses:
+        async with async_playwright() as started:
+            chromium = await started.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+            page = await chromium.new_page()
+            await page.goto(running.address)
+            await page.wait_for_selector("#nothing", state="hidden")
+            # The event's own time, since what the driver takes to bring it about is no part of a press.
+            press = """() => new Promise((tell) => {
+                const stop = document.querySelector('#stop');
+                stop.addEventListener('pointerdown', () => tell(Date.now() / 1000), { once: true, capture: true });
+                stop.dispatchEvent(new PointerEvent('pointerdown', { bubbles: true }));
+            })"""
+            return await _timed(
+                "Chromium", running.base, count, lambda: page.evaluate(press), lambda: page.click("#enable")
+            )
+
+    return [asyncio.run(visit())]
+
+
+async def _timed(
+    by: str, base: Base, count: int, press: Callable[[], Awaitable[float]], enable: Callable[[], Awaitable[Any]]
+) -> Presses:
+    """`press` returns when it was, in seconds of the wall clock."""
+    milliseconds = []
+    for _ in range(count):
+        await enable()
+        await _until(lambda: base.is_moving, "motion")
+        await asyncio.sleep(0.1)
+        pressed = await press()
+        await _until(lambda at=pressed: base.zero_at >= at, "a zero")  # type: ignore[misc]
+        milliseconds.append((base.zero_at - pressed) * 1e3)
+    await enable()
+    milliseconds.sort()
+    p99 = milliseconds[int(0.99 * (len(milliseconds) - 1))]
+    return Presses(by, count, statistics.median(milliseconds), p99, milliseconds[-1])
+
+
+async def _until(so: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not so():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{what} did not come within {_PATIENCE:g} s")
+        await asyncio.sleep(0.005)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _where() -> str:
+    hardware, *_, date = machine().split("; ")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "ros-rclpy", "ros-fastrtps"))
+    return f"{hardware}; {versions}, Python {platform.python_version()}; {date}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Show the robot in a browser, with an instruction box and a stop button, until Ctrl-C.
+
+It speaks to the nodes `inference` and `velocity_guard` over ROS, wherever they run. Beyond this machine (--host) the
+page needs the token in the address that is printed at the start. It is no emergency stop that cuts the motors' power.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from simple_clip_lstm_ros.cli.ros import require_ros
+
+# What stays unset is the node's own default, or what ROS's arguments say.
+_PARAMETERS = ("host", "port", "token", "image_topic", "image_transport", "enable_stamped_cmd_vel")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="ADDRESS", help="to listen on, 0.0.0.0 for all; default: 127.0.0.1")
+    parser.add_argument("--port", metavar="N", type=int, help="of the page; default: 8088")
+    parser.add_argument("--token", metavar="TOKEN", help="default: none on this machine, else a new one")
+    parser.add_argument("--namespace", metavar="NAME", help="of the robot's topics, such as robot1")
+    parser.add_argument("--image-topic", metavar="TOPIC", help="of the camera; default: image_raw")
+    parser.add_argument("--image-transport", choices=("raw", "compressed"), help="default: raw")
+    parser.add_argument(
+        "--enable-stamped-cmd-vel", action="store_true", default=None, help="cmd_vel is TwistStamped and not Twist"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    require_ros()
+    from simple_clip_lstm_ros.node import process
+    from simple_clip_lstm_ros.node.dashboard import Dashboard
+
+    given = {name: getattr(args, name) for name in _PARAMETERS if getattr(args, name) is not None}
+    process.run(lambda: Dashboard(given, args.namespace))
