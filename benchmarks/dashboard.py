@@ -114,11 +114,11 @@ class Rig:
 
     def row(self, viewer: str, seconds: float, counted: Callable[[], int]) -> Row:
         """Over that long; `counted` tells how many pictures there were so far."""
-        before, used, begin = counted(), _cpu(self.dashboard), time.monotonic()
+        before, used, begin = counted(), cpu_seconds(self.dashboard), time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - begin
         memory = self.dashboard.memory_full_info()
-        cpu = (_cpu(self.dashboard) - used) / took
+        cpu = (cpu_seconds(self.dashboard) - used) / took
         return Row(viewer, (counted() - before) / took, memory.rss / 1e6, memory.uss / 1e6, cpu)
 
 
@@ -147,12 +147,12 @@ def main() -> None:
         return
     print("| viewer | pictures a second | resident MB | its own MB | CPU |\n|---|---|---|---|---|", *rows, sep="\n")
     print("\n| pressed by | times | p50 ms | p99 ms | worst ms |\n|---|---|---|---|---|", *presses, sep="\n")
-    print(f"\n{_where()}")
+    print(f"\n{where()}")
 
 
 @contextmanager
-def rig(width: int, height: int) -> Iterator[Rig]:
-    """Raises RuntimeError where the dashboard does not start."""
+def driving(width: int, height: int) -> Iterator[Stage]:
+    """The camera, the node and the guard; the robot moves."""
     with tempfile.TemporaryDirectory() as logs:
         profile = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), str(PROFILE))
         node = {"checkpoint": located("builtin:tiny"), "device": "cpu", "instruction": "go", **_DRIVING}
@@ -160,23 +160,37 @@ def rig(width: int, height: int) -> Iterator[Rig]:
         stage = Stage(node, camera={"width": width, "height": height}, threads=1, logs=Path(logs))
         for name in profile:  # the dashboard does without, as in the launch file
             del os.environ[name]
-        with stage, socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-            free.close()
+        with stage:
             stage.start()
-            command = [sys.executable, "-m", "simple_clip_lstm_ros.node.dashboard", "--ros-args"]
-            command += ["-r", f"__ns:=/{NAMESPACE}", "-p", f"port:={port}"]
-            base = Base()
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as dashboard:
-                try:
-                    if not dashboard.stdout or not dashboard.stdout.readline():
-                        raise RuntimeError("the dashboard did not start")
-                    time.sleep(_SETTLE)
-                    yield Rig(base, f"http://127.0.0.1:{port}/", psutil.Process(dashboard.pid))
-                finally:
-                    dashboard.terminate()
-                    base.close()
+            yield stage
+
+
+@contextmanager
+def dashboard() -> Iterator[tuple[psutil.Process, str]]:
+    """Its process and its address. Raises RuntimeError where it does not start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "simple_clip_lstm_ros.node.dashboard", "--ros-args"]
+    command += ["-r", f"__ns:=/{NAMESPACE}", "-p", f"port:={port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            if not process.stdout or not process.stdout.readline():
+                raise RuntimeError("the dashboard did not start")
+            time.sleep(_SETTLE)
+            yield psutil.Process(process.pid), f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def rig(width: int, height: int) -> Iterator[Rig]:
+    with driving(width, height), dashboard() as (process, address):
+        base = Base()
+        try:
+            yield Rig(base, address, process)
+        finally:
+            base.close()
 
 
 @asynccontextmanager
@@ -276,12 +290,12 @@ async def _until(so: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
-def _cpu(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
 
 
-def _where() -> str:
+def where() -> str:
     hardware, *_, date = machine().split("; ")
     versions = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "ros-rclpy", "ros-fastrtps"))
     return f"{hardware}; {versions}, Python {platform.python_version()}; {date}"

@@ -153,9 +153,9 @@ def test_a_disk_that_takes_no_more_ends_it_in_one_line(recorded_robot, tmp_path)
 def test_a_bag_that_cannot_be_written_does_not_end_the_watch(recorded_robot, tmp_path):
     robot = recorded_robot("--last", "30", largest=1_500_000)
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    for _ in range(10):
+    for _ in range(20):
         robot.publish(noise)
-    robot.wait(0.3)
+    robot.wait(0.5)
     answer = robot.call(Trigger, "recorder/dump")
     assert not answer.success and "File too large" in answer.message
     assert robot.process.poll() is None and robot.end()[0] == 0
