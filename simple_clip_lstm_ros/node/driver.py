@@ -35,7 +35,7 @@ from simple_clip_lstm_ros.node.commands import CommandPublisher
 from simple_clip_lstm_ros.node.eye import Eye
 from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
 from simple_clip_lstm_ros.node.messages import to_image, to_seconds, to_twist_stamped
-from simple_clip_lstm_ros.node.overlay import with_lines
+from simple_clip_lstm_ros.node.overlay import legible, with_lines
 from simple_clip_lstm_ros.node.reporter import LATCHED
 from simple_clip_lstm_ros.node.settings import Settings
 from simple_clip_lstm_ros.node.ticker import Ticker
@@ -263,7 +263,9 @@ class Driver:
                 f"x {x:+.2f}  y {y:+.2f} m/s  yaw {yaw:+.2f} rad/s",
                 f"{action.latency:.3f} s",
             )
-            self._overlays.publish(to_image(with_lines(frame.image, lines), frame.stamp, self._settings.frame_id))
+            self._overlays.publish(
+                to_image(with_lines(legible(frame.image), lines), frame.stamp, self._settings.frame_id)
+            )
 
     def _on_step_failed(self, why: str, frame: Frame) -> None:
         self._node.get_logger().error(f"inference failed: {why}", throttle_duration_sec=5.0)

@@ -1,51 +1,24 @@
-"""The launch file. Where `launch` is not installed (ROS from pip), small stand-ins take its place."""
+"""inference.launch.py. Where `launch` is not installed (ROS from pip), small stand-ins take its place."""
 
 import ast
-import importlib.util
 import json
-import sys
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from stand_ins import HAS_LAUNCH, ROOT, Recorded, load
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "launch" / "inference.launch.py"
 PARAMETERS = ["checkpoint", "processors", "policy_config", "device", "precision", "engine", "image_topic"]
 PARAMETERS += ["image_transport", "instruction", "allow_untrained", "host", "port", "token"]
 PARAMETERS += ["use_sim_time"]
 OPTIONS = ["namespace", "params_file", "autostart", "guard", "dashboard", "log_level"]
-STOOD_IN = ["launch", "launch.actions", "launch.substitutions", "launch_ros.actions", "launch_ros.ros_adapters"]
-HAS_LAUNCH = importlib.util.find_spec("launch_ros") is not None
-
-
-class Recorded(SimpleNamespace):
-    def __init__(self, name=None, **arguments):
-        super().__init__(name=name, **arguments)
-
-    def perform(self, context):
-        return context.launch_configurations[self.name]
-
-
-def stand_in(name):
-    module = ModuleType(name)
-    module.DeclareLaunchArgument = module.OpaqueFunction = module.LaunchConfiguration = Recorded
-    module.LifecycleNode = module.Node = module.LaunchDescription = module.get_ros_node = module.LogInfo = Recorded
-    return module
 
 
 @pytest.fixture
 def launch_file(monkeypatch):
-    """The launch file as a module; its node is only recorded."""
-    if not HAS_LAUNCH:
-        for name in STOOD_IN:
-            monkeypatch.setitem(sys.modules, name, stand_in(name))
-    spec = importlib.util.spec_from_file_location("inference_launch", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "LifecycleNode", Recorded)
-    monkeypatch.setattr(module, "Node", Recorded)
+    """The launch file as a module; its nodes are only recorded."""
+    module = load(FILE, monkeypatch)
     monkeypatch.setattr(module, "get_package_share_directory", lambda package: str(ROOT))
     return module
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,17 @@ class RecordedRobot:
         self._images.publish(to_image(picture, self.node.get_clock().now().to_msg(), "camera"))
         self.wait(0.05)
 
-    def call(self, kind: Any, service: str) -> Any:
-        client = self.node.create_client(kind, service)
-        self.until(client.service_is_ready, f"no {service}")
-        future = client.call_async(kind.Request())
-        self.until(future.done, f"{service} does not answer")
-        return future.result()
+    def service(self, kind: Any, name: str) -> Callable[[], Any]:
+        """Once it is known here, which takes its time; to be called without arguments for its answer."""
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready, f"no {name}")
+
+        def call() -> Any:
+            future = client.call_async(kind.Request())
+            self.until(future.done, f"{name} does not answer")
+            return future.result()
+
+        return call
 
     def wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -96,11 +96,12 @@ def test_episodes_are_made_of_such_a_bag(recorded_robot, tmp_path):
 
 def test_the_last_moments_are_written_when_somebody_asks(recorded_robot, tmp_path):
     robot = recorded_robot("--last", "1.5")
+    dump = robot.service(Trigger, "recorder/dump")
     robot.say("go left")
     robot.show(8)
     robot.wait(1.5)
     robot.show(5)
-    answer = robot.call(Trigger, "recorder/dump")
+    answer = dump()
     assert answer.success, answer.message
     (path,) = tmp_path.iterdir()
     assert path.name.endswith("_asked") and str(path) in answer.message
@@ -132,7 +133,7 @@ def test_they_are_written_when_the_robot_is_stopped(recorded_robot, tmp_path):
 
 def test_where_nothing_came_there_is_no_bag_and_it_says_so(recorded_robot, tmp_path):
     robot = recorded_robot("--last", "30")
-    answer = robot.call(Trigger, "recorder/dump")
+    answer = robot.service(Trigger, "recorder/dump")()
     assert not answer.success and "nothing has arrived yet" in answer.message
     code, _ = robot.end()
     assert code == 0 and not [*tmp_path.iterdir()]
@@ -156,7 +157,7 @@ def test_a_bag_that_cannot_be_written_does_not_end_the_watch(recorded_robot, tmp
     for _ in range(20):
         robot.publish(noise)
     robot.wait(0.5)
-    answer = robot.call(Trigger, "recorder/dump")
+    answer = robot.service(Trigger, "recorder/dump")()
     assert not answer.success and "File too large" in answer.message
     assert robot.process.poll() is None and robot.end()[0] == 0
 

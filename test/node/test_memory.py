@@ -64,7 +64,7 @@ def test_activation_begins_anew(stepper):
     assert [frames_seen(stepper) for _ in range(2)] == [1, 2]
 
 
-def test_the_overlay_shows_each_frame_in_its_size(stepper):
+def test_the_overlay_shows_each_frame_a_small_one_enlarged_so_that_its_text_can_be_read(stepper):
     overlays = []
     subscription = stepper.probe.create_subscription(Image, "inference/overlay", overlays.append, 10)
     stepper.until(lambda: stepper.probe.count_publishers("inference/overlay") > 0, "the overlay's publisher")
@@ -72,5 +72,5 @@ def test_the_overlay_shows_each_frame_in_its_size(stepper):
     stepper.until(lambda: stepper.step() and overlays, "an overlay")
     stamps = [action.header.stamp for action in stepper.actions]
     assert overlays[-1].header.stamp in stamps
-    assert (overlays[-1].width, overlays[-1].height, overlays[-1].encoding) == (160, 120, "rgb8")
+    assert (overlays[-1].width, overlays[-1].height, overlays[-1].encoding) == (480, 360, "rgb8")
     stepper.probe.destroy_subscription(subscription)
