@@ -23,6 +23,7 @@ VERBS = (
     "memory",
     "train",
     "sensitivity",
+    "explain",
     "evaluate",
     "record",
     "episodes",

@@ -57,7 +57,7 @@ def plot(worlds: Mapping[str, Sequence[World]], path: Path) -> None:
             axes.set_ylim(-2.5, 2.5)
             axes.set_title(str(scenario) if axes in grid[0] else "", fontsize="small")
         row[0].set_ylabel(name, fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_drive(layout: Layout, poses: Sequence[Pose], instructions: Sequence[Told], path: Path, *, good: bool) -> None:
@@ -72,7 +72,7 @@ def plot_drive(layout: Layout, poses: Sequence[Pose], instructions: Sequence[Tol
     axes.set_xlabel("m")
     axes.set_ylabel("m")
     figure.legend(loc="outside lower center", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_map(layout: Layout, poses: Sequence[Pose], size: int) -> Map:
@@ -117,7 +117,8 @@ def _draw_path(axes: Axes, poses: Sequence[Pose], good: bool, width: float) -> N
     axes.plot([pose.x for pose in poses], [pose.y for pose in poses], color=colour, linewidth=width)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Raises InputError if it cannot be written."""
     try:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
