@@ -1,0 +1,153 @@
+"""The Foxglove layout and the rviz configuration name what the real nodes have."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from ros_domain import LOCAL, own_domain
+
+pytest.importorskip("rosbags")  # the recorder's service is among them
+
+from simple_clip_lstm_ros.checkpoint.builtin import located
+
+pytestmark = pytest.mark.ros
+CONFIG = Path(__file__).parents[2] / "config"
+PANELS = json.loads((CONFIG / "foxglove.json").read_text())
+PACKAGE = "simple_clip_lstm_ros"
+SPLITS = ("first", "second")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, list[str]], dict[str, list[str]]]]:
+    """Topics and services of all nodes, configured, with their types."""
+    folder = tmp_path_factory.mktemp("bags")
+    arguments = {
+        "inference_node": ["-p", f"checkpoint:={located('builtin:tiny')}", "-r", "cmd_vel:=cmd_vel_raw"],
+        "velocity_guard": [],
+        "photo_camera": [],
+        "bag_recorder": ["-p", f"folder:={folder}", "-p", "last:=5.0"],
+    }
+    with own_domain() as domain:
+        environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain)}
+        processes = [
+            subprocess.Popen(
+                ["timeout", "-s", "KILL", "60", sys.executable, "-m", f"{PACKAGE}.node.{name}", "--ros-args", *more],
+                env=environment,
+                stderr=subprocess.DEVNULL,
+            )
+            for name, more in arguments.items()
+        ]
+        context = Context()
+        rclpy.init(context=context, domain_id=domain)
+        node = rclpy.create_node("onlooker", context=context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        try:
+            _configure(node, executor)
+            yield dict(node.get_topic_names_and_types()), dict(node.get_service_names_and_types())
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(20)
+            executor.shutdown()
+            node.destroy_node()
+            context.shutdown()
+
+
+def _configure(node: Any, executor: SingleThreadedExecutor) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    client = node.create_client(ChangeState, "/inference/change_state")
+    assert client.wait_for_service(30.0)
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        asked = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        executor.spin_until_future_complete(asked, 30.0)
+        assert asked.result().success
+    end = time.monotonic() + 20.0
+    wanted = {"/velocity_guard/enable", "/recorder/dump", "/inference/reset"}
+    while not wanted <= {name for name, _ in node.get_service_names_and_types()}:
+        assert time.monotonic() < end
+        executor.spin_once(timeout_sec=0.1)
+
+
+def named(kind: str, key: str) -> list[Any]:
+    return [config[key] for name, config in PANELS["configById"].items() if name.startswith(kind + "!")]
+
+
+def paths() -> list[str]:
+    return [path["value"] for kind in ("Plot", "StateTransitions") for each in named(kind, "paths") for path in each]
+
+
+@pytest.mark.parametrize("path", paths())
+def test_a_path_is_a_field_of_a_topic(graph, path):
+    topic, *fields = path.split(".")
+    (kind,) = graph[0][topic]
+    package, _, name = kind.split("/")
+    message = getattr(importlib.import_module(f"{package}.msg"), name)()
+    for field in fields:
+        message = getattr(message, field)
+    assert isinstance(message, (float, str))
+
+
+def test_pictures_are_images(graph):
+    for mode in named("Image", "imageMode"):
+        assert graph[0][mode["imageTopic"]][0] in ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+def test_the_instruction_is_what_the_node_listens_to(graph):
+    (panel,) = [config for name, config in PANELS["configById"].items() if name.startswith("Publish!")]
+    assert graph[0][panel["topicName"]] == [panel["datatype"]]
+    assert isinstance(json.loads(panel["value"])["data"], str)
+
+
+def test_diagnostics_are_those_of_the_nodes(graph):
+    for kind in ("DiagnosticSummary", "DiagnosticStatusPanel"):
+        (topic,) = named(kind, "topicToRender")
+        assert graph[0][topic] == ["diagnostic_msgs/msg/DiagnosticArray"]
+
+
+def test_buttons_call_services_that_there_are(graph):
+    found = {name: config for name, config in PANELS["configById"].items() if name.startswith("CallService!")}
+    for config in found.values():
+        assert graph[1][config["serviceName"]] == [config["datatype"]]
+        assert config["editingMode"] is False and isinstance(json.loads(config["requestPayload"]), dict)
+    assert json.loads(found["CallService!stop"]["requestPayload"]) == {"data": False}
+    assert json.loads(found["CallService!go"]["requestPayload"]) == {"data": True}
+
+
+def _placed(layout: Any) -> list[str]:
+    if isinstance(layout, str):
+        inner = [tab["layout"] for tab in PANELS["configById"][layout].get("tabs", [])]
+        return [layout, *(name for each in inner for name in _placed(each))]
+    assert layout["direction"] in ("row", "column") and 0 < layout["splitPercentage"] < 100
+    return [name for side in SPLITS for name in _placed(layout[side])]
+
+
+def test_every_panel_has_one_place():
+    placed = _placed(PANELS["layout"])
+    assert sorted(placed) == sorted(PANELS["configById"])
+
+
+def test_rviz_shows_images_as_they_are_published(graph):
+    displays = yaml.safe_load((CONFIG / "rviz.rviz").read_text())["Visualization Manager"]["Displays"]
+    assert len(displays) == 2
+    for display in displays:
+        assert display["Class"] == "rviz_default_plugins/Image"
+        assert graph[0][display["Topic"]["Value"]] == ["sensor_msgs/msg/Image"]
+    # A reliable subscription hears nothing of a best-effort camera.
+    assert displays[1]["Topic"]["Reliability Policy"] == "Best Effort"
