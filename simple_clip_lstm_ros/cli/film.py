@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from simple_clip_lstm_ros.data.overlay import with_lines
 from simple_clip_lstm_ros.data.plot import Map, draw_map
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.node.overlay import with_lines
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
 
 PERIOD = 0.2  # s between pictures

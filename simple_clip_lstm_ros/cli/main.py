@@ -26,6 +26,7 @@ VERBS = (
     "explain",
     "evaluate",
     "record",
+    "replay",
     "episodes",
     "synth",
     "demo",

@@ -97,6 +97,10 @@ def _rate(text: str) -> float:
 def add_told_options(parser: argparse.ArgumentParser) -> None:
     """What episodes may not state themselves: for data.told."""
     parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
+    add_action_scale_option(parser)
+
+
+def add_action_scale_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--action-scale",
         metavar=("X", "Y", "ANGULAR"),

@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 Report = Callable[[int, int], None]  # images read, of how many
 
-_IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-_COMMANDS = ("geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped")
-_INSTRUCTIONS = ("std_msgs/msg/String",)
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+COMMANDS = ("geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped")
+TEXTS = ("std_msgs/msg/String",)
 
 
 def convert_bag(
@@ -42,7 +42,7 @@ def convert_bag(
     bag, folder = Path(bag), Path(folder)
     name = bag.resolve().name.removesuffix(".mcap").removesuffix(".db3")
     made: list[Path] = []
-    with closing(_open(bag)) as reader:
+    with closing(open_bag(bag)) as reader:
         follower = Follower(rate, instructed=topics.instruction is not None)
         moments = _moments(reader, bag, topics, follower, report or (lambda done, total: None))
         try:
@@ -69,7 +69,8 @@ def _write(path: Path, moments: Iterator[Moment]) -> None:
             writer.add(moment.frame, moment.action, moment.stamp)
 
 
-def _open(bag: Path) -> Any:
+def open_bag(bag: Path) -> Any:
+    """A reader of rosbags', to be closed. Raises EpisodeError for what is no bag, or a broken one."""
     try:
         # Bags of Humble do not tell how their messages are laid out.
         reader = AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
@@ -81,14 +82,14 @@ def _open(bag: Path) -> Any:
 
 
 def _moments(reader: Any, bag: Path, topics: Topics, follower: Follower, report: Report) -> Iterator[Moment]:
-    images = _connections(reader, bag, topics.image, _IMAGES)
-    commands = _connections(reader, bag, topics.command, _COMMANDS)
-    instructions = _connections(reader, bag, topics.instruction, _INSTRUCTIONS) if topics.instruction else []
+    images = connections_of(reader, bag, topics.image, IMAGES)
+    commands = connections_of(reader, bag, topics.command, COMMANDS)
+    instructions = connections_of(reader, bag, topics.instruction, TEXTS) if topics.instruction else []
     seen, total = 0, sum(connection.msgcount for connection in images)
-    for connection, time, message in _messages(reader, bag, [*images, *commands, *instructions]):
-        if connection.msgtype in _COMMANDS:
+    for connection, time, message in messages_of(reader, bag, [*images, *commands, *instructions]):
+        if connection.msgtype in COMMANDS:
             follower.command(message)
-        elif connection.msgtype in _INSTRUCTIONS:
+        elif connection.msgtype in TEXTS:
             follower.instruct(message.data)
         else:
             seen += 1
@@ -97,7 +98,8 @@ def _moments(reader: Any, bag: Path, topics: Topics, follower: Follower, report:
                 yield moment
 
 
-def _connections(reader: Any, bag: Path, topic: str, types: tuple[str, ...]) -> list[Any]:
+def connections_of(reader: Any, bag: Path, topic: str, types: tuple[str, ...]) -> list[Any]:
+    """Of that topic. Raises EpisodeError where there is none of these types."""
     name = "/" + topic.strip("/")
     found = [each for each in reader.connections if each.topic == name and each.msgtype in types]
     if not found:
@@ -107,10 +109,10 @@ def _connections(reader: Any, bag: Path, topic: str, types: tuple[str, ...]) -> 
     return found
 
 
-def _messages(reader: Any, bag: Path, connections: list[Any]) -> Iterator[tuple[Any, int, Any]]:
-    """Connection, ns of the recording and message, in the order of the recording."""
+def messages_of(reader: Any, bag: Path, connections: list[Any]) -> Iterator[tuple[Any, int, Any]]:
+    """Connection, ns of the recording and message, in the order of the recording. Raises EpisodeError for damage."""
     try:
         for connection, time, raw in reader.messages(connections):
             yield connection, time, reader.deserialize(raw, connection.msgtype)
-    except Exception as error:  # as in _open
+    except Exception as error:  # as in open_bag
         raise EpisodeError(f"{bag} is damaged ({first_line(error)}): copy it again, or repair it") from None

@@ -30,12 +30,12 @@ from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Governor
 from simple_clip_lstm_ros.control.report import drive_report, sentences
 from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.overlay import legible, with_lines
 from simple_clip_lstm_ros.errors import Cancelled
 from simple_clip_lstm_ros.node.commands import CommandPublisher
 from simple_clip_lstm_ros.node.eye import Eye
 from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
 from simple_clip_lstm_ros.node.messages import to_image, to_seconds, to_twist_stamped
-from simple_clip_lstm_ros.node.overlay import legible, with_lines
 from simple_clip_lstm_ros.node.reporter import LATCHED
 from simple_clip_lstm_ros.node.settings import Settings
 from simple_clip_lstm_ros.node.ticker import Ticker
@@ -170,7 +170,7 @@ class Driver:
             )
             inference = self._inference
             if inference is not None:
-                inference.state_timeout = settings.state_timeout
+                inference.continuity.timeout = settings.state_timeout
 
     def drive_report(self) -> dict[str, Any]:
         """The drive under way, or the last one, for JSON."""

@@ -12,6 +12,7 @@ from builtin_interfaces.msg import Time
 
 from simple_clip_lstm_ros.control.governor import Sight
 from simple_clip_lstm_ros.errors import first_line
+from simple_clip_lstm_ros.policy.continuity import Continuity
 from simple_clip_lstm_ros.policy.policy import Action, Policy
 
 
@@ -43,26 +44,21 @@ class InferenceThread:
         on_failure: Callable[[str, Frame], None],
     ) -> None:
         self._policy = policy
-        self.state_timeout = state_timeout
+        self.continuity = Continuity(state_timeout)
         self._on_action = on_action
         self._on_failure = on_failure
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._reset_asked = True
         self._stopping = False
-        self._last_stamp = 0.0
         self._thread = threading.Thread(target=self._run, name="inference")
         self._thread.start()
 
     def submit(self, frame: Frame) -> None:
         """Offer the newest frame; one that was not yet taken is replaced. After a gap the hidden state is stale."""
-        stamp = frame.sight.stamp
         with self._changed:
-            # Between images, not between steps: a slow model leaves out many and still remembers. A stamp that went
-            # back is a new recording or another clock: a gap as well.
-            if not 0.0 <= stamp - self._last_stamp <= self.state_timeout:
+            if self.continuity.breaks(frame.sight.stamp):
                 self._reset_asked = True
-            self._last_stamp = stamp
             self._newest = frame
             self._changed.notify()
 

@@ -11,6 +11,7 @@ from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.images import to_rgb
+from simple_clip_lstm_ros.data.overlay import with_lines
 from simple_clip_lstm_ros.node.messages import (
     to_diagnostics,
     to_image,
@@ -19,7 +20,6 @@ from simple_clip_lstm_ros.node.messages import (
     to_twist_stamped,
     to_velocity,
 )
-from simple_clip_lstm_ros.node.overlay import with_lines
 
 STAMP = Time(sec=1_700_000_000, nanosec=250_000_000)
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE

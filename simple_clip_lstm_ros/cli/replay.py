@@ -1,0 +1,181 @@
+"""A recorded drive once more, on the desk: what would this checkpoint have commanded, and what was?
+
+BAG is a rosbag2 (SQLite or MCAP: its folder or file), or an episode (.h5). Its images and instructions go through the
+model and the Governor, in the recording's time and as fast as it goes; no ROS is needed. The same recording gives the
+same commands. DIR/commands.png shows both over time, DIR/frames.png the frames where they differ most, DIR/drive.webm
+all, DIR/replay.json is for scripts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simple_clip_lstm_ros.cli.benchmark_tables import new_table
+from simple_clip_lstm_ros.cli.infer import warn_of
+from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
+    add_action_scale_option,
+    add_json_option,
+    add_policy_options,
+    load_with_progress,
+    log_console,
+    print_json,
+    steps_progress,
+    tables,
+)
+from simple_clip_lstm_ros.errors import EpisodeError, InputError, printable
+from simple_clip_lstm_ros.plain import finite
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from simple_clip_lstm_ros.data.happenings import Recorded
+    from simple_clip_lstm_ros.data.replay import Replay, Rules
+    from simple_clip_lstm_ros.data.replayed import Replayed
+    from simple_clip_lstm_ros.policy.policy import Policy
+
+_IN_TABLE = 5  # moments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", metavar="BAG", type=Path)
+    parser.add_argument("--checkpoint", metavar="CHECKPOINT", required=True, help=CHECKPOINT)
+    parser.add_argument("--out", metavar="DIR", type=Path, default="replay", help="for the files; default: %(default)s")
+    parser.add_argument("--instruction", metavar="TEXT", help="in place of those that were given")
+    topics = parser.add_argument_group("for a bag with several")
+    for what in ("image", "command", "instruction"):
+        topics.add_argument(f"--{what}-topic", metavar="TOPIC")
+    parser.add_argument(
+        "--params",
+        metavar="YAML",
+        type=Path,
+        help="the node's parameters, as config/inference.yaml; default: those recorded in the bag, else the node's own",
+    )
+    parser.add_argument("--latency", metavar="S", type=float, default=0.0, help="of each step; default: %(default)g")
+    add_action_scale_option(parser)
+    add_policy_options(parser)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from simple_clip_lstm_ros.data.replay import Rules
+    from simple_clip_lstm_ros.data.stated import stated_parameters
+
+    recorded = _recorded(args)
+    stated = recorded.parameters if args.params is None else stated_parameters(args.params)
+    rules = Rules.stated(stated, args.latency)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{args.out} cannot be written: {error.strerror or error}") from None
+    policy = load_with_progress(args)
+    warn_of(policy)
+    begin = time.perf_counter()
+    replay, found = _replay(args, recorded, rules, policy)
+    took = time.perf_counter() - begin
+    document = {
+        "recording": str(args.recording),
+        "checkpoint": str(args.checkpoint),
+        "untrained": policy.config.untrained,
+        "instruction": args.instruction,
+        "compared with": recorded.commands,
+        "images": recorded.images,
+        "unreadable": replay.unreadable,
+        "steps": replay.steps,
+        "pauses": replay.pauses,
+        "counts": dict(replay.governor.counts),
+        **found.as_plain(),
+    }
+    _write(args.out / "replay.json", document)
+    if args.json:
+        print_json(document)
+        return
+    console = tables()
+    console.print(_reasons(document), _differences(document), sep="\n")
+    _conclude(console, args, document, took)
+
+
+def _recorded(args: argparse.Namespace) -> Recorded:
+    from simple_clip_lstm_ros.data.happenings import BagDrive, EpisodeDrive, Named
+    from simple_clip_lstm_ros.data.hdf5 import SUFFIX
+
+    found: Recorded
+    if not args.recording.exists():
+        raise EpisodeError(f"{args.recording} does not exist")
+    if args.recording.suffix == SUFFIX:
+        found = EpisodeDrive(args.recording, args.instruction, args.action_scale)
+    else:
+        named = Named(args.image_topic, args.command_topic, args.instruction_topic)
+        found = BagDrive(args.recording, named)
+    if not found.has_instruction and args.instruction is None:
+        raise EpisodeError(f"{args.recording} has no instruction in it: give one with --instruction TEXT")
+    return found
+
+
+def _replay(args: argparse.Namespace, recorded: Recorded, rules: Rules, policy: Policy) -> tuple[Replay, Replayed]:
+    from simple_clip_lstm_ros.data.happenings import Picture
+    from simple_clip_lstm_ros.data.replay import Replay
+    from simple_clip_lstm_ros.data.replay_pictures import Film, draw_commands, draw_sheet
+    from simple_clip_lstm_ros.data.replayed import Replayed
+
+    replay = Replay(policy, rules, args.instruction)
+    found = Replayed(tuple(rules.limits.max_velocity))
+    with steps_progress() as progress, Film(args.out / "drive.webm") as film:
+        task = progress.add_task("replaying", total=recorded.images)
+
+        def happenings() -> Any:
+            for each in recorded:
+                yield each
+                progress.advance(task, isinstance(each, Picture))
+
+        for moment in replay.moments(happenings()):
+            film.take(moment, found.add(moment))
+    draw_commands(found, args.out / "commands.png")
+    draw_sheet(found.shots, args.out / "frames.png")
+    return replay, found
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _reasons(document: dict[str, Any]) -> Table:
+    table = new_table("", "replayed, s", "times", "recorded, s", "times")
+    replayed, recorded = document["reasons"]["replayed"], document["reasons"]["recorded"]
+    for name in [*replayed, *(name for name in recorded if name not in replayed)]:
+        spells = [side.get(name) for side in (replayed, recorded)]
+        cells = [(f"{s['seconds']:.1f}", str(s["times"])) if s else ("", "") for s in spells]
+        table.add_row(name, *cells[0], *cells[1])
+    return table
+
+
+def _differences(document: dict[str, Any]) -> Table:
+    table = new_table("", "mean difference", "largest", "at, s", "same direction")
+    for axis, apart in document["differences"].items():
+        direction = apart["same direction"]
+        shown = f"{direction:.0%}" if direction == direction else ""
+        table.add_row(axis, f"{apart['mean']:.3f}", f"{apart['largest']:.3f}", f"{apart['largest at']:.1f}", shown)
+    return table
+
+
+def _conclude(console: Any, args: argparse.Namespace, document: dict[str, Any], took: float) -> None:
+    compared = document["compared with"]
+    told = f"compared with {compared}" if compared else "no command was recorded to compare with"
+    seconds = document["seconds"]
+    console.print(printable(f"{seconds:.1f} s, {document['steps']} steps on {document['images']} images; {told}"))
+    for what, words in (("unreadable", "images could not be read"), ("pauses", "pauses of over 5 s were left out")):
+        if document[what]:
+            console.print(f"{document[what]} {words}")
+    worst = sorted(document["largest"], key=lambda each: -each["apart"])[:_IN_TABLE]
+    if worst:
+        at = ", ".join(f"{each['time']:.1f}" for each in worst)
+        console.print(f"they differ most at {at} s")
+    console.print(printable(f"pictures: {args.out}/commands.png, frames.png, drive.webm; for scripts: replay.json"))
+    log_console.print(f"replayed in {took:.1f} s, {seconds / took:.1f} times as fast as it was", soft_wrap=True)

@@ -1,0 +1,197 @@
+"""A recorded drive once more, through a policy and the Governor: what would it have commanded?
+
+In the recording's time, and as fast as it goes. What the inference node does with its threads and timers is done here
+one after the other, so that the same recording gives the same commands. It is open loop: the pictures are those of the
+recorded drive, wherever the replayed commands would have led.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simple_clip_lstm_ros.control.governor import Governor, Reason, Sight
+from simple_clip_lstm_ros.control.limits import Limits
+from simple_clip_lstm_ros.control.velocity import Velocity
+from simple_clip_lstm_ros.data.happenings import Commanded, Happening, Picture, Reasoned, Told
+from simple_clip_lstm_ros.data.stated import number, numbers
+from simple_clip_lstm_ros.errors import ConfigError, InputError
+from simple_clip_lstm_ros.policy.continuity import Continuity
+from simple_clip_lstm_ros.policy.policy import Policy
+
+_TIMES = ("command_rate", "image_timeout", "command_timeout", "state_timeout")
+_LONGEST_STEP = 60.0  # s
+_LONGEST_PAUSE = 5.0  # s in which nothing was recorded; of a longer one the rest is left out
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The node's parameters that count here, in its units; `latency` is that of a step, in s of the recording.
+
+    Raises ConfigError.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    command_rate: float = 20.0
+    image_timeout: float = 0.5
+    command_timeout: float = 0.5
+    state_timeout: float = 2.0
+    latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("command_rate", "state_timeout"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be a positive number, not {getattr(self, name):g}")
+        if not 0.0 <= self.latency <= _LONGEST_STEP:
+            raise ConfigError(f"latency must be from 0 to {_LONGEST_STEP:g} s, not {self.latency:g}")
+
+    @classmethod
+    def stated(cls, parameters: Mapping[str, Any], latency: float) -> Rules:
+        """Of the node's parameters; what they do not state is the node's default. Raises ConfigError."""
+        own, usual = Limits(), cls(latency=latency)
+        limits = {item.name: numbers(parameters, item.name, getattr(own, item.name)) for item in fields(own)}
+        times = {name: number(parameters, name, getattr(usual, name)) for name in _TIMES}
+        return replace(usual, limits=Limits(**limits), **times)
+
+
+class Moment(NamedTuple):
+    """One command: what is commanded now and why, and what was commanded then, as far as it is known.
+
+    `frame` is the newest picture, uint8 [height, width, 3]; None before the first.
+    """
+
+    time: float
+    velocity: Velocity
+    reason: Reason
+    recorded: Velocity | None
+    recorded_reason: str
+    instruction: str
+    frame: np.ndarray | None
+
+
+class _Step(NamedTuple):
+    """Under way: its outcome is known when it is done."""
+
+    done: float
+    sight: Sight
+    velocity: Velocity | None
+    failure: str
+
+
+class Replay:
+    """`instruction` takes the place of those that were given. Untrained weights move it, too: there is no robot here.
+
+    `governor` tells of reasons and counts, `pauses` how many long ones there were, once `moments` have come.
+    """
+
+    def __init__(self, policy: Policy, rules: Rules, instruction: str | None = None) -> None:
+        self.governor = Governor(
+            rules.limits,
+            period=1.0 / rules.command_rate,
+            image_timeout=rules.image_timeout,
+            command_timeout=rules.command_timeout,
+            may_move=True,
+        )
+        self.pauses = self.unreadable = self.steps = 0
+        self._policy = policy
+        self._latency = rules.latency
+        self._period = 1.0 / rules.command_rate
+        self._continuity = Continuity(rules.state_timeout)
+        self._given = instruction
+        self._step: _Step | None = None
+        self._waiting: tuple[Picture, Sight] | None = None
+        self._reset_asked = True
+        self._recorded: Velocity | None = None
+        self._recorded_reason = ""
+        self._frame: np.ndarray | None = None
+
+    def moments(self, happenings: Iterable[Happening]) -> Iterator[Moment]:
+        """One each period of the command rate, from the first happening to the last."""
+        self._policy.reset()
+        self.governor.activate()
+        if self._given is not None:
+            self._instruct(self._given)
+        next_tick = math.nan
+        for each in happenings:
+            if math.isnan(next_tick) or each.time < next_tick - 2.0 * self._period:  # the clock has gone back
+                next_tick = each.time
+            end = min(each.time, next_tick + _LONGEST_PAUSE)
+            while next_tick < end:
+                yield self._tick(next_tick)
+                next_tick += self._period
+            if next_tick < each.time:
+                self.pauses += 1
+                next_tick = each.time
+            self._settle(each.time)
+            self._take(each)
+        if not math.isnan(next_tick):
+            yield self._tick(next_tick)
+        self._policy.reset()
+
+    def _take(self, happening: Happening) -> None:
+        if isinstance(happening, Picture):
+            self._look(happening)
+        elif isinstance(happening, Told):
+            if self._given is None:
+                self._instruct(happening.instruction)
+        elif isinstance(happening, Commanded):
+            self._recorded = happening.velocity
+        elif isinstance(happening, Reasoned):
+            self._recorded_reason = happening.reason
+        else:
+            self.unreadable += 1
+
+    def _instruct(self, text: str) -> None:
+        refusal = self._policy.refusal(text) if text.strip() else ""
+        if refusal:
+            self.governor.refuse(refusal)
+        else:
+            self.governor.instruct(text)
+
+    def _look(self, picture: Picture) -> None:
+        self._frame = picture.frame
+        sight = self.governor.image(picture.stamp, picture.time)
+        if sight is None or not sight.instruction:
+            return
+        self._reset_asked |= self._continuity.breaks(sight.stamp)
+        # Only the newest waits for a step under way, as in the node.
+        self._waiting = picture, sight
+        self._begin_step(picture.time)
+
+    def _begin_step(self, now: float) -> None:
+        if self._step is not None or self._waiting is None:
+            return
+        (picture, sight), self._waiting = self._waiting, None
+        if self._reset_asked:
+            self._policy.reset()
+            self._reset_asked = False
+        self.steps += 1
+        velocity, failure = None, ""
+        try:
+            action = self._policy.step(picture.frame, sight.instruction, picture.stamp)
+            velocity = Velocity.from_axes(action.values, self._policy.config.action_axes)
+        except InputError as error:
+            failure = str(error)
+        self._step = _Step(now + self._latency, sight, velocity, failure)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Steps that are done by now, one after the other."""
+        while self._step is not None and self._step.done <= now:
+            step, self._step = self._step, None
+            if step.velocity is None:
+                self.governor.step_failed(step.failure, step.sight)
+            else:
+                self.governor.action(step.velocity, step.sight)
+            self._begin_step(step.done)
+
+    def _tick(self, now: float) -> Moment:
+        self._settle(now)
+        decision = self.governor.tick(now)
+        assert isinstance(decision.reason, Reason)
+        recorded, reason, instruction = self._recorded, self._recorded_reason, self.governor.instruction
+        return Moment(now, decision.velocity, decision.reason, recorded, reason, instruction, self._frame)

@@ -1,0 +1,119 @@
+"""A replay to look at: both commands over time, the frames where they differ most, and a film of all."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from simple_clip_lstm_ros.control.velocity import AXES, Velocity
+from simple_clip_lstm_ros.data.overlay import legible, with_lines
+from simple_clip_lstm_ros.data.plot import save
+from simple_clip_lstm_ros.data.replay import Moment
+from simple_clip_lstm_ros.data.replayed import Replayed, Shot
+from simple_clip_lstm_ros.errors import InputError
+
+UNITS = dict(zip(AXES, ("m/s", "m/s", "rad/s"), strict=True))
+_NOW, _THEN = "tab:blue", "tab:orange"
+_RATE = 5.0  # pictures a second in the film
+_WIDEST = 640  # pixels
+_COLUMNS = 3
+
+
+def draw_commands(found: Replayed, path: Path) -> None:
+    """Each axis that is ever used: replayed and recorded, and below both their difference. Raises InputError."""
+    used = [axis for column, axis in enumerate(AXES) if _is_used(found, column)] or [AXES[0]]
+    figure = Figure(figsize=(11.0, 3.2 * len(used)), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(2 * len(used), 1, sharex=True, squeeze=False, height_ratios=[2.0, 1.0] * len(used))[:, 0]
+    for axis, above, below in zip(used, rows[::2], rows[1::2], strict=True):
+        column = AXES.index(axis)
+        now, then = found.replayed[:, column], found.recorded[:, column]
+        above.plot(found.times, then, color=_THEN, linewidth=1.4, label="recorded")
+        above.plot(found.times, now, color=_NOW, linewidth=1.0, label="replayed")
+        above.set_ylabel(f"{axis}\n{UNITS[axis]}")
+        below.fill_between(found.times, now - then, color="tab:red", alpha=0.6, linewidth=0.0)
+        below.set_ylabel("difference")
+        for each in (above, below):
+            each.axhline(0.0, color="grey", linewidth=0.6)
+            each.spines[["top", "right"]].set_visible(False)
+    rows[0].legend(loc="upper right", frameon=False, ncols=2)
+    rows[-1].set_xlabel("s since the beginning")
+    save(figure, path)
+
+
+def _is_used(found: Replayed, column: int) -> bool:
+    return bool(found.replayed[:, column].any() or np.nan_to_num(found.recorded[:, column]).any())
+
+
+def draw_sheet(shots: list[Shot], path: Path) -> None:
+    """The frames, with what is and was commanded. Raises InputError."""
+    rows = max(-(-len(shots) // _COLUMNS), 1)
+    figure = Figure(figsize=(4.2 * _COLUMNS, 3.9 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    cells = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for cell, shot in zip_longest(cells, shots):
+        cell.set_axis_off()
+        if shot is not None:
+            cell.imshow(shot.moment.frame)
+            cell.set_title("\n".join(lines_of(shot.moment, shot.time)), fontsize=8, loc="left")
+    save(figure, path)
+
+
+def lines_of(moment: Moment, time: float) -> list[str]:
+    """What happens at that moment, for people."""
+    recorded = "not known" if moment.recorded is None else _in_words(moment.recorded)
+    return [
+        f"{time:.1f} s  {moment.instruction or 'no instruction'}",
+        f"replayed  {_in_words(moment.velocity)}  {moment.reason.name}",
+        f"recorded  {recorded}  {moment.recorded_reason}",
+    ]
+
+
+def _in_words(velocity: Velocity) -> str:
+    x, y, yaw = velocity.as_tuple()
+    return f"x {x:+.2f}  y {y:+.2f} m/s  yaw {yaw:+.2f} rad/s"
+
+
+class Film:
+    """`with Film(path) as film:` and `film.take(...)` at each moment; five pictures a second get into it.
+
+    VP8 in WebM: OpenCV's wheels write it, and browsers play it. Raises InputError where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._next = 0.0
+
+    def take(self, moment: Moment, time: float) -> None:
+        if moment.frame is None or time < self._next:
+            return
+        self._next = max(self._next + 1.0 / _RATE, time)
+        frame = with_lines(legible(_narrowed(moment.frame)), lines_of(moment, time))
+        if self._writer is None:
+            self._size = (frame.shape[1] // 2 * 2, frame.shape[0] // 2 * 2)  # of odd sides, VP8 knows nothing
+            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"VP80"), _RATE, self._size)
+            if not self._writer.isOpened():
+                raise InputError(f"{self._path} cannot be written: this OpenCV has no VP8, or the folder is not there")
+        self._writer.write(cv2.cvtColor(cv2.resize(frame, self._size), cv2.COLOR_RGB2BGR))
+
+    def __enter__(self) -> Film:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _narrowed(frame: np.ndarray) -> np.ndarray:
+    height, width, _ = frame.shape
+    if width <= _WIDEST:
+        return frame
+    return cv2.resize(frame, (_WIDEST, round(height * _WIDEST / width)), interpolation=cv2.INTER_AREA)
