@@ -53,6 +53,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            f"bag_player = {NAME}.node.bag_player:main",
             f"bag_recorder = {NAME}.node.bag_recorder:main",
             f"dashboard = {NAME}.node.dashboard:main",
             f"inference_node = {NAME}.node.inference_node:main",

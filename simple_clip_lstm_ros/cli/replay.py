@@ -2,7 +2,7 @@
 
 BAG is a rosbag2 (SQLite or MCAP: its folder or file), or an episode (.h5). Its images and instructions go through the
 model and the Governor, in the recording's time and as fast as it goes; no ROS is needed. The same recording gives the
-same commands. DIR/commands.png shows both over time, DIR/frames.png the frames where they differ most, DIR/drive.webm
+same commands. DIR/commands.png shows both over time, DIR/frames.png the frames where they differ most, DIR/drive.mp4
 all, DIR/replay.json is for scripts.
 """
 
@@ -124,7 +124,7 @@ def _replay(args: argparse.Namespace, recorded: Recorded, rules: Rules, policy: 
 
     replay = Replay(policy, rules, args.instruction)
     found = Replayed(tuple(rules.limits.max_velocity))
-    with steps_progress() as progress, Film(args.out / "drive.webm") as film:
+    with steps_progress() as progress, Film(args.out / "drive.mp4") as film:
         task = progress.add_task("replaying", total=recorded.images)
 
         def happenings() -> Any:
@@ -177,5 +177,5 @@ def _conclude(console: Any, args: argparse.Namespace, document: dict[str, Any], 
     if worst:
         at = ", ".join(f"{each['time']:.1f}" for each in worst)
         console.print(f"they differ most at {at} s")
-    console.print(printable(f"pictures: {args.out}/commands.png, frames.png, drive.webm; for scripts: replay.json"))
+    console.print(printable(f"pictures: {args.out}/commands.png, frames.png, drive.mp4; for scripts: replay.json"))
     log_console.print(f"replayed in {took:.1f} s, {seconds / took:.1f} times as fast as it was", soft_wrap=True)

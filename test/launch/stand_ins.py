@@ -7,10 +7,11 @@ from types import ModuleType, SimpleNamespace
 
 ROOT = Path(__file__).parents[2]
 HAS_LAUNCH = importlib.util.find_spec("launch_ros") is not None
-_STOOD_IN = ["launch", "launch.actions", "launch.substitutions"]
+_STOOD_IN = ["launch", "launch.actions", "launch.substitutions", "launch.launch_description_sources"]
 _STOOD_IN += ["launch_ros.actions", "launch_ros.ros_adapters", "launch_ros.parameter_descriptions"]
 _NAMES = ["DeclareLaunchArgument", "OpaqueFunction", "LaunchConfiguration", "LifecycleNode", "Node", "ParameterValue"]
-_NAMES += ["LaunchDescription", "get_ros_node", "LogInfo"]
+_NAMES += ["LaunchDescription", "get_ros_node", "LogInfo", "IncludeLaunchDescription", "Shutdown"]
+_NAMES += ["PythonLaunchDescriptionSource"]
 
 
 class Recorded(SimpleNamespace):
