@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,3 +81,14 @@ def test_what_cannot_be_replayed_is_refused_in_one_line(cli, tiny, bag, tmp_path
     done = cli("replay", path, "--checkpoint", tiny, *words)
     assert done.code == 1 and not done.out
     assert why in done.err.strip().splitlines()[-1] and done.err.count("error:") == 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures_and_finds_twice_the_same():
+    root = Path(__file__).parents[2]
+    command = [sys.executable, root / "benchmarks" / "replay.py", "--minutes", "0.2", "--json"]
+    own = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=200, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["the same twice"] and found["steps"] == 120 and found["times as fast"] > 1.0
