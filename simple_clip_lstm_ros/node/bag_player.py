@@ -39,6 +39,7 @@ from simple_clip_lstm_ros.plain import finite
 
 _TICK = 0.01  # s of the recording between two times of the clock
 _LONGEST_PAUSE = 5.0  # s in which nothing was recorded; the rest of a longer one is left out
+_LAG = 0.05  # s of the wall clock that are caught up; of more, the player is as late as it is
 _LAST = 0.5  # s of the wall clock, for the last commands to arrive
 
 
@@ -57,7 +58,7 @@ class BagPlayer(ConfiguredNode[PlayerSettings]):
         self.create_subscription(String, "inference/reason", self._on_reason, LATCHED)
         self._found = Replayed(tuple(Limits().max_velocity))
         self._meeting = threading.Lock()  # of the executor's thread and the player's
-        self._now = 0.0
+        self._now = self._due = 0.0
         self._picture: Picture | None = None
         self._recorded: Commanded | None = None
         self._recorded_reason = self._instruction = ""
@@ -109,7 +110,9 @@ class BagPlayer(ConfiguredNode[PlayerSettings]):
             self._tell_time(until)
         while (left := until - self._now) > 0.0 and not self._ends.is_set():
             step = min(left, _TICK)
-            time.sleep(step / self.settings.rate)
+            # By a schedule, since a sleep is always somewhat longer than it was to be.
+            self._due = max(self._due + step / self.settings.rate, time.monotonic() - _LAG)
+            time.sleep(max(0.0, self._due - time.monotonic()))
             self._tell_time(self._now + step)
 
     def _tell_time(self, now: float) -> None:

@@ -17,6 +17,9 @@ pytest.importorskip("h5py")
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by path and leaves the tests' folders out
 from bag import EPOCH, compressed, image, picture, text, twist, twist_stamped, write_bag
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.happenings import BagDrive, Commanded, EpisodeDrive, Named, Picture, Reasoned, Told
@@ -271,6 +274,19 @@ def test_what_is_no_bag_or_half_of_one_is_refused_in_one_line(tmp_path):
         with pytest.raises(EpisodeError) as raised:
             [*BagDrive(path, Named())]
         assert "\n" not in str(raised.value) and str(path) in str(raised.value)
+
+
+def test_a_topic_of_an_unknown_type_is_no_matter(tmp_path):
+    known = write_bag(tmp_path / "known", drive())
+    own = get_typestore(Stores.ROS2_HUMBLE)
+    own.register(get_types_from_msg("float64 charge", "acme_msgs/msg/Battery"))
+    with AnyReader([known]) as reader, Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        battery = writer.add_connection("/battery", "acme_msgs/msg/Battery", typestore=own)
+        there = {each.id: writer.add_connection(each.topic, each.msgtype, typestore=own) for each in reader.connections}
+        for connection, time, raw in reader.messages():
+            writer.write(battery, time, b"not even serialised")
+            writer.write(there[connection.id], time, raw)
+    assert len([*BagDrive(tmp_path / "bag", Named())]) == len([*BagDrive(known, Named())]) == 21
 
 
 def test_an_image_of_an_unknown_encoding_is_told_and_the_others_are_seen(tmp_path):
