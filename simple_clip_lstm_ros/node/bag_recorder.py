@@ -70,8 +70,10 @@ class BagRecorder(ConfiguredNode[BagSettings]):
     def _last_moments(self, folder: Path) -> LastMoments:
         seconds = self.settings.last
         keeper = LastMoments(folder, Ring(seconds, self._most_bytes), self._circumstances.facts, self._tell)
-        service = self.create_service(Trigger, f"{self.get_name()}/dump", partial(self._on_dump, keeper))
-        asked = f"they go into {folder} when the robot is stopped, or when {service.service_name} is called"
+        service = f"{self.get_name()}/dump"
+        self.create_service(Trigger, service, partial(self._on_dump, keeper))
+        called = f"{self.resolve_service_name(service)} is called"
+        asked = f"they go into {folder} when the robot is stopped, or when {called}"
         self.get_logger().info(f"keeping the last {seconds:g} s; {asked}")
         return keeper
 

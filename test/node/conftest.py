@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -72,6 +75,22 @@ def recorded_robot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             return started
 
         yield start
+
+
+@pytest.fixture
+def figures() -> Callable[..., dict[str, Any]]:
+    """Runs a script of benchmarks/ with these words, in a ROS domain of its own; the JSON document that it prints."""
+
+    def run(script: str, *words: str) -> dict[str, Any]:
+        root = Path(__file__).parents[2]
+        command = ["timeout", "-s", "KILL", "150", sys.executable, str(root / "benchmarks" / script), *words, "--json"]
+        with own_domain() as domain:
+            own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "ROS_DOMAIN_ID": str(domain)}
+            ran = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    return run
 
 
 @pytest.fixture

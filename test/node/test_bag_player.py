@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_domain import LOCAL, own_domain
+from transitions import bring_up
 
 pytest.importorskip("rosbags")
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # where the bags are made
@@ -71,12 +70,7 @@ def activate(domain: int) -> None:
     node = rclpy.create_node("starter", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    client = node.create_client(ChangeState, f"{NAMESPACE}/inference/change_state")
-    assert client.wait_for_service(30.0)
-    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-        asked = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-        executor.spin_until_future_complete(asked, 30.0)
-        assert asked.result().success
+    bring_up(node, executor, NAMESPACE)
     executor.shutdown()
     node.destroy_node()
     context.shutdown()

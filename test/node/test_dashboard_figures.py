@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from ros_domain import own_domain
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 
-def test_the_dashboard_is_light_and_a_press_arrives() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "dashboard.py", "--seconds", "2", "--presses", "5"]
-    command += ["--sizes", "1280x720", "--json"]
-    with own_domain() as domain:
-        ran = subprocess.run(
-            ["timeout", "-s", "KILL", "150", *command],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert ran.returncode == 0, ran.stderr
-    document = json.loads(ran.stdout)
+def test_the_dashboard_is_light_and_a_press_arrives(figures) -> None:
+    document = figures("dashboard.py", "--seconds", "2", "--presses", "5", "--sizes", "1280x720")
     alone, large = document["rows"]
     assert alone["pictures"] == 0.0 and 5.0 < large["pictures"] <= 11.0
     assert all(40.0 < row["own"] < row["resident"] < 170.0 for row in document["rows"])

@@ -18,6 +18,7 @@ import yaml
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_domain import LOCAL, own_domain
+from transitions import bring_up
 
 pytest.importorskip("rosbags")  # the recorder's service is among them
 
@@ -56,7 +57,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         try:
-            _configure(node, executor)
+            bring_up(node, executor)
+            _wait_for_services(node, executor)
             yield dict(node.get_topic_names_and_types()), dict(node.get_service_names_and_types())
         finally:
             for process in processes:
@@ -68,16 +70,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
             context.shutdown()
 
 
-def _configure(node: Any, executor: SingleThreadedExecutor) -> None:
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
-    client = node.create_client(ChangeState, "/inference/change_state")
-    assert client.wait_for_service(30.0)
-    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-        asked = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-        executor.spin_until_future_complete(asked, 30.0)
-        assert asked.result().success
+def _wait_for_services(node: Any, executor: SingleThreadedExecutor) -> None:
     end = time.monotonic() + 20.0
     wanted = {"/velocity_guard/enable", "/recorder/dump", "/inference/reset"}
     while not wanted <= {name for name, _ in node.get_service_names_and_types()}:

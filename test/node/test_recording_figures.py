@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from ros_domain import own_domain
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 
-def test_what_is_kept_is_complete_and_the_node_commands_as_before() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "recording.py", "--seconds", "4", "--json"]
-    with own_domain() as domain:
-        ran = subprocess.run(
-            ["timeout", "-s", "KILL", "150", *command],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ROS_DOMAIN_ID": str(domain)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+def test_what_is_kept_is_complete_and_the_node_commands_as_before(figures) -> None:
+    found = figures("recording.py", "--seconds", "4")
     kept = found["recorder"]
     assert kept["images"] == kept["images that the camera sent meanwhile"] and 3.5 < kept["seconds"] <= 4.1
     assert kept["resident with all it keeps (MB)"] < 250.0
