@@ -49,7 +49,16 @@ setup(
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
         "data": ["accelerate", "h5py", "rosbags"],  # to train takes them, to drive does not
-        "test": ["colcon-common-extensions", "hypothesis", "mypy", "playwright", "pytest", "ruff", "types-PyYAML"],
+        "test": [
+            "colcon-common-extensions",
+            "hypothesis",
+            "mcap",
+            "mypy",
+            "playwright",
+            "pytest",
+            "ruff",
+            "types-PyYAML",
+        ],
     },
     entry_points={
         "console_scripts": [

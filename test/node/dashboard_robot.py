@@ -16,6 +16,7 @@ import aiohttp
 import numpy as np
 from dashboard_bench import free_port, spun
 from geometry_msgs.msg import TwistStamped
+from process_groups import kill_group
 from rclpy.qos import qos_profile_sensor_data
 from ros_domain import LOCAL, own_domain
 from sensor_msgs.msg import Image
@@ -57,7 +58,7 @@ class Robot:
                 stderr=log,
                 text=True,
             )
-        self._cleanup.callback(process.kill)
+        self._cleanup.callback(kill_group, process)
         return process
 
     def dashboard(self, *words: str) -> subprocess.Popen[str]:

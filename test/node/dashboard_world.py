@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from dashboard_bench import free_port, spun
 from geometry_msgs.msg import Twist
+from process_groups import kill_group
 from ros_domain import LOCAL, own_domain
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -49,7 +50,7 @@ class World:
         dashboard = subprocess.Popen(
             ["timeout", "-s", "KILL", "300", *command, "--port", str(self._port)], stdout=subprocess.PIPE, text=True
         )
-        self._cleanup.callback(dashboard.kill)
+        self._cleanup.callback(kill_group, dashboard)
         assert dashboard.stdout and dashboard.stdout.readline() == f"open {self.address}\n"
         return dashboard
 

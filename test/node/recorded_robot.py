@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from geometry_msgs.msg import Twist, TwistStamped
+from process_groups import kill_group
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -116,7 +117,7 @@ class RecordedRobot:
         return self.process.returncode, told
 
     def close(self) -> None:
-        self.process.kill()
+        kill_group(self.process)
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from process_groups import kill_group
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_domain import LOCAL, own_domain
@@ -57,7 +58,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            cleanup.callback(process.kill)
+            cleanup.callback(kill_group, process)
             return process
 
         start.domain = domain

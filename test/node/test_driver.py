@@ -112,7 +112,7 @@ def test_with_a_listener_each_frame_is(driver, node):
     move(driver, node)
     driver.deactivate()  # ends the inference thread, so that the overlay is there
     (overlay,) = node.published["inference/overlay"]
-    assert isinstance(overlay, Image) and (overlay.width, overlay.height, overlay.header.stamp) == (64, 48, NOW)
+    assert isinstance(overlay, Image) and (overlay.width, overlay.height, overlay.header.stamp) == (512, 384, NOW)
     assert any(overlay.data), "text on a black photograph"
 
 
