@@ -61,6 +61,7 @@ class RecordedRobot:
         elif "--instruction-topic" in words:
             heard.append(self._texts)
         self.until(lambda: all(each.get_subscription_count() for each in heard), "no recorder")
+        self.wait(0.5)  # a publisher knows of a subscription before that knows of the publisher, and hears it
 
     def command(self, forward: float) -> None:
         message = TwistStamped() if self._stamped else Twist()

@@ -57,6 +57,7 @@ def test_it_drives_on_images_of_many_forms(bench, form):
     bench.activate()
     bench.instruct("go to the cup")
     bench.until_reason("MOVING")
+    bench.until(lambda: "images refused" in bench.diagnostics, "diagnostics of the drive")
     assert bench.diagnostics["images refused"] == "0"
 
 

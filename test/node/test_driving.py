@@ -95,7 +95,7 @@ def test_an_instruction_given_as_parameter_is_followed_from_activation_on(bench)
     bench.camera = bench.photograph
     bench.activate(instruction="go to the cup")
     bench.until_reason("MOVING")
-    assert bench.diagnostics["instruction"] == "go to the cup"
+    bench.until(lambda: bench.diagnostics.get("instruction") == "go to the cup", "diagnostics that name it")
 
 
 def test_a_blank_instruction_is_a_ramped_stop(bench):

@@ -69,7 +69,7 @@ def test_an_instruction_may_be_a_parameter(bench):
     bench.until_reason("NO_INSTRUCTION")
     assert bench.set_parameters(instruction="go to the door").successful
     bench.until_reason("MOVING")
-    assert bench.diagnostics["instruction"] == "go to the door"
+    bench.until(lambda: bench.diagnostics.get("instruction") == "go to the door", "diagnostics that name it")
     assert bench.set_parameters(instruction="").successful
     bench.until_reason("NO_INSTRUCTION")
 
