@@ -1,9 +1,14 @@
-"""Plain data for JSON."""
+"""Plain data for JSON, and files of it."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from simple_clip_lstm_ros.errors import InputError
 
 
 def finite(value: Any) -> Any:
@@ -13,3 +18,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """With null for the numbers that JSON has no word for. Raises InputError if it cannot be written."""
+    try:
+        path.write_text(json.dumps(finite(dict(document)), indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_clip_lstm_ros import __version__
-from simple_clip_lstm_ros.cli.benchmark_file import FORMAT, read_document, refuse_unwritable, save_document
+from simple_clip_lstm_ros.cli.benchmark_file import FORMAT, read_document, refuse_unwritable
 from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, limits_table, print_tables
 from simple_clip_lstm_ros.cli.comparison import compare, comparison_table
 from simple_clip_lstm_ros.cli.node_benchmark import drive
@@ -34,6 +34,7 @@ from simple_clip_lstm_ros.cli.options import (
 from simple_clip_lstm_ros.cli.race import Entry, Run, race
 from simple_clip_lstm_ros.cli.ros import node_parameters, what_lacks
 from simple_clip_lstm_ros.errors import ConfigError, MemoryBudgetError, SimpleClipLstmError, printable
+from simple_clip_lstm_ros.plain import write_json
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.checkpoint.plan import Survey
@@ -106,7 +107,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         refuse_unwritable(args.save)
     document = _measured(args)
     if args.save:
-        save_document(args.save, document)
+        write_json(args.save, document)
     return document
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from simple_clip_lstm_ros.errors import InputError, first_line
-from simple_clip_lstm_ros.plain import finite
 
 FORMAT = 1
 
@@ -17,13 +15,6 @@ def refuse_unwritable(path: Path) -> None:
     """Before minutes of measuring. Raises InputError where no file can be made."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"{path} cannot be written: it is a folder, or its folder does not exist")
-
-
-def save_document(path: Path, document: Mapping[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(finite(dict(document)), indent=2, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def read_document(path: Path) -> dict[str, Any]:

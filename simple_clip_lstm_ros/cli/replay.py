@@ -9,7 +9,6 @@ all, DIR/replay.json is for scripts.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,7 @@ from simple_clip_lstm_ros.cli.options import (
     steps_progress,
     tables,
 )
-from simple_clip_lstm_ros.errors import EpisodeError, InputError, printable
-from simple_clip_lstm_ros.plain import finite
+from simple_clip_lstm_ros.errors import EpisodeError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,20 +61,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.data.replay import Rules
+    from simple_clip_lstm_ros.data.replay_files import make_folder, write_files
     from simple_clip_lstm_ros.data.stated import stated_parameters
 
     recorded = _recorded(args)
     stated = recorded.parameters if args.params is None else stated_parameters(args.params)
     rules = Rules.stated(stated, args.latency)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{args.out} cannot be written: {error.strerror or error}") from None
+    make_folder(args.out)
     policy = load_with_progress(args)
     warn_of(policy)
     begin = time.perf_counter()
     replay, found = _replay(args, recorded, rules, policy)
-    took = time.perf_counter() - begin
     document = {
         "recording": str(args.recording),
         "checkpoint": str(args.checkpoint),
@@ -90,7 +85,8 @@ def run(args: argparse.Namespace) -> None:
         "counts": dict(replay.governor.counts),
         **found.as_plain(),
     }
-    _write(args.out / "replay.json", document)
+    write_files(args.out, found, document)
+    took = time.perf_counter() - begin
     if args.json:
         print_json(document)
         return
@@ -119,12 +115,13 @@ def _recorded(args: argparse.Namespace) -> Recorded:
 def _replay(args: argparse.Namespace, recorded: Recorded, rules: Rules, policy: Policy) -> tuple[Replay, Replayed]:
     from simple_clip_lstm_ros.data.happenings import Picture
     from simple_clip_lstm_ros.data.replay import Replay
-    from simple_clip_lstm_ros.data.replay_pictures import Film, draw_commands, draw_sheet
+    from simple_clip_lstm_ros.data.replay_files import FILM
+    from simple_clip_lstm_ros.data.replay_pictures import Film
     from simple_clip_lstm_ros.data.replayed import Replayed
 
     replay = Replay(policy, rules, args.instruction)
     found = Replayed(tuple(rules.limits.max_velocity))
-    with steps_progress() as progress, Film(args.out / "drive.mp4") as film:
+    with steps_progress() as progress, Film(args.out / FILM) as film:
         task = progress.add_task("replaying", total=recorded.images)
 
         def happenings() -> Any:
@@ -134,16 +131,7 @@ def _replay(args: argparse.Namespace, recorded: Recorded, rules: Rules, policy: 
 
         for moment in replay.moments(happenings()):
             film.take(moment, found.add(moment))
-    draw_commands(found, args.out / "commands.png")
-    draw_sheet(found.shots, args.out / "frames.png")
     return replay, found
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _reasons(document: dict[str, Any]) -> Table:

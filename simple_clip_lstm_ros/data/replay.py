@@ -25,7 +25,7 @@ from simple_clip_lstm_ros.policy.policy import Policy
 
 _TIMES = ("command_rate", "image_timeout", "command_timeout", "state_timeout")
 _LONGEST_STEP = 60.0  # s
-_LONGEST_PAUSE = 5.0  # s in which nothing was recorded; of a longer one the rest is left out
+LONGEST_PAUSE = 5.0  # s in which nothing was recorded; of a longer one the rest is left out
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Replay:
         for each in happenings:
             if math.isnan(next_tick) or each.time < next_tick - 2.0 * self._period:  # the clock has gone back
                 next_tick = each.time
-            end = min(each.time, next_tick + _LONGEST_PAUSE)
+            end = min(each.time, next_tick + LONGEST_PAUSE)
             while next_tick < end:
                 yield self._tick(next_tick)
                 next_tick += self._period

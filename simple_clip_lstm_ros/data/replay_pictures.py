@@ -27,17 +27,21 @@ _COLUMNS = 3
 
 def draw_commands(found: Replayed, path: Path) -> None:
     """Each axis that is ever used: replayed and recorded, and below both their difference. Raises InputError."""
-    used = [axis for column, axis in enumerate(AXES) if _is_used(found, column)] or [AXES[0]]
+    times, replayed, recorded = found.times, found.replayed, found.recorded
+    known = np.nan_to_num(recorded)
+    used = [axis for column, axis in enumerate(AXES) if replayed[:, column].any() or known[:, column].any()] or [
+        AXES[0]
+    ]
     figure = Figure(figsize=(11.0, 3.2 * len(used)), layout="constrained")
     FigureCanvasAgg(figure)
     rows = figure.subplots(2 * len(used), 1, sharex=True, squeeze=False, height_ratios=[2.0, 1.0] * len(used))[:, 0]
     for axis, above, below in zip(used, rows[::2], rows[1::2], strict=True):
         column = AXES.index(axis)
-        now, then = found.replayed[:, column], found.recorded[:, column]
-        above.plot(found.times, then, color=_THEN, linewidth=1.4, label="recorded")
-        above.plot(found.times, now, color=_NOW, linewidth=1.0, label="replayed")
+        now, then = replayed[:, column], recorded[:, column]
+        above.plot(times, then, color=_THEN, linewidth=1.4, label="recorded")
+        above.plot(times, now, color=_NOW, linewidth=1.0, label="replayed")
         above.set_ylabel(f"{axis}\n{UNITS[axis]}")
-        below.fill_between(found.times, now - then, color="tab:red", alpha=0.6, linewidth=0.0)
+        below.fill_between(times, now - then, color="tab:red", alpha=0.6, linewidth=0.0)
         below.set_ylabel("difference")
         for each in (above, below):
             each.axhline(0.0, color="grey", linewidth=0.6)
@@ -45,10 +49,6 @@ def draw_commands(found: Replayed, path: Path) -> None:
     rows[0].legend(loc="upper right", frameon=False, ncols=2)
     rows[-1].set_xlabel("s since the beginning")
     save(figure, path)
-
-
-def _is_used(found: Replayed, column: int) -> bool:
-    return bool(found.replayed[:, column].any() or np.nan_to_num(found.recorded[:, column]).any())
 
 
 def draw_sheet(shots: list[Shot], path: Path) -> None:

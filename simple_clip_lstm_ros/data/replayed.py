@@ -100,16 +100,17 @@ class Replayed:
     def differences(self) -> dict[str, dict[str, float]]:
         """By axis that is ever used, over the moments whose recorded command is known; empty where none is."""
         known = ~np.isnan(self.recorded[:, 0])
+        times, replayed, recorded = self.times[known], self.replayed[known], self.recorded[known]
         found = {}
         for column, axis in enumerate(AXES):
-            now, then = self.replayed[known, column], self.recorded[known, column]
+            now, then = replayed[:, column], recorded[:, column]
             if now.any() or then.any():
                 fit = Fit.of(now, then)
                 worst = int(np.abs(now - then).argmax())
                 found[axis] = {
                     "mean": fit.error,
                     "largest": float(abs(now[worst] - then[worst])),
-                    "largest at": float(self.times[known][worst]),
+                    "largest at": float(times[worst]),
                     "same direction": fit.direction,
                 }
         return found

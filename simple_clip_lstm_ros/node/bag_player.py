@@ -6,7 +6,6 @@ namespace in which no robot listens. Ends when the recording does.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -26,19 +25,17 @@ from std_msgs.msg import String
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.data.happenings import BagDrive, Commanded, Happening, Named, Picture, Reasoned, Told
-from simple_clip_lstm_ros.data.replay import Moment
-from simple_clip_lstm_ros.data.replay_pictures import Film, draw_commands, draw_sheet
+from simple_clip_lstm_ros.data.replay import LONGEST_PAUSE, Moment
+from simple_clip_lstm_ros.data.replay_files import FILM, make_folder, write_files
+from simple_clip_lstm_ros.data.replay_pictures import Film
 from simple_clip_lstm_ros.data.replayed import Replayed
-from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.node import process
 from simple_clip_lstm_ros.node.configured_node import ConfiguredNode
 from simple_clip_lstm_ros.node.messages import to_image, to_time, to_velocity
 from simple_clip_lstm_ros.node.player_settings import PlayerSettings
 from simple_clip_lstm_ros.node.reporter import LATCHED
-from simple_clip_lstm_ros.plain import finite
 
 _TICK = 0.01  # s of the recording between two times of the clock
-_LONGEST_PAUSE = 5.0  # s in which nothing was recorded; the rest of a longer one is left out
 _LAG = 0.05  # s of the wall clock that are caught up; of more, the player is as late as it is
 _LAST = 0.5  # s of the wall clock, for the last commands to arrive
 
@@ -77,13 +74,10 @@ class BagPlayer(ConfiguredNode[PlayerSettings]):
 
     def _play(self) -> None:
         out = Path(self.settings.out).expanduser()
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"out: {out} cannot be written: {error.strerror or error}") from None
+        make_folder(out)
         self._wait_for_the_node()
         with ExitStack() as cleanup:
-            self._film = cleanup.enter_context(Film(out / "drive.mp4"))
+            self._film = cleanup.enter_context(Film(out / FILM))
             if self.settings.instruction:
                 self._instruct(self.settings.instruction)
             for happening in self._drive:
@@ -106,7 +100,7 @@ class BagPlayer(ConfiguredNode[PlayerSettings]):
 
     def _advance(self, until: float) -> None:
         """The clock, as fast as `rate` says; a jump, back or far ahead, at once."""
-        if not 0.0 <= until - self._now <= _LONGEST_PAUSE:
+        if not 0.0 <= until - self._now <= LONGEST_PAUSE:
             self._tell_time(until)
         while (left := until - self._now) > 0.0 and not self._ends.is_set():
             step = min(left, _TICK)
@@ -136,9 +130,7 @@ class BagPlayer(ConfiguredNode[PlayerSettings]):
 
     def _conclude(self, out: Path) -> None:
         document = {"recording": self.settings.bag, "compared with": self._drive.commands, **self._found.as_plain()}
-        (out / "replay.json").write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
-        draw_commands(self._found, out / "commands.png")
-        draw_sheet(self._found.shots, out / "frames.png")
+        write_files(out, self._found, document)
         self.get_logger().info(f"{document['seconds']:.1f} s played; pictures and replay.json are in {out}")
 
     # Of the executor's thread.
