@@ -79,11 +79,21 @@ def folder(tmp_path: Path) -> Path:
     return Path(os.environ.get("SIMPLE_CLIP_LSTM_SCREENSHOTS", tmp_path))
 
 
+def enable(page: Any) -> None:
+    """By what a person does: press, and again where the page says that a node is not there (yet)."""
+
+    def agreed() -> bool:
+        page.click("#enable")
+        expect(page.locator("#answers p")).to_have_count(2)
+        return page.locator("#answers .good").count() == 2
+
+    until(agreed, "both nodes' consent")
+
+
 def drive(world: World, page: Any, text: str = LEFT) -> None:
     """By what a person does: enable, type, send."""
     world.reset()
-    page.click("#enable")
-    expect(page.locator("#answers .good")).to_have_count(2)
+    enable(page)
     page.fill("#text", text)
     page.press("#text", "Enter")
     page.locator("#text").blur()
@@ -149,7 +159,7 @@ def test_a_page_that_freezes_or_closes_changes_nothing(world: World, visit: Any)
 
 def test_markup_is_text(world: World, visit: Any) -> None:
     page = visit(**DESKTOP)
-    page.click("#enable")
+    enable(page)
     page.fill("#text", MARKUP)
     page.press("#text", "Enter")
     expect(page.locator("#instruction")).to_have_text(MARKUP)
@@ -209,8 +219,7 @@ def test_it_says_loudly_who_does_not_answer_and_that_the_connection_is_lost(
     finally:
         os.kill(guard, signal.SIGCONT)
     wait_for_answer(page)  # asked again, it has stopped
-    page.click("#enable")
-    expect(page.locator("#answers .good")).to_have_count(2)
+    enable(page)
     (process,) = psutil.Process(world.dashboard.pid).children()
     process.suspend()
     try:
