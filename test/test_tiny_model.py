@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.checkpoint.bundle import verify
+from simple_clip_lstm_ros.checkpoint.verify import verify
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 3_000_000  # bytes of the model that ships

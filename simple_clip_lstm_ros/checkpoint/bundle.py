@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.checkpoint.mapped import MappedFile, Stored
 from simple_clip_lstm_ros.errors import CheckpointError
 
@@ -34,7 +33,7 @@ SCALED = f".weight{SCALE}"
 # safetensors' names.
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I8": torch.int8}
 
-_AGAIN = "copy it again, or convert its source again"
+AGAIN = "copy it again, or convert its source again"
 _BLOCK = 8 << 20
 
 
@@ -59,37 +58,26 @@ class Bundle:
                 shard = _read_shard(path / name)
                 twice = next(iter(shard.keys() & tensors.keys()), None)
                 if twice:
-                    raise CheckpointError(f"{path} holds {twice} twice; {_AGAIN}")
+                    raise CheckpointError(f"{path} holds {twice} twice; {AGAIN}")
                 tensors |= shard
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
         return cls(path, config, tensors)
 
 
-def verify(path: Path, report: Callable[[int, int], None]) -> int:
-    """Check every file of the bundle; returns how many. `report` is told bytes done and in all.
-
-    Raises CheckpointError for the first that is not as it was written.
-    """
-    path = located(path)
-    bundle = Bundle.open(path)
-    sums = read_sums(path)
-    total, done = sum((path / name).stat().st_size for name in sums), 0
-
-    def read(count: int) -> None:
-        nonlocal done
-        done += count
-        report(done, total)
-
-    try:
-        check_sums(bundle.path, sums, read)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; {_AGAIN}") from None
-    return len(sums)
-
-
 def read_sums(path: Path) -> dict[str, str]:
     """File -> checksum, of exactly the files that are there. Raises CheckpointError where others are, or some lack."""
+    sums = stated_sums(path)
+    found = files_of(path)
+    if missing := sorted(sums.keys() - found):
+        raise CheckpointError(f"{path} lacks {some(missing)}; {AGAIN}")
+    if extra := sorted(found - sums.keys()):
+        raise CheckpointError(f"{path} holds {some(extra)}, which is not of the bundle; remove it from the folder")
+    return sums
+
+
+def stated_sums(path: Path) -> dict[str, str]:
+    """File -> checksum, of the files that should be there. Raises CheckpointError for what is no bundle's manifest."""
     if not path.is_dir():
         raise CheckpointError(f"{path} is no bundle; name a folder that `convert` made")
     if not (path / SUMS).is_file():
@@ -98,24 +86,24 @@ def read_sums(path: Path) -> dict[str, str]:
     lines = (path / SUMS).read_text(errors="replace").splitlines()
     pairs = [line.split("  ", 1) for line in lines]
     if any(len(pair) != 2 or len(pair[0]) != 64 for pair in pairs):
-        raise CheckpointError(f"{path / SUMS} is damaged; {_AGAIN}")
+        raise CheckpointError(f"{path / SUMS} is damaged; {AGAIN}")
     sums = {name: checksum for checksum, name in pairs}
     if CONFIG not in sums or not any(name.endswith(".safetensors") for name in sums):
-        raise CheckpointError(f"{path / SUMS} is incomplete; {_AGAIN}")
-    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()} - {SUMS}
-    if missing := sorted(sums.keys() - found):
-        raise CheckpointError(f"{path} lacks {_some(missing)}; {_AGAIN}")
-    if extra := sorted(found - sums.keys()):
-        raise CheckpointError(f"{path} holds {_some(extra)}, which is not of the bundle; remove it from the folder")
+        raise CheckpointError(f"{path / SUMS} is incomplete; {AGAIN}")
     return sums
 
 
-def check_sums(path: Path, sums: Mapping[str, str], read: Callable[[int], None] | None = None) -> None:
+def files_of(path: Path) -> set[str]:
+    """Those that are there, the manifest aside."""
+    return {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()} - {SUMS}
+
+
+def check_sums(path: Path, sums: Mapping[str, str]) -> None:
     """Raises CheckpointError for the first file whose checksum differs."""
     for name, checksum in sums.items():
-        if sha256(path / name, read) != checksum:
+        if sha256(path / name) != checksum:
             hint = " (state settings with --config)" if name == CONFIG else ""
-            raise CheckpointError(f"{path / name} is not as it was written: its checksum differs{hint}; {_AGAIN}")
+            raise CheckpointError(f"{path / name} is not as it was written: its checksum differs{hint}; {AGAIN}")
 
 
 def sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
@@ -135,7 +123,8 @@ def fingerprint(path: str | Path) -> str:
     return sha256(sums) if sums.is_file() else ""
 
 
-def _some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few, in words."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
 
 
@@ -143,7 +132,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deep
-        raise CheckpointError(f"{path} is damaged; {_AGAIN}") from None
+        raise CheckpointError(f"{path} is damaged; {AGAIN}") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not of a bundle of this package; name a folder that `convert` made")
     version = config.get("format_version")
@@ -153,7 +142,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"package reads {FORMAT_VERSION}; update the package, or convert the source with this one"
         )
     if not isinstance(config.get("policy_config"), dict):
-        raise CheckpointError(f"{path} has no policy_config; {_AGAIN}")
+        raise CheckpointError(f"{path} has no policy_config; {AGAIN}")
     return config
 
 
@@ -163,7 +152,7 @@ def _read_shard(path: Path) -> dict[str, Stored]:
             """The library checks that the header is sound and covers the file, without holes."""
         mapped = MappedFile(path)
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or incomplete ({error}); {_AGAIN}") from None
+        raise CheckpointError(f"{path} is damaged or incomplete ({error}); {AGAIN}") from None
     start = 8 + int.from_bytes(mapped[0:8], "little")
     header = json.loads(mapped[8:start])
     header.pop("__metadata__", None)
@@ -172,7 +161,7 @@ def _read_shard(path: Path) -> dict[str, Stored]:
 
 def _stored(path: Path, name: str, mapped: MappedFile, start: int, entry: Mapping[str, Any]) -> Stored:
     if entry["dtype"] not in DTYPES:
-        raise CheckpointError(f"{path}: {name} is stored as {entry['dtype']}, which no bundle holds; {_AGAIN}")
+        raise CheckpointError(f"{path}: {name} is stored as {entry['dtype']}, which no bundle holds; {AGAIN}")
     shape = tuple(entry["shape"])
     stride = tuple(prod(shape[dimension + 1 :]) for dimension in range(len(shape)))
     return Stored(mapped, DTYPES[entry["dtype"]], shape, start + entry["data_offsets"][0], stride)

@@ -1,4 +1,9 @@
-"""Check that a bundle arrived as it was written: every file against its checksum."""
+"""Check that a bundle arrived as it was written: every file against its checksum.
+
+Files that are broken or missing are listed on stdout, one a line, for whatever copies them again:
+
+    simple_clip_lstm verify BUNDLE > broken || rsync -a --files-from=broken HOST:BUNDLE/ BUNDLE/
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from simple_clip_lstm_ros.cli.options import add_json_option, bytes_progress, print_json
+from simple_clip_lstm_ros.errors import CheckpointError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.checkpoint.bundle import verify
+    from simple_clip_lstm_ros.checkpoint.verify import verify
 
     with bytes_progress() as progress:
         task = progress.add_task("checksums", total=None)
-        count = verify(args.bundle, lambda done, total: progress.update(task, completed=done, total=total))
+        verified = verify(args.bundle, lambda done, total: progress.update(task, completed=done, total=total))
     if args.json:
-        print_json({"bundle": str(args.bundle), "files": count})
+        print_json({"bundle": str(args.bundle), "files": len(verified.files), "broken": verified.broken})
+    elif verified.broken:
+        print(*verified.broken, sep="\n", flush=True)
     else:
-        print(f"{args.bundle}: {count} files are as they were written")
+        print(verified)
+    if verified.broken:
+        raise CheckpointError(str(verified))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from simple_clip_lstm_ros.checkpoint.bundle import verify
+from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.checkpoint.verify import verify
 from simple_clip_lstm_ros.errors import CheckpointError, SimpleClipLstmError
 
 WEIGHTS = "model.safetensors"
@@ -104,16 +106,34 @@ def test_a_small_file_that_was_edited_is_found_when_loading(bundle: Path, name: 
 
 def test_verify_finds_any_flipped_byte_by_name(bundle: Path) -> None:
     calls: list[tuple[int, int]] = []
-    assert verify(bundle, lambda done, total: calls.append((done, total))) == len(_names(bundle))
+    verified = verify(bundle, lambda done, total: calls.append((done, total)))
+    assert sorted(verified.files) == _names(bundle) and not verified.broken
     size = sum((bundle / name).stat().st_size for name in _names(bundle))
     assert calls[-1] == (size, size)
     for name in _names(bundle):
         whole = (bundle / name).read_bytes()
         _flip(bundle / name, len(whole) - 2)
-        with pytest.raises(CheckpointError) as raised:
-            verify(bundle, lambda done, total: None)
-        assert name in str(raised.value)
+        assert verify(bundle, lambda done, total: None).broken == {name: "its checksum differs"}
         (bundle / name).write_bytes(whole)
+
+
+def test_verify_names_all_that_is_broken_and_nothing_else(tiny: Path, tmp_path: Path) -> None:
+    convert(tiny, tmp_path / "shards", shard_bytes=500_000)
+    shards = sorted(path.name for path in (tmp_path / "shards").glob("*.safetensors"))
+    assert len(shards) > 3
+    os.truncate(tmp_path / "shards" / shards[1], 100_000)
+    (tmp_path / "shards" / shards[2]).unlink()
+    verified = verify(tmp_path / "shards", lambda done, total: None)
+    assert verified.broken == {shards[1]: "its checksum differs", shards[2]: "missing"}
+    assert f"2 of {len(verified.files)} files are not as they were written: {shards[1]} (" in str(verified)
+
+
+def test_verify_holds_whole_files_against_one_another_too(bundle: Path, stamp: Callable[[Path], None]) -> None:
+    """A bundle whose manifest was made anew over a foreign config is no bundle."""
+    _edit(bundle, lambda c: c.pop("policy_config"))
+    stamp(bundle)
+    with pytest.raises(CheckpointError, match="has no policy_config"):
+        verify(bundle, lambda done, total: None)
 
 
 CONTRADICTIONS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {

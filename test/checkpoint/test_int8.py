@@ -128,7 +128,7 @@ import sys
 if sys.argv[1] == "missing":
     sys.modules["torchao"] = None
 from pathlib import Path
-from simple_clip_lstm_ros.checkpoint.bundle import verify
+from simple_clip_lstm_ros.checkpoint.verify import verify
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.errors import CheckpointError

@@ -120,6 +120,21 @@ def test_convert_refuses_in_one_line_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_verify_lists_what_must_be_copied_again(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    cli("convert", tiny, bundle, "--shard-size", "0.5MB")
+    first, second = sorted(bundle.glob("model-*.safetensors"))[:2]
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    second.unlink()
+    found = cli("verify", bundle)
+    assert (found.code, found.out) == (1, f"{first.name}\n{second.name}\n")
+    assert found.err.startswith("error: ") and found.err.count("\n") == 1
+    assert f"{first.name} (its checksum differs), {second.name} (missing); copy these again" in found.err
+    told = cli("verify", bundle, "--json")
+    assert told.code == 1 and list(json.loads(told.out)["broken"]) == [first.name, second.name]
+
+
 @pytest.mark.parametrize("path", ["/nowhere", "tiny"])
 def test_verify_of_what_is_no_folder_does_not_call_it_one(cli: Cli, tiny: Path, path: str) -> None:
     said = _refusal(cli("verify", tiny if path == "tiny" else path))
