@@ -1,5 +1,5 @@
 # Everything runs in .venv, which scripts/venv makes. `make demo ARGS=--help` shows the demo's options.
-.PHONY: demo tiny-model test lint types unit integration colcon venv clean
+.PHONY: demo tiny-model test test-oldest lint types unit integration colcon venv clean
 .NOTPARALLEL:
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -22,6 +22,12 @@ tiny-model: venv
 
 # colcon runs the unit tests as well. pytest comes last, so that its closing line closes the whole.
 test: lint types colcon integration
+
+# The oldest set that is supported. Its torch comes with CUDA: 5 GB of disk. torchao wants a newer one.
+test-oldest: export AMENT_PREFIX_PATH := $(if $(ROS_DISTRO),$(AMENT_PREFIX_PATH),$(CURDIR)/.venv-oldest)
+test-oldest:
+	@VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt EXTRAS=ros,test,data PYTHON=$${PYTHON:-python3.10} scripts/venv
+	.venv-oldest/bin/python -m pytest
 
 lint: venv
 	$(PYTHON_IN_VENV) -m ruff check

@@ -26,32 +26,38 @@ setup(
     ],
     python_requires=">=3.10",
     # What package.xml has rosdep keys for stands here too: on a machine without ROS, pip brings it.
+    # The one place that says from which versions on: `make test-oldest` tests these, `make test` the newest.
     install_requires=[
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
         "transformers>=4.44",
-        "tokenizers",
+        "tokenizers>=0.19",
         "aiohttp>=3.8",
-        "matplotlib",
-        "networkx",
-        "numpy",
-        "opencv-python-headless",
-        "pillow",
-        "prompt_toolkit",
-        "psutil",
-        "PyYAML",
-        "rich",
-        "safetensors",
-        "scikit-image",
-        "scipy",
+        "matplotlib>=3.8",
+        "networkx>=2.8",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "packaging",
+        "pillow>=9.1",
+        "prompt_toolkit>=3.0.28",
+        "psutil>=5.9",
+        "PyYAML>=6.0",
+        "rich>=12.2",
+        "safetensors>=0.4.3",
+        "scikit-image>=0.22",
+        "scipy>=1.11.3",
         "shapely>=2",
     ],
     extras_require={
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
-        "data": ["accelerate", "h5py", "rosbags"],  # to train takes them, to drive does not
+        "data": ["accelerate>=0.33", "h5py>=3.10", "rosbags>=0.10.9"],  # to train takes them, to drive does not
         "test": [
-            "colcon-common-extensions",
-            "hypothesis",
+            # Not colcon-common-extensions, which brings a package that newer pips cannot build.
+            "colcon-output",
+            "colcon-package-information",
+            "colcon-ros",
+            "colcon-test-result",
+            "hypothesis>=6.100",
             "mcap",
             "mypy",
             "playwright",

@@ -13,6 +13,8 @@ from unittest import mock
 import pytest
 import setuptools
 from catkin_pkg.package import parse_package
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import simple_clip_lstm_ros
 
@@ -132,6 +134,17 @@ def test_constraints_pin_what_is_asked_for(setup):
     pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text().lower(), re.MULTILINE))
     asked = [*setup["install_requires"], *(r for extra in setup["extras_require"].values() for r in extra)]
     assert {pip_name(r) for r in asked} <= set(pinned)
+
+
+def test_the_oldest_versions_are_those_that_setup_py_asks_for(setup):
+    """The range is declared there alone; constraints-oldest.txt follows from it."""
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    oldest = {pip_name(line): Version(line.split("==")[1]) for line in lines if "==" in line}
+    for asked in map(Requirement, [*setup["install_requires"], *setup["extras_require"]["data"]]):
+        for bound in asked.specifier:
+            release = Version(bound.version).release
+            assert oldest[asked.name.lower().replace("_", "-")].release[: len(release)] == release, asked
+    assert setup["python_requires"] == ">=3.10" and "python3.10" in (ROOT / "Makefile").read_text()
 
 
 def test_colcon_test_finds_pytest(setup):

@@ -34,6 +34,7 @@ def test_pip_line_names_what_has_no_rosdep_key():
         "scipy",
         "networkx",
         "matplotlib",
+        "packaging",
         "pillow",
     }
     line = next(line for line in README.splitlines() if "pip install" in line)

@@ -21,6 +21,7 @@ VERBS = (
     "session",
     "benchmark",
     "memory",
+    "doctor",
     "train",
     "sensitivity",
     "explain",

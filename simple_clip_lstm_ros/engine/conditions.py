@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +14,7 @@ import psutil
 import torch
 
 from simple_clip_lstm_ros.engine.cpu import cpu_name, narrow_arithmetic
+from simple_clip_lstm_ros.engine.power import power_mode
 
 _LIBRARIES = ("torch", "transformers", "torchao", "numpy")
 # Settings of the libraries that compute, which decide about speed.
@@ -33,7 +32,7 @@ def read_conditions(device: torch.device) -> dict[str, Any]:
         "instructions": " ".join([torch.backends.cpu.get_cpu_capability(), *narrow_arithmetic()]),
         "clock (MHz)": round(frequency.max or frequency.current) if frequency else None,
         "governor": _governor(),
-        "power mode": _power_mode(),
+        "power mode": power_mode(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
         "environment": {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)},
@@ -55,15 +54,6 @@ def _governor() -> str | None:
     """Who decides about the clock of the CPU."""
     file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     return file.read_text().strip() if file.exists() else None
-
-
-def _power_mode() -> str | None:
-    """Of a Jetson: `NV Power Mode: 15W` and its number."""
-    tool = shutil.which("nvpmodel")
-    if tool is None:
-        return None
-    told = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=10, check=False).stdout
-    return " ".join(told.replace("NV Power Mode:", "").split()) or None
 
 
 def _version(name: str) -> str | None:

@@ -116,11 +116,11 @@ def cli(warm: subprocess.Popen, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 @pytest.fixture
 def real_cli(environment: dict[str, str]) -> Callable[..., Outcome]:
-    """The same from a cold start, as a shell runs it: takes seconds."""
+    """The same from a cold start, as a shell runs it, with more in its environment: takes seconds."""
 
-    def run(*arguments: object) -> Outcome:
+    def run(*arguments: object, **own: str) -> Outcome:
         command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment | own, timeout=120)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run

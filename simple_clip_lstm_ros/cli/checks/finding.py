@@ -1,0 +1,79 @@
+"""What a check found, and where it looked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+_PATIENCE = 90.0  # s; importing torch takes its time on a small machine
+
+
+class Verdict(str, Enum):
+    OK = "OK"
+    WARN = "WARN"
+    ERROR = "ERROR"  # it will not drive, or not safely
+    SKIPPED = "SKIPPED"  # not looked at, and why
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`remedy` says what to do about a WARN or an ERROR."""
+
+    check: str
+    verdict: Verdict
+    says: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Here:
+    """The machine that is looked at: its file system below `root`, and the environment of the processes to come."""
+
+    root: Path = Path("/")
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def path(self, absolute: str) -> Path:
+        return self.root / absolute.lstrip("/")
+
+    def read(self, absolute: str) -> str:
+        """The file's text without the blanks around it; empty where there is none that can be read."""
+        try:
+            return self.path(absolute).read_text(errors="replace").strip("\0 \n")
+        except OSError:
+            return ""
+
+    @property
+    def is_container(self) -> bool:
+        return self.path("/.dockerenv").exists() or self.path("/run/.containerenv").exists()
+
+    @property
+    def is_jetson(self) -> bool:
+        return self.path("/etc/nv_tegra_release").exists() or "Jetson" in self.read("/proc/device-tree/model")
+
+
+class TrialError(Exception):
+    """What was tried did not work; the message is its last line."""
+
+
+def tried(*words: str) -> Any:
+    """The JSON document that Python with these words prints, in a process of its own: it may crash.
+
+    Raises TrialError.
+    """
+    try:
+        ran = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise TrialError(f"it did not end within {_PATIENCE:g} s") from None
+    if ran.returncode < 0:
+        raise TrialError(f"it crashed ({signal.Signals(-ran.returncode).name})")
+    if ran.returncode:
+        raise TrialError(next(iter(ran.stderr.strip().splitlines()[-1:]), f"exit code {ran.returncode}"))
+    return json.loads(ran.stdout.splitlines()[-1])

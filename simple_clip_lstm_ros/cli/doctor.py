@@ -1,0 +1,84 @@
+"""Is this machine fit to drive? Each known trouble as a check, with what to do about it.
+
+Python and its libraries, GPU, ROS's middleware, domain and transport, memory, disk, cameras; of a Jetson its heat and
+power mode; of a CHECKPOINT whether it is whole, trained and fits. It takes some ten seconds, sends images on a topic of
+its own, and moves nothing. Run it where the nodes run: in their container, with their environment. Exit code 1 where
+something speaks against driving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from rich.text import Text
+
+from simple_clip_lstm_ros.cli.checks.eyes import eyes
+from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, Verdict
+from simple_clip_lstm_ros.cli.checks.libraries import libraries
+from simple_clip_lstm_ros.cli.checks.machine import machine
+from simple_clip_lstm_ros.cli.checks.model import model
+from simple_clip_lstm_ros.cli.checks.transport import transport
+from simple_clip_lstm_ros.cli.options import (
+    CHECKPOINT,
+    add_json_option,
+    add_policy_options,
+    bytes_progress,
+    print_json,
+    tables,
+)
+from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
+
+_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.ERROR: "bold red", Verdict.SKIPPED: "dim"}
+_NEEDED_BY_MODEL = ("torch works", "model's code")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=CHECKPOINT)
+    parser.add_argument("--camera", metavar="N", help="also look through this camera, as 0 or /dev/video0")
+    parser.add_argument("--image-topic", metavar="TOPIC", help="also listen to the robot's camera for two seconds")
+    add_policy_options(parser)
+    add_json_option(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    findings = []
+    for finding in _findings(args):
+        findings.append(finding)
+        if not args.json:
+            _show(finding)
+    wrong = [each.check for each in findings if each.verdict is Verdict.ERROR]
+    if args.json:
+        print_json({"safe": not wrong, "findings": [asdict(each) for each in findings]})
+    if wrong:
+        raise SimpleClipLstmError(f"not fit to drive: {', '.join(wrong)}; what to do stands beside each")
+    if not args.json:
+        unseen = "" if args.checkpoint else "; name a CHECKPOINT to have it looked at, too"
+        print(f"nothing found that speaks against driving{unseen}")
+
+
+def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    here = Here()
+    of_libraries = []
+    for finding in libraries(here):
+        of_libraries.append(finding)
+        yield finding
+    yield from itertools.chain(machine(here), transport(here, args.image_topic), eyes(here, args.camera))
+    if not args.checkpoint:
+        return
+    if any(each.check in _NEEDED_BY_MODEL and each.verdict is Verdict.ERROR for each in of_libraries):
+        yield Finding("checkpoint", Verdict.SKIPPED, "PyTorch does not work here")
+        return
+    with bytes_progress() as progress:
+        task = progress.add_task("checksums", total=None)
+        yield from model(args, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _show(finding: Finding) -> None:
+    line = Text(f"{finding.verdict.value:7} ", style=_STYLES[finding.verdict])
+    line.append(f"{finding.check}: ", style="bold").append(printable(finding.says), style="not bold default")
+    if finding.remedy:
+        line.append(f"\n        -> {finding.remedy}", style="not bold default")
+    tables().print(line)
