@@ -29,9 +29,9 @@ setup(
     # The one place that says from which versions on: `make test-oldest` tests these, `make test` the newest.
     install_requires=[
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
-        "transformers>=4.44",
-        "tokenizers>=0.19",
-        "aiohttp>=3.8",
+        "transformers>=4.46",
+        "tokenizers>=0.20",
+        "aiohttp>=3.11",
         "matplotlib>=3.8",
         "networkx>=2.8",
         "numpy>=1.26",
@@ -41,7 +41,7 @@ setup(
         "prompt_toolkit>=3.0.28",
         "psutil>=5.9",
         "PyYAML>=6.0",
-        "rich>=12.2",
+        "rich>=13.7",
         "safetensors>=0.4.3",
         "scikit-image>=0.22",
         "scipy>=1.11.3",
@@ -50,7 +50,7 @@ setup(
     extras_require={
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
-        "data": ["accelerate>=0.33", "h5py>=3.10", "rosbags>=0.10.9"],  # to train takes them, to drive does not
+        "data": ["accelerate>=0.33", "h5py>=3.10", "rosbags>=0.11.6"],  # to train takes them, to drive does not
         "test": [
             # Not colcon-common-extensions, which brings a package that newer pips cannot build.
             "colcon-output",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ import torch
 from simple_clip_lstm_ros.checkpoint import builtin
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.synth import synthesise
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if find_spec("torchao") is None:
+        for item in items:
+            if item.get_closest_marker("int8"):
+                item.add_marker(pytest.mark.skip(reason="torchao is not installed"))
+
 
 # A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
 torch.set_num_threads(1)

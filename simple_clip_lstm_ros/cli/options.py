@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,15 +155,19 @@ def load_with_progress(args: argparse.Namespace) -> Policy:
         return load(planned, lambda done, total: progress.update(task, completed=done, total=total))
 
 
-def steps_progress() -> Progress:
+def steps_progress() -> AbstractContextManager[Progress]:
     """A bar of frames on stderr, silent where that is no terminal; rarely drawn, to be no part of what is measured."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = log_console.is_terminal
-    return Progress(*columns, console=log_console, transient=True, refresh_per_second=2, disable=not shown)
+    return shown_at_a_terminal(Progress(*columns, console=log_console, transient=True, refresh_per_second=2))
 
 
 def bytes_progress() -> AbstractContextManager[Progress]:
     """A bar with rate and remaining time on stderr; silent where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    shown = log_console.is_terminal
-    return Progress(*columns, TimeRemainingColumn(), console=log_console, transient=True, disable=not shown)
+    progress = Progress(*columns, TimeRemainingColumn(), console=log_console, transient=True)
+    return shown_at_a_terminal(progress)
+
+
+def shown_at_a_terminal(progress: Progress) -> AbstractContextManager[Progress]:
+    """One that is not started shows nothing; one that is disabled leaves an empty line, in older versions of rich."""
+    return progress if log_console.is_terminal else nullcontext(progress)

@@ -9,7 +9,7 @@ import argparse
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simple_clip_lstm_ros.cli.options import log_console
+from simple_clip_lstm_ros.cli.options import log_console, shown_at_a_terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.synth import synthesise
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=log_console, disable=not log_console.is_terminal) as progress:
+    with shown_at_a_terminal(Progress(*columns, console=log_console)) as progress:
         tasks: dict[str, int] = {}
 
         def report(what: str, done: int, total: int) -> None:

@@ -16,7 +16,7 @@ import torch
 from simple_clip_lstm_ros.engine.cpu import cpu_name, narrow_arithmetic
 from simple_clip_lstm_ros.engine.power import power_mode
 
-_LIBRARIES = ("torch", "transformers", "torchao", "numpy")
+_LIBRARIES = ("transformers", "torchao", "numpy")
 # Settings of the libraries that compute, which decide about speed.
 _SETTINGS = ("OMP_", "MKL_", "ONEDNN_", "KMP_", "GOMP_", "CUDA_", "PYTORCH_", "TORCH_", "ATEN_", "LD_PRELOAD")
 
@@ -34,7 +34,7 @@ def read_conditions(device: torch.device) -> dict[str, Any]:
         "governor": _governor(),
         "power mode": power_mode(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "versions": _versions(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS)},
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -54,6 +54,14 @@ def _governor() -> str | None:
     """Who decides about the clock of the CPU."""
     file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     return file.read_text().strip() if file.exists() else None
+
+
+def _versions() -> dict[str, str | None]:
+    own = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }  # with the build, which its metadata may lack
+    return own | {name: _version(name) for name in _LIBRARIES}
 
 
 def _version(name: str) -> str | None:

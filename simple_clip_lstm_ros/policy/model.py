@@ -8,7 +8,6 @@ and `CLIPModel.forward` normalises the embeds.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
 
-from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 
 State = tuple[Tensor, Tensor]  # h and c of the LSTM, each [layers, 1, hidden]
@@ -96,8 +94,8 @@ class SimpleCLIPLSTM(nn.Module):
         self.feature_fusion = nn.Linear(config.feature_size, config.fusion_size) if config.fusion_size else None
         self.rnn = nn.LSTM(config.rnn_input_size, config.rnn_hidden_size, config.rnn_num_layers, batch_first=True)
         self.actions = Actions(config)
-        self._kosmos_options = _vision_options(self.kosmos_model, config, config.kosmos)
-        self._clip_options = _vision_options(self.clip_model, config, config.clip) if config.clip else {}
+        self._kosmos_options = _vision_options(config, config.kosmos)
+        self._clip_options = _vision_options(config, config.clip) if config.clip else {}
         self.eval().requires_grad_(False)
 
     def encode_instruction(self, tokens: Tokens) -> Instruction:
@@ -164,11 +162,7 @@ class SimpleCLIPLSTM(nn.Module):
         return self.actions(hidden[:, -1]), state
 
 
-def _vision_options(encoder: Any, config: PolicyConfig, settings: Mapping[str, Any]) -> dict[str, bool]:
+def _vision_options(config: PolicyConfig, settings: Mapping[str, Any]) -> dict[str, bool]:
     """What an encoder's vision tower must be told where its input is smaller than it was trained with."""
-    if config.input_size(settings) == settings["vision_config"]["image_size"]:
-        return {}
-    option = "interpolate_pos_encoding"
-    if option not in inspect.signature(encoder.vision_model.forward).parameters:
-        raise ConfigError("image_size: this version of transformers cannot interpolate positions; install a newer one")
-    return {option: True}
+    is_smaller = config.input_size(settings) != settings["vision_config"]["image_size"]
+    return {"interpolate_pos_encoding": True} if is_smaller else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,17 @@ def tiny_shapes(tiny: Path) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.fixture(scope="session")
-def bundles(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The tiny checkpoint as a bundle of each precision; treat them as read-only."""
+def bundles(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The tiny checkpoint as a bundle of each precision, made when it is asked for; treat them as read-only."""
     folder = tmp_path_factory.mktemp("bundles")
-    found = {name: folder / name for name in ("fp32", "bf16", "fp16", "int8")}
-    for name, path in found.items():
-        convert(tiny, path, precision=name)
-    return found
+
+    class Bundles(dict[str, Path]):
+        def __missing__(self, precision: str) -> Path:
+            convert(tiny, folder / precision, precision=precision)
+            self[precision] = folder / precision
+            return self[precision]
+
+    return Bundles()
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def _files(folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=pytest.mark.int8)])
 def test_a_bundle_acts_bit_for_bit_as_its_source_at_that_precision(
     tiny: Path, bundles: dict[str, Path], act: Act, precision: str
 ) -> None:
@@ -204,11 +204,12 @@ def test_what_is_assumed_stays_assumed_until_it_is_stated(state: State, save: Sa
     assert set(load_policy(tmp_path / "stated").config.assumed) == set(assumed) - {"prompt"}
 
 
-def test_a_bundle_still_says_that_its_weights_are_untrained(bundles: dict[str, Path]) -> None:
-    for bundle in bundles.values():
-        assert load_policy(bundle, precision="auto").config.untrained
-        assert report(bundle, {})["untrained"]
-        assert report(bundle, {})["problem"] == ""
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", pytest.param("int8", marks=pytest.mark.int8)])
+def test_a_bundle_still_says_that_its_weights_are_untrained(bundles: dict[str, Path], precision: str) -> None:
+    bundle = bundles[precision]
+    assert load_policy(bundle, precision="auto").config.untrained
+    assert report(bundle, {})["untrained"]
+    assert report(bundle, {})["problem"] == ""
 
 
 def test_progress_is_told_of_each_part_up_to_its_total(tiny: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def claim(folder: Path, patch: pytest.MonkeyPatch, name: str, version: str) -> N
     patch.syspath_prepend(str(folder))
 
 
-@fault("transformers", Verdict.ERROR, "4.30.2, and transformers>=4.44 is asked for")
+@fault("transformers", Verdict.ERROR, "4.30.2, and transformers>=4.46 is asked for")
 def old_transformers(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     claim(root, patch, "transformers", "4.30.2")
     return libraries.versions()

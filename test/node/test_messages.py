@@ -104,7 +104,7 @@ def test_lines_are_drawn_on_a_copy(frame):
 @pytest.mark.parametrize("ground", [0, 255])
 def test_lines_are_white_on_dark_whatever_the_ground(ground):
     drawn = with_lines(np.full((240, 320, 3), ground, np.uint8), ("go to the cup",))
-    assert drawn[:16].max() == 255 and drawn[:16].min() <= 85
+    assert drawn[:16].max() >= 240 and drawn[:16].min() <= 85
     assert (drawn[:16] > 128).mean() < 0.1 and (drawn[120:] == ground).all()
 
 
