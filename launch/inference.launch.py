@@ -24,6 +24,7 @@ PACKAGE = "simple_clip_lstm_ros"
 # Fast DDS reads the first, from ROS 2 Kilted on the second.
 PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 BOOLEAN = ["true", "false"]
+GUARDS = [*BOOLEAN, "external"]
 NODES = ("inference", "velocity_guard", "dashboard")
 
 # name: (description, choices or None); these are node parameters, and empty means "as in params_file".
@@ -49,7 +50,7 @@ OPTIONS = {
     "namespace": ("", "namespace of the node and its topics", None),
     "params_file": ("", "your own parameter file; wins over config/inference.yaml of the package", None),
     "autostart": ("true", "configure and activate the node", BOOLEAN),
-    "guard": ("true", "put velocity_guard between the node and cmd_vel", BOOLEAN),
+    "guard": ("true", "put velocity_guard between the node and cmd_vel; external: it runs already", GUARDS),
     "dashboard": ("false", "show the robot in a browser", BOOLEAN),
     "log_level": ("info", "log level of the nodes", ["debug", "info", "warn", "error", "fatal"]),
 }
@@ -59,7 +60,6 @@ def start(context):
     """The nodes and their bring-up, once the arguments are known."""
     argument = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *OPTIONS)}
     files = parameter_files(argument)
-    guarded = argument["guard"] == "true"
     shared = {
         "package": PACKAGE,
         "namespace": argument["namespace"],
@@ -70,7 +70,7 @@ def start(context):
         executable="inference_node",
         name="inference",
         parameters=files,
-        remappings=[("cmd_vel", "cmd_vel_raw")] if guarded else [],
+        remappings=[] if argument["guard"] == "false" else [("cmd_vel", "cmd_vel_raw")],
         additional_env=transport("fastdds.xml"),
         on_exit=exited("the inference node"),
         **shared,
@@ -93,7 +93,7 @@ def start(context):
     )
     starts = argument["autostart"] == "true"
     return [
-        *([guard] if guarded else []),
+        *([guard] if argument["guard"] == "true" else []),
         node,
         *([dashboard] if argument["dashboard"] == "true" else []),
         *([OpaqueFunction(function=bring_up, args=[node])] if starts else []),

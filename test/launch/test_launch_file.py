@@ -142,6 +142,11 @@ def test_the_guard_stands_between_the_node_and_the_base(start):
     assert alone.executable == "inference_node" and alone.remappings == []
 
 
+def test_before_a_guard_that_runs_elsewhere_only_the_node_is_started(start):
+    (node,) = start(guard="external", autostart="false")
+    assert node.executable == "inference_node" and node.remappings == [("cmd_vel", "cmd_vel_raw")]
+
+
 def test_the_dashboard_is_there_when_asked_for_and_its_end_ends_nothing(start):
     _, dashboard = start(dashboard="true", autostart="false", namespace="r1", port="9000", image_topic="/cam")
     assert (dashboard.executable, dashboard.name, dashboard.namespace) == ("dashboard", "dashboard", "r1")

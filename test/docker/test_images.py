@@ -1,0 +1,152 @@
+"""What the images are built from: files that linters and a schema hold, versions that are pinned and can be had."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import setuptools
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+MACHINES = ("jetson", "cuda", "cpu")
+# ROS 2 distribution -> its Python.
+PYTHONS = {"humble": "3.10", "jazzy": "3.12"}
+IMPORTS = """
+import importlib, json
+from importlib.metadata import distributions
+for module in ("numpy", "cv2", "aiohttp", "h5py", "matplotlib", "networkx", "PIL", "prompt_toolkit", "psutil", "rich",
+               "rosbags.rosbag2", "safetensors", "scipy", "shapely", "skimage", "tokenizers", "transformers", "yaml"):
+    importlib.import_module(module)
+print(json.dumps({each.name.lower().replace("_", "-"): each.version for each in distributions()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict:
+    return yaml.safe_load((DOCKER / "compose.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def asked() -> list[Requirement]:
+    with pytest.MonkeyPatch.context() as patch, mock.patch.object(setuptools, "setup") as setup:
+        patch.chdir(ROOT)
+        runpy.run_path("setup.py")
+    return [Requirement(line) for line in setup.call_args.kwargs["install_requires"]]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_an_image_runs_as_no_root_is_made_in_stages_and_pinned(machine: str) -> None:
+    text = (DOCKER / f"Dockerfile.{machine}").read_text()
+    assert re.findall(r"^USER (.*)", text, re.MULTILINE) == ["1000:1000"]
+    assert len(re.findall(r"^FROM ", text, re.MULTILINE)) >= 3
+    named = re.findall(r"^(?:FROM|ARG BASE_IMAGE=) ?(\S+)", text, re.MULTILINE)
+    assert all(":" in image or "BASE_IMAGE" in image for image in named)
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for word in line.split()}
+    assert all((ROOT / each).exists() for each in copied)
+
+
+def test_what_an_image_copies_is_not_ignored() -> None:
+    kept = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert kept >= {"simple_clip_lstm_ros", "launch", "config", "resource", "package.xml", "setup.py", "setup.cfg"}
+    assert kept >= {"docker/install_python", "docker/entrypoint", "docker/launch"}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_guard_outlives_the_inference_node_and_neither_writes_checkpoints(compose: dict, machine: str) -> None:
+    guard, node = (compose["services"][f"{name}-{machine}"] for name in ("guard", "inference"))
+    assert guard["restart"] == "always" and node["restart"].startswith("on-failure")
+    assert guard["image"] == node["image"] == f"simple_clip_lstm_ros:{machine}"
+    for service in (guard, node):
+        assert service["network_mode"] == service["ipc"] == "host" and service["user"]
+        assert "/entrypoint" in service["healthcheck"]["test"] and "healthcheck" in service["healthcheck"]["test"]
+    assert any(volume.endswith(":/checkpoints:ro") for volume in node["volumes"])
+    assert guard["environment"]["FASTRTPS_DEFAULT_PROFILES_FILE"].endswith("fastdds_guard.xml")
+    assert guard["oom_score_adj"] < 0 < node["oom_score_adj"]
+
+
+def test_a_gpu_is_given_to_those_that_have_one(compose: dict) -> None:
+    assert compose["services"]["inference-jetson"]["runtime"] == "nvidia"
+    (device,) = compose["services"]["inference-cuda"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"]
+
+
+def test_the_variables_of_the_launch_script_are_those_that_compose_passes_on(compose: dict, tmp_path: Path) -> None:
+    passed = set(compose["services"]["inference-cpu"]["environment"]) - set(compose["x-process"]["environment"])
+    ros2 = tmp_path / "ros2"
+    ros2.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    ros2.chmod(0o755)
+    given = {name: f"the {name.lower()}" for name in passed} | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    told = subprocess.run(
+        [DOCKER / "launch"], env=given, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert told[:4] == ["launch", "simple_clip_lstm_ros", "inference.launch.py", "guard:=external"]
+    assert set(told[4:]) == {f"{name.lower()}:=the {name.lower()}" for name in passed}
+    empty = subprocess.check_output([DOCKER / "launch"], env={"PATH": given["PATH"]}, text=True)
+    assert len(empty.splitlines()) == 4
+
+
+def test_the_torch_of_an_image_is_the_one_that_is_tested() -> None:
+    pin = re.search(r'^torch="(.*)"', (DOCKER / "install_python").read_text(), re.MULTILINE)
+    assert pin and pin[1] in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("distribution", PYTHONS)
+def test_the_libraries_of_an_image_are_within_the_range(distribution: str, asked: list[Requirement]) -> None:
+    lines = (DOCKER / f"requirements-{distribution}.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line)
+    for each in asked:
+        name = each.name.lower().replace("_", "-")
+        assert name == "torch" or each.specifier.contains(pinned[name]), each
+    assert pinned["numpy"].startswith("1.26.")  # ROS's messages are built for NumPy 1
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that version on this machine, beside this one too."""
+    beside = sorted(Path(sys.base_prefix).parent.glob(f"{version}*/bin/python{version}"))
+    for candidate in (shutil.which(f"python{version}"), *map(str, beside)):
+        if candidate and subprocess.run([candidate, "-c", "pass"], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distribution, version", PYTHONS.items())
+def test_the_install_steps_of_an_image_work(distribution: str, version: str, tmp_path: Path) -> None:
+    """The very script and file, in a clean environment; the platform's PyTorch is a stub."""
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} on this machine")
+    subprocess.run([python, "-m", "venv", tmp_path / "image"], check=True)
+    (packages,) = (tmp_path / "image").glob("lib/python*/site-packages")
+    (packages / "torch.py").touch()
+    own = {"PATH": "/usr/bin:/bin", "PYTHON": str(tmp_path / "image" / "bin" / "python"), "HOME": str(tmp_path)}
+    words = [DOCKER / "install_python", tmp_path / "python", DOCKER / f"requirements-{distribution}.txt"]
+    subprocess.run(words, env=own, check=True, timeout=900)
+    told = subprocess.run(
+        [own["PYTHON"], "-c", IMPORTS],
+        env=own | {"PYTHONPATH": str(tmp_path / "python")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout.splitlines()[-1])["numpy"].startswith("1.26.")
+
+
+def test_a_base_without_torch_is_refused_in_words(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/bash\n[ "$1" = -m ] || exit 1\n')  # that installs anything and can import nothing
+    python.chmod(0o755)
+    words = [DOCKER / "install_python", tmp_path / "out", DOCKER / "requirements-humble.txt"]
+    ran = subprocess.run(words, env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)}, capture_output=True, text=True)
+    assert ran.returncode == 1 and "has no PyTorch that imports; name another BASE_IMAGE" in ran.stderr
