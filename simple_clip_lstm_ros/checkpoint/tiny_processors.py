@@ -36,8 +36,13 @@ def _kosmos(folder: Path, words: list[str]) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     fast = XLMRobertaTokenizerFast(tokenizer_object=tokenizer)
-    processor = Kosmos2Processor(CLIPImageProcessor(), fast, num_patch_index_tokens=_PATCH_TOKENS)
-    processor.save_pretrained(folder)
+    images = CLIPImageProcessor()
+    Kosmos2Processor(images, fast, num_patch_index_tokens=_PATCH_TOKENS).save_pretrained(folder)
+    # As the hub has them, which every version reads: the images' settings in a file of their own. What transformers 5
+    # writes, 4 does not read.
+    images.save_pretrained(folder)
+    config = {"num_patch_index_tokens": _PATCH_TOKENS, "processor_class": "Kosmos2Processor"}
+    (folder / "processor_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _clip(folder: Path, texts: Sequence[str]) -> None:

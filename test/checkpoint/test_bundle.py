@@ -220,6 +220,7 @@ SCALES: dict[str, Callable[[dict[str, torch.Tensor], str], object]] = {
 }
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("case", SCALES)
 def test_int8_weights_and_their_scales_belong_together(int8: Path, stamp: Callable[[Path], None], case: str) -> None:
     tensors = load_file(int8 / WEIGHTS)

@@ -47,6 +47,7 @@ def test_a_bundle_acts_bit_for_bit_as_its_source_at_that_precision(
     np.testing.assert_array_equal(act(policy), act(load_policy(tiny, precision=precision)))
 
 
+@pytest.mark.int8
 def test_precisions_differ(bundles: dict[str, Path], act: Act) -> None:
     """Equality of a bundle and its source would show nothing if the precision were ignored."""
     found = [act(load_policy(bundles[name])) for name in ("fp32", "bf16", "int8")]
@@ -88,6 +89,7 @@ def test_a_half_that_cannot_hold_a_weight_is_refused(state: State, save: Save, t
     assert not list(tmp_path.glob("bundle*"))
 
 
+@pytest.mark.int8
 def test_sha256sum_accepts_it_and_covers_every_file(bundles: dict[str, Path]) -> None:
     bundle = bundles["int8"]
     done = subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
@@ -171,6 +173,7 @@ def test_a_bundle_of_a_bundle_keeps_the_origin_and_acts_alike(
     np.testing.assert_array_equal(act(load_policy(tmp_path / "third")), act(load_policy(bundles["bf16"])))
 
 
+@pytest.mark.int8
 def test_int8_of_int8_is_the_same(bundles: dict[str, Path], tmp_path: Path) -> None:
     convert(bundles["int8"], tmp_path / "again")
     again, first = (load_file(folder / "model.safetensors") for folder in (tmp_path / "again", bundles["int8"]))
@@ -178,6 +181,7 @@ def test_int8_of_int8_is_the_same(bundles: dict[str, Path], tmp_path: Path) -> N
     assert all(torch.equal(again[name], first[name]) for name in first)
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_int8_does_not_go_back(bundles: dict[str, Path], tmp_path: Path, precision: str) -> None:
     with pytest.raises(ConfigError, match="int8 and cannot go back; convert their source again"):

@@ -123,7 +123,7 @@ def test_a_tower_that_the_model_lacks_is_refused(state: State, save: Callable[..
         load_policy(save(sister), config={"layers": {"clip_text": 1}})
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=pytest.mark.int8)])
 def test_a_cut_of_a_cut_is_told_by_the_first_numbers(
     tiny: Path, bundles: dict[str, Path], state: State, tmp_path: Path, act: Act, precision: str
 ) -> None:
@@ -174,7 +174,7 @@ def _pixels(frame: np.ndarray, size: int) -> torch.Tensor:
     return (small - mean) / std
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=pytest.mark.int8)])
 def test_a_smaller_image_gives_finite_actions_that_are_others(
     bundles: dict[str, Path], act: Act, precision: str
 ) -> None:

@@ -25,7 +25,7 @@ from simple_clip_lstm_ros.policy.policy import Policy
 LIMIT = 500_000
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8"])
+@pytest.fixture(scope="module", params=["fp32", pytest.param("int8", marks=pytest.mark.int8)])
 def sharded(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sharded") / request.param
     convert(tiny, path, precision=request.param, shard_bytes=LIMIT)

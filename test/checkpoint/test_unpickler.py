@@ -185,7 +185,7 @@ def test_a_tensor_keeps_its_type_and_values(tmp_path: Path, dtype: torch.dtype) 
     assert torch.equal(found, tensor)
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.uint16, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
 def test_a_tensor_of_a_type_that_no_policy_has_is_refused(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.save({"w": torch.zeros(3).to(dtype)}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="is refused: its pickle asks for torch"):

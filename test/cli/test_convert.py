@@ -65,6 +65,7 @@ def test_a_bar_is_shown_at_a_terminal(tiny: Path, tmp_path: Path, environment: d
     assert b"\x1b" not in out
 
 
+@pytest.mark.int8
 def test_verify_prints_how_far_the_two_are_apart(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     exact = cli("convert", tiny, tmp_path / "fp32", "--verify", "4")
     assert (exact.code, exact.err) == (0, "")

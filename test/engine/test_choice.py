@@ -57,7 +57,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 # Auto.
 
 
-@pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("name", ["fp32", "bf16", pytest.param("int8", marks=pytest.mark.int8)])
 def test_auto_takes_the_widest_that_fits_and_tells_why(given, peaks, name, sealed):
     chosen = given(name).choose("auto", "eager")
     assert (chosen.way.precision.name, chosen.survey.limit, chosen.need.peak) == (name, peaks[name], peaks[name])
@@ -66,6 +66,7 @@ def test_auto_takes_the_widest_that_fits_and_tells_why(given, peaks, name, seale
     assert chosen.why == "; ".join(parts)
 
 
+@pytest.mark.int8
 def test_a_byte_less_than_it_needs_is_too_little(found, peaks):
     assert replace(found, limit=peaks["fp32"] - 1).choose("auto", "eager").way.precision.name == "bf16"
     assert replace(found, limit=peaks["bf16"] - 1).choose("auto", "eager").way.precision.name == "int8"
@@ -83,7 +84,7 @@ def test_where_only_int8_fits_and_cannot_be_had_it_says_how_to_get_it(given, mon
 # Explicit.
 
 
-@pytest.mark.parametrize("name", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("name", ["fp32", "bf16", pytest.param("int8", marks=pytest.mark.int8)])
 def test_a_precision_that_is_asked_for_and_fits_is_taken(given, name):
     assert given("fp32").choose(name, "eager").way.precision.name == name
 
@@ -95,6 +96,7 @@ def refusal(found: Survey, precision: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize(("asked", "nearest"), [("fp32", "bf16"), ("fp32", "int8"), ("bf16", "int8")])
 def test_one_that_does_not_fit_is_refused_by_naming_the_nearest_that_does(given, peaks, asked, nearest, sealed):
     found = given(nearest)
@@ -104,6 +106,7 @@ def test_one_that_does_not_fit_is_refused_by_naming_the_nearest_that_does(given,
     assert message.endswith(f"; precision {nearest} needs {peaks[nearest] / 1e9:.1f} GB and fits")
 
 
+@pytest.mark.int8
 def test_where_nothing_fits_but_fewer_layers_that_is_named_for_what_it_is(found, peaks):
     """The tiny model has four layers in its LSTM."""
     cut = found.need(found.ways()[-1], found.blueprint.with_layers({"rnn": (0, 1)})).peak
@@ -114,6 +117,7 @@ def test_where_nothing_fits_but_fewer_layers_that_is_named_for_what_it_is(found,
         assert "precision int8 needs" in message
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("asked", ["auto", "fp32", "bf16", "int8"])
 def test_where_nothing_fits_at_all_the_least_is_named_and_what_to_do(given, found, asked, sealed):
     least = found.need(found.ways()[-1], found.blueprint.with_layers({"rnn": (0, 1)})).peak
@@ -122,6 +126,7 @@ def test_where_nothing_fits_at_all_the_least_is_named_and_what_to_do(given, foun
     assert f"which needs {least / 1e9:.1f} GB: free memory, or raise memory_budget_gb" in message
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("asked", ["fp32", "bf16", "int8"])
 def test_the_least_is_never_more_than_what_was_asked_for(tiny, asked):
     """Of a model that cannot be cut further."""
@@ -156,6 +161,7 @@ def on_gpu(found, monkeypatch):
     return pretend
 
 
+@pytest.mark.int8
 def test_on_a_gpu_auto_takes_half_precision_and_int8_where_that_is_too_much(on_gpu):
     wide = on_gpu(7_000_000_000)
     half, int8 = (wide.need(way).device for way in wide.ways())
@@ -181,6 +187,7 @@ def test_a_gpu_that_is_too_small_is_what_the_refusal_speaks_of(on_gpu):
         MemoryError("Unable to allocate 1 GiB"),
     ],
 )
+@pytest.mark.int8
 def test_memory_that_runs_out_at_the_first_steps_is_told_with_what_needs_less(on_gpu, error):
     chosen = on_gpu(7_000_000_000).choose("bf16")
     with pytest.raises(MemoryBudgetError) as caught, chosen.carried_out():
@@ -189,6 +196,7 @@ def test_memory_that_runs_out_at_the_first_steps_is_told_with_what_needs_less(on
     assert str(caught.value).endswith(f"{needed}; free memory, or try precision int8")
 
 
+@pytest.mark.int8
 def test_at_the_least_precision_it_names_fewer_layers(found):
     chosen, told = found.choose("int8", "eager"), r"or try precision int8 with layers rnn=2 \(a cut model, .*\)$"
     with pytest.raises(MemoryBudgetError, match=told), chosen.carried_out():
@@ -237,6 +245,7 @@ def test_the_seal_of_these_tests_holds(tiny, sealed):
 # Bundles.
 
 
+@pytest.mark.int8
 def test_a_bundle_offers_nothing_wider_than_it_is(tiny, tmp_path):
     convert(tiny, tmp_path / "int8", precision="int8")
     narrow = survey(tmp_path / "int8", None, "cpu", {}, 0.0)

@@ -114,6 +114,7 @@ def test_policies_with_other_features_or_axes_cannot_be_compared(reference):
 # What it says.
 
 
+@pytest.mark.int8
 def test_int8_is_further_away_than_bf16_and_both_are_near(tiny, frames, reference):
     found = {
         precision: difference(reference, trace(load_policy(tiny, precision=precision), frames))

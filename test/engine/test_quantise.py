@@ -62,6 +62,7 @@ def test_at_full_size_they_are_most_of_the_model(profile):
 # How they are made.
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_each_row_has_a_scale_by_which_its_largest_becomes_the_largest_int8(dtype):
     weight = drawn(12, 64).to(dtype)
@@ -72,6 +73,7 @@ def test_each_row_has_a_scale_by_which_its_largest_becomes_the_largest_int8(dtyp
     assert torch.allclose(scales * 127.5, weight.float().abs().amax(dim=1, keepdim=True), rtol=0.01)
 
 
+@pytest.mark.int8
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(st.integers(1, 9), st.integers(2, 70), st.integers(0, 1000))
 def test_no_value_moves_by_more_than_half_a_step(rows, inputs, seed):
@@ -84,6 +86,7 @@ def test_no_value_moves_by_more_than_half_a_step(rows, inputs, seed):
     assert (moved[inner] <= (scales * 0.501).expand_as(moved)[inner]).all()
 
 
+@pytest.mark.int8
 def test_rows_are_quantised_each_by_itself():
     """So that a weight may be quantised piece by piece."""
     weight = drawn(12, 64)
@@ -93,6 +96,7 @@ def test_rows_are_quantised_each_by_itself():
     assert torch.equal(torch.cat([scale for _, scale in pieces]), scales)
 
 
+@pytest.mark.int8
 def test_a_row_of_zeros_stays_so():
     values, scales = quantise(torch.cat((torch.zeros(1, 16), torch.ones(1, 16))))
     assert not values[0].any() and values[1].all()
@@ -108,6 +112,7 @@ def linear(weight: torch.Tensor, bias: torch.Tensor) -> nn.Linear:
     return layer
 
 
+@pytest.mark.int8
 @pytest.mark.parametrize("shape", [(7, 128), (1, 7, 128), (1, 128)], ids=str)
 @torch.inference_mode()
 def test_they_compute_what_the_widened_weights_compute(shape):
@@ -124,6 +129,7 @@ def test_they_compute_what_the_widened_weights_compute(shape):
     assert error.norm() < 2**-8 * exact.norm() * 1.5
 
 
+@pytest.mark.int8
 @torch.inference_mode()
 def test_each_output_has_its_own_scale():
     values = torch.full((3, 4), 2, dtype=torch.int8)
@@ -134,6 +140,7 @@ def test_each_output_has_its_own_scale():
     assert found.tolist() == [[8.0, 80.0, 4.0]]
 
 
+@pytest.mark.int8
 def test_they_stay_int8_in_memory():
     values, scales = quantise(drawn(64, 256))
     weight = as_weight(values, scales, torch.bfloat16)
@@ -159,6 +166,7 @@ print(what_lacks(), end="")
     return outcome.stdout
 
 
+@pytest.mark.int8
 def test_where_the_library_is_there_nothing_is_said():
     assert what_lacks() == ""
 
