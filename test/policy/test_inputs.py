@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
-from packaging.version import Version
 from transformers import AutoTokenizer, CLIPImageProcessor, Kosmos2Processor
 
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
@@ -222,13 +220,9 @@ def test_a_broken_file_is_refused_with_advice(folder, name, damage, copied, tiny
     assert_refused_with_advice(copied, tiny_config, str(copied), folder.removesuffix("-tiny"))
 
 
-needs_processor_config = pytest.mark.skipif(
-    Version(transformers.__version__) < Version("5"), reason="this transformers reads Kosmos-2's processor without one"
-)
 GONE = [
     ("kosmos-tiny", ("tokenizer.json",)),
     ("kosmos-tiny", ("tokenizer_config.json",)),
-    pytest.param("kosmos-tiny", ("processor_config.json",), marks=needs_processor_config),
     ("clip-tiny", ("tokenizer.json", "vocab.json", "merges.txt")),
 ]
 
