@@ -1,5 +1,5 @@
 # Everything runs in .venv, which scripts/venv makes. `make demo ARGS=--help` shows the demo's options.
-.PHONY: demo tiny-model test test-oldest lint types unit integration colcon venv clean
+.PHONY: demo tiny-model test test-oldest lint types docs unit integration colcon venv clean
 .NOTPARALLEL:
 
 PYTHON_IN_VENV := .venv/bin/python
@@ -35,6 +35,9 @@ lint: venv
 types: venv
 	$(PYTHON_IN_VENV) -m mypy
 
+docs: venv
+	$(PYTHON_IN_VENV) -m mkdocs build --strict --quiet
+
 unit: venv
 	$(PYTHON_IN_VENV) -m pytest -m $(UNIT)
 
@@ -51,5 +54,5 @@ venv:
 	@scripts/venv
 
 clean:
-	rm -rf .colcon build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .colcon build site *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find simple_clip_lstm_ros test launch -name __pycache__ -exec rm -rf {} +

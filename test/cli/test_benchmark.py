@@ -41,7 +41,7 @@ def document(tiny: Path, saved: Path, environment: dict[str, str]) -> dict[str, 
     return json.loads(done.stdout)
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.ros]
+pytestmark = [pytest.mark.slow, pytest.mark.ros, pytest.mark.int8]
 
 
 def test_each_way_is_measured_beside_the_baseline(document: dict[str, Any]) -> None:

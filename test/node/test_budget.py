@@ -15,7 +15,7 @@ from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.engine.cgroup import read_cgroup
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.int8]
 
 OK, WARN = b"\x00", b"\x01"
 

@@ -1,0 +1,138 @@
+"""The documents tell the truth: what is made from the source is up to date, and each command runs, or says why not."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import pytest
+
+from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.policy.photographs import crops
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMMAND = r"(simple_clip_lstm|ros2|python3?|make|docker|pip|hf|sudo|ssh|rsync|rviz2) "
+# What a machine like this one does not have.
+NEEDS = {"a robot", "a Jetson", "Docker", "a network", "another machine", "a ROS 2 distribution"}
+
+
+class Block(NamedTuple):
+    """Lines of a shell, and the comment above them: why they are not run as they stand."""
+
+    marker: str
+    lines: str
+
+
+def blocks(document: Path) -> list[Block]:
+    found = re.findall(r"(?:<!-- ([^\n]*) -->\n)?```sh\n(.*?)\n```", document.read_text(), re.DOTALL)
+    return [Block(*each) for each in found]
+
+
+def made(script: str) -> str:
+    return subprocess.check_output([sys.executable, ROOT / "scripts" / script], text=True, cwd=ROOT)
+
+
+def test_the_tables_of_parameters_are_made_from_the_declarations() -> None:
+    pytest.importorskip("rclpy")
+    tables = made("parameters")
+    assert "guard_timeout" in tables and tables in (ROOT / "docs" / "parameters.md").read_text()
+
+
+def test_the_page_of_errors_is_made_from_the_source() -> None:
+    page = made("errors")
+    assert "is a bare pickle and not a torch.save file" in page
+    assert page == (ROOT / "docs" / "errors.md").read_text(), "scripts/errors > docs/errors.md"
+
+
+def test_the_pip_line_names_what_has_no_rosdep_key() -> None:
+    setup = ast.parse((ROOT / "setup.py").read_text())
+    required = next(k.value for k in ast.walk(setup) if isinstance(k, ast.keyword) and k.arg == "install_requires")
+    names = {re.split("[<>=]", item)[0] for item in ast.literal_eval(required)}
+    # python3-numpy, python3-opencv, ... in package.xml
+    keyed = {"aiohttp", "matplotlib", "networkx", "numpy", "opencv-python-headless", "packaging", "pillow", "psutil"}
+    keyed |= {"PyYAML", "scipy"}
+    text = (ROOT / "docs" / "robot.md").read_text()
+    line = next(line for line in text.splitlines() if "pip install" in line)
+    assert {re.split("[<>=]", word.strip('"'))[0] for word in line.split()[4:]} == names - keyed - {"torch"}
+
+
+def test_every_make_target_and_verb_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    verbs = {path.stem for path in (ROOT / "simple_clip_lstm_ros" / "cli").glob("*.py")}
+    for document in DOCUMENTS:
+        text = "\n".join(block.lines for block in blocks(document))
+        assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= targets, document
+        assert set(re.findall(r"^simple_clip_lstm ([a-z]+)", text, re.MULTILINE)) <= verbs, document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_stand_where_they_are_looked_for_and_say_why_they_are_not_run(document: Path) -> None:
+    assert not re.findall(rf"^    {COMMAND}.*", document.read_text(), re.MULTILINE), "in a fence: ```sh"
+    for marker, lines in blocks(document):
+        if marker.startswith("needs "):
+            assert marker.removeprefix("needs ") in NEEDS
+        elif marker:
+            tests = re.match(r"tested by ([\w/.]+)(?: and ([\w/.]+))*(?:, ([\w/.]+))*", marker)
+            assert tests and ": " in marker, marker
+            assert all((ROOT / path).is_file() for path in re.findall(r"test/[\w/]+\.py", marker)), marker
+        else:
+            assert re.match(r"simple_clip_lstm ", lines), f"{lines}: mark it, or have it tested here"
+
+
+def test_every_document_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text()
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} == set(re.findall(r"([\w.]+\.md)$", menu, re.MULTILINE))
+
+
+def test_the_documents_build_without_a_warning(tmp_path: Path) -> None:
+    """Links to pages, headings and pictures among them."""
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "site" / "safety.html").is_file()
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_links_of_the_pages_that_are_not_in_the_site_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text())
+    assert not [target for target in targets if "://" not in target and not (document.parent / target).exists()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """A new folder with what the documents take for granted: a checkpoint, an image, a recipe."""
+    model = tmp_path_factory.mktemp("model") / "best_simple_clip_lstm_model.pth"
+    synthesise("tiny", model)
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("reader")
+        for file in (model, Path(f"{model}.processors")):
+            (folder / file.name).symlink_to(file)
+        (folder / "docs").symlink_to(ROOT / "docs")
+        cv2.imwrite(str(folder / "photo.jpg"), next(crops(1)))
+        (folder / "mine.yaml").write_text("image_normalization: imagenet\n")
+        return folder
+
+    return make
+
+
+TO_RUN = [document for document in DOCUMENTS if any(not block.marker for block in blocks(document))]
+
+
+@pytest.mark.slow
+@pytest.mark.ros
+@pytest.mark.parametrize("document", TO_RUN, ids=lambda path: path.name)
+def test_the_commands_of_a_document_run_one_after_the_other(document: Path, folder: Callable[[], Path]) -> None:
+    script = "\n".join(["set -e", *(block.lines for block in blocks(document) if not block.marker)])
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    words = ["timeout", "-s", "KILL", "300", "bash", "-c", script]
+    ran = subprocess.run(words, cwd=folder(), env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
