@@ -41,6 +41,11 @@ fi
 rmw=${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}
 [ "$rmw" = rmw_fastrtps_cpp ] || fail "RMW_IMPLEMENTATION is $rmw and the images have rmw_fastrtps_cpp: set that one on the robot, too"
 [ -z "${CAMERA:-}" ] || [ -c "$CAMERA" ] || fail "there is no camera $CAMERA: plug it in (ls /dev/video*), or unset CAMERA"
+if [ -n "${PARAMS_FILE:-}" ]; then
+  [ -f "$PARAMS_FILE" ] || fail "there is no PARAMS_FILE $PARAMS_FILE"
+  PARAMS_FILE=$(realpath "$PARAMS_FILE")
+  export PARAMS_FILE
+fi
 
 command -v docker >/dev/null || fail "docker is not installed: see docs.docker.com/engine/install"
 docker info >/dev/null 2>&1 || fail "docker does not answer: start it (sudo systemctl start docker), and join its group (sudo usermod -aG docker $USER)"

@@ -72,6 +72,7 @@ def test_the_guard_outlives_the_inference_node_and_neither_writes_checkpoints(co
     assert any(volume.endswith(":/checkpoints:ro") for volume in node["volumes"])
     assert guard["environment"]["FASTRTPS_DEFAULT_PROFILES_FILE"].endswith("fastdds_guard.xml")
     assert guard["oom_score_adj"] < 0 < node["oom_score_adj"]
+    assert guard["command"][0] == "velocity_guard"  # that hears the signal itself, and commands a last zero
 
 
 def test_a_gpu_is_given_to_those_that_have_one(compose: dict) -> None:

@@ -61,6 +61,7 @@ REFUSED = {
     "a domain that is no number": ({"ROS_DOMAIN_ID": "1; rm"}, "ROS_DOMAIN_ID is '1; rm'"),
     "another middleware": ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, "the images have rmw_fastrtps_cpp"),
     "no camera": ({"CAMERA": "/dev/video77"}, "there is no camera /dev/video77"),
+    "no parameters": ({"PARAMS_FILE": "/nowhere.yaml"}, "there is no PARAMS_FILE /nowhere.yaml"),
     "another machine": ({"MACHINE": "tpu"}, "MACHINE is jetson, cuda or cpu, not tpu"),
     "no daemon": ({"NO_DAEMON": "1"}, "docker does not answer: start it"),
     "no compose": ({"NO_COMPOSE": "1"}, "install docker-compose-plugin"),
