@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from simple_clip_lstm_ros.data.images import to_rgb
@@ -27,6 +27,7 @@ from simple_clip_lstm_ros.node.messages import to_image, to_seconds
 _SECONDS = 2.0
 _RATE = 30.0  # Hz
 _SIZE = (640, 480)
+_DEPTH = 100
 _DISCOVERY = 10.0  # s
 _LAST = 0.5  # s for what is still on its way
 _SEND = "send"
@@ -40,7 +41,9 @@ class _Listener(Node):
         kind = CompressedImage if topic.endswith("/compressed") else Image
         self.ages: list[float] = []
         self.problem = ""
-        self.create_subscription(kind, topic, self._take, qos_profile_sensor_data)
+        # Deep, so that what is lost was lost on the way and not for want of a listener's time.
+        deep = QoSProfile(depth=_DEPTH, reliability=qos_profile_sensor_data.reliability)
+        self.create_subscription(kind, topic, self._take, deep)
 
     def _take(self, message: Image | CompressedImage) -> None:
         self.ages.append(time.time() - to_seconds(message.header.stamp))
