@@ -90,6 +90,11 @@ def test_what_must_stay_light_reaches_no_torch(file):
     assert not reached(file) & {"torch", "transformers"}
 
 
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(("policy/", "control/"))])
+def test_brain_and_reflexes_reach_no_ros(file):
+    assert not reached(file) & set(ONLY_IN)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_no_file_is_too_long_to_read(file):
     assert len((PACKAGE / file).read_text().splitlines()) <= LINES
