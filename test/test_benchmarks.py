@@ -23,6 +23,7 @@ BUNDLES = ("fp32", "bf16", "int8")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.int8,
     pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's smaps_rollup"),
 ]
 

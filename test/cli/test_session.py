@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -152,7 +153,7 @@ class Terminal:
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._master, slave = os.openpty()
-        termios.tcsetwinsize(slave, (24, 200))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 200, 0, 0))
         self._process = subprocess.Popen(
             [*COMMAND, *arguments],
             stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
