@@ -48,7 +48,7 @@ if [ -n "${PARAMS_FILE:-}" ]; then
 fi
 
 command -v docker >/dev/null || fail "docker is not installed: see docs.docker.com/engine/install"
-docker info >/dev/null 2>&1 || fail "docker does not answer: start it (sudo systemctl start docker), and join its group (sudo usermod -aG docker $USER)"
+docker info >/dev/null 2>&1 || fail "docker does not answer: start it (sudo systemctl start docker), and join its group (sudo usermod -aG docker ${USER:-YOU})"
 docker compose version >/dev/null 2>&1 || fail "docker has no compose: install docker-compose-plugin"
 if [ "$machine" != cpu ] && ! docker info --format '{{json .Runtimes}}' | grep -q '"nvidia"'; then
   fail "docker has no NVIDIA runtime: install nvidia-container-toolkit, then sudo nvidia-ctk runtime configure && sudo systemctl restart docker"
@@ -62,10 +62,13 @@ CHECKPOINT=$(basename "$checkpoint")
 ROBOT_USER="$(id -u):$(id -g)"
 compose=(docker compose --file "$here/compose.yaml" --profile "$machine")
 
-docker image inspect "simple_clip_lstm_ros:$machine" >/dev/null 2>&1 || "${compose[@]}" build ||
-  fail "the image could not be built; what went wrong stands above"
+# Where a base is named the image may be of another; if it is not, this takes a moment.
+if [ -n "${BASE_IMAGE:-}" ] || ! docker image inspect "simple_clip_lstm_ros:$machine" >/dev/null 2>&1; then
+  "${compose[@]}" build || fail "the image could not be built; what went wrong stands above"
+fi
 # What only the container knows: libraries and GPU, middleware, memory against the budget, checksums of the bundle.
-options=()
+budget=$(sed -n 's/^ *memory_budget_gb: *\([0-9.]*\).*/\1/p' "${PARAMS_FILE:-$here/../config/inference.yaml}" | tail -1)
+options=(--memory-budget-gb "${budget:-0}")
 [ -z "${PRECISION:-}" ] || options+=(--precision "$PRECISION")
 "${compose[@]}" run --rm --no-deps "inference-$machine" simple_clip_lstm doctor "/checkpoints/$CHECKPOINT" "${options[@]}" ||
   fail "this machine is not fit to drive by $CHECKPOINT: what to do stands beside each ERROR above"

@@ -37,7 +37,7 @@ def stubs(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "docker").write_text(DOCKER)
     (folder / "docker").chmod(0o755)
-    for tool in ("bash", "basename", "dirname", "realpath", "df", "tail", "grep", "cat", "id", "true", "false"):
+    for tool in ("bash", "basename", "dirname", "realpath", "df", "tail", "grep", "sed", "cat", "id", "true", "false"):
         (folder / tool).symlink_to(shutil.which(tool))
     return folder
 
@@ -96,15 +96,22 @@ def test_without_docker_it_says_so(run: Run, bundle: Path, stubs: Path) -> None:
 
 
 def test_it_starts_the_containers_of_this_machine_as_this_user(run: Run, bundle: Path, tmp_path: Path) -> None:
-    ran = run(bundle, ROS_DOMAIN_ID="7", PRECISION="bf16", NAMESPACE="r1")
+    parameters = tmp_path / "mine.yaml"
+    parameters.write_text("/**:\n  ros__parameters:\n    memory_budget_gb: 6.5  # the rest is for the map\n")
+    ran = run(bundle, ROS_DOMAIN_ID="7", PRECISION="bf16", NAMESPACE="r1", PARAMS_FILE=str(parameters))
     assert ran.returncode == 0, ran.stderr
     assert "/r1/velocity_guard/enable" in ran.stdout
     *_, doctor, up = (tmp_path / "calls").read_text().splitlines()
     user = f"{os.getuid()}:{os.getgid()}"
     compose = f"{bundle.parent} my model {user} 7: compose --file {ROOT / 'docker' / 'compose.yaml'} --profile cpu"
     assert up == f"{compose} up --detach --wait"
-    run_doctor = "run --rm --no-deps inference-cpu simple_clip_lstm doctor /checkpoints/my model --precision bf16"
-    assert doctor == f"{compose} {run_doctor}"
+    words = "simple_clip_lstm doctor /checkpoints/my model --memory-budget-gb 6.5 --precision bf16"
+    assert doctor == f"{compose} run --rm --no-deps inference-cpu {words}"
+
+
+def test_a_base_that_is_named_is_built_on(run: Run, bundle: Path, tmp_path: Path) -> None:
+    assert run(bundle, BASE_IMAGE="mobile_vla:pytorch-2.3.0-cuda").returncode == 0
+    assert "--profile cpu build" in (tmp_path / "calls").read_text()
 
 
 def test_a_gpu_is_taken_where_one_answers(run: Run, bundle: Path, stubs: Path, tmp_path: Path) -> None:
