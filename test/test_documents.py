@@ -19,6 +19,7 @@ from simple_clip_lstm_ros.policy.photographs import crops
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+CLI = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main"]
 COMMAND = r"(simple_clip_lstm|ros2|python3?|make|docker|pip|hf|sudo|ssh|rsync|rviz2) "
 # What a machine like this one does not have.
 NEEDS = {"a robot", "a Jetson", "Docker", "a network", "another machine", "a ROS 2 distribution"}
@@ -79,11 +80,10 @@ def test_commands_stand_where_they_are_looked_for_and_say_why_they_are_not_run(d
     for marker, lines in blocks(document):
         if marker.startswith("needs "):
             assert marker.removeprefix("needs ") in NEEDS
-        elif marker:
-            tests = re.match(r"tested by ([\w/.]+)(?: and ([\w/.]+))*(?:, ([\w/.]+))*", marker)
-            assert tests and ": " in marker, marker
-            assert all((ROOT / path).is_file() for path in re.findall(r"test/[\w/]+\.py", marker)), marker
-        else:
+        elif marker.startswith("tested by "):
+            paths = re.findall(r"test/[\w/]+\.py", marker)
+            assert paths and ": " in marker and all((ROOT / path).is_file() for path in paths), marker
+        elif not marker.startswith("takes "):
             assert re.match(r"simple_clip_lstm ", lines), f"{lines}: mark it, or have it tested here"
 
 
@@ -122,6 +122,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         return folder
 
     return make
+
+
+LONG = sorted(
+    {
+        line
+        for document in DOCUMENTS
+        for marker, lines in blocks(document)
+        if marker.startswith("takes ")
+        for line in filter(None, lines.splitlines())
+    }
+)
+
+
+def options(*command: str) -> set[str]:
+    """Those that its help names, and of a verb whose options it takes, too."""
+    told = subprocess.check_output([*command, "--help"], cwd=ROOT, text=True)
+    verb = re.search(r"Takes options of `simple_clip_lstm (\w+)`", told)
+    return set(re.findall(r"--[a-z-]+", told)) | (options(*CLI, verb[1]) if verb else set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LONG)
+def test_what_takes_too_long_to_run_knows_its_options(line: str) -> None:
+    program, what, *words = line.split()
+    command = [sys.executable, what] if program == "python" else [*CLI, what]
+    assert {word for word in words if word.startswith("--")} <= options(*command)
 
 
 TO_RUN = [document for document in DOCUMENTS if any(not block.marker for block in blocks(document))]
