@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+import setuptools
 import torch
 
 from simple_clip_lstm_ros.checkpoint import builtin
@@ -70,3 +73,12 @@ def write_original() -> Callable[..., np.ndarray]:
         return images
 
     return write
+
+
+@pytest.fixture(scope="session")
+def setup() -> dict[str, Any]:
+    """The arguments that setup.py gives to setup()."""
+    with pytest.MonkeyPatch.context() as patch, mock.patch.object(setuptools, "setup") as call:
+        patch.chdir(Path(__file__).parents[1])  # setup.py's paths are relative
+        runpy.run_path("setup.py")
+    return call.call_args.kwargs

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import pytest
@@ -53,10 +52,8 @@ def test_the_page_of_errors_is_made_from_the_source() -> None:
     assert page == (ROOT / "docs" / "errors.md").read_text(), "scripts/errors > docs/errors.md"
 
 
-def test_the_pip_line_names_what_has_no_rosdep_key() -> None:
-    setup = ast.parse((ROOT / "setup.py").read_text())
-    required = next(k.value for k in ast.walk(setup) if isinstance(k, ast.keyword) and k.arg == "install_requires")
-    names = {re.split("[<>=]", item)[0] for item in ast.literal_eval(required)}
+def test_the_pip_line_names_what_has_no_rosdep_key(setup: dict[str, Any]) -> None:
+    names = {re.split("[<>=]", item)[0] for item in setup["install_requires"]}
     # python3-numpy, python3-opencv, ... in package.xml
     keyed = {"aiohttp", "matplotlib", "networkx", "numpy", "opencv-python-headless", "packaging", "pillow", "psutil"}
     keyed |= {"PyYAML", "scipy"}

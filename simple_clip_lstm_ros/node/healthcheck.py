@@ -17,7 +17,7 @@ from rclpy.node import Node
 _PATIENCE = 8.0  # s: discovery takes up to three, diagnostics come twice a second
 
 
-def diagnosed(node: str, patience: float = _PATIENCE) -> DiagnosticStatus | None:
+def diagnosed(node: str) -> DiagnosticStatus | None:
     """What the node with this full name last said of itself; None if it says nothing. Needs an initialised rclpy."""
     found: list[DiagnosticStatus] = []
     prefix = f"{node.strip('/')}: "
@@ -27,7 +27,7 @@ def diagnosed(node: str, patience: float = _PATIENCE) -> DiagnosticStatus | None
 
     listener = Node("healthcheck")
     listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
-    end = time.monotonic() + patience
+    end = time.monotonic() + _PATIENCE
     while not found and time.monotonic() < end:
         rclpy.spin_once(listener, timeout_sec=0.1)
     listener.destroy_node()

@@ -6,12 +6,12 @@ document; for the doctor.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,12 @@ class _Listener(Node):
             except InputError as error:
                 self.problem = str(error)
 
+    def listen(self, seconds: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """For so long, or until there is enough."""
+        end = time.monotonic() + seconds
+        while not enough() and time.monotonic() < end:
+            rclpy.spin_once(self, timeout_sec=0.1)
+
 
 def measure_loss() -> dict[str, Any]:
     """`sent` and `received` numbers of images, within `seconds`."""
@@ -61,13 +67,9 @@ def measure_loss() -> dict[str, Any]:
     count = int(_SECONDS * _RATE)
     words = [sys.executable, "-m", "simple_clip_lstm_ros.node.image_loss", _SEND, topic, str(count)]
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as sender:
-        end = time.monotonic() + _DISCOVERY + _SECONDS + _LAST
-        while sender.poll() is None and time.monotonic() < end:
-            rclpy.spin_once(node, timeout_sec=0.1)
+        node.listen(_DISCOVERY + _SECONDS + _LAST, lambda: sender.poll() is not None)
         sender.kill()
-    end = time.monotonic() + _LAST
-    while len(node.ages) < count and time.monotonic() < end:
-        rclpy.spin_once(node, timeout_sec=0.1)
+    node.listen(_LAST, lambda: len(node.ages) == count)
     size = f"{_SIZE[0]} x {_SIZE[1]}"
     return {"sent": count, "received": len(node.ages), "seconds": _SECONDS, "size": size}
 
@@ -91,12 +93,9 @@ def send(topic: str, count: int) -> None:
 def listen(topic: str) -> dict[str, Any]:
     """The images of a camera for two seconds, counted from the first; `problem` if they cannot be read."""
     node = _Listener(topic)
-    end = time.monotonic() + _DISCOVERY / 2
-    while not node.ages and time.monotonic() < end:
-        rclpy.spin_once(node, timeout_sec=0.1)
-    begin = time.monotonic()
-    while node.ages and time.monotonic() < begin + _SECONDS:
-        rclpy.spin_once(node, timeout_sec=0.1)
+    node.listen(_DISCOVERY / 2, lambda: bool(node.ages))
+    if node.ages:
+        node.listen(_SECONDS)
     received = len(node.ages)
     return {
         "received": received,
@@ -109,12 +108,13 @@ def listen(topic: str) -> dict[str, Any]:
 
 def main(words: list[str]) -> None:
     rclpy.init()
-    with contextlib.ExitStack() as cleanup:
-        cleanup.callback(rclpy.shutdown)
+    try:
         if words[:1] == [_SEND]:
             send(words[1], int(words[2]))
         else:
             print(json.dumps(listen(words[0]) if words else measure_loss()))
+    finally:
+        rclpy.shutdown()
 
 
 if __name__ == "__main__":
