@@ -36,7 +36,7 @@ types: venv
 	$(PYTHON_IN_VENV) -m mypy
 
 docs: venv
-	$(PYTHON_IN_VENV) -m mkdocs build --strict --quiet
+	$(PYTHON_IN_VENV) -m mkdocs build --strict
 
 unit: venv
 	$(PYTHON_IN_VENV) -m pytest -m $(UNIT)

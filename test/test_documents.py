@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,12 +90,27 @@ def test_every_document_is_in_the_menu() -> None:
     assert {path.name for path in (ROOT / "docs").glob("*.md")} == set(re.findall(r"([\w.]+\.md)$", menu, re.MULTILINE))
 
 
+def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    # Not --quiet: MkDocs counts no warning then, and builds whatever it finds.
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
+    return subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
+
+
 def test_the_documents_build_without_a_warning(tmp_path: Path) -> None:
     """Links to pages, headings and pictures among them."""
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    built = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    built = build(ROOT, tmp_path)
     assert built.returncode == 0, built.stderr
-    assert (tmp_path / "site" / "safety.html").is_file()
+    assert (tmp_path / "safety.html").is_file()
+
+
+@pytest.mark.parametrize("link", ["nowhere.md", "docs/driving.md", "safety.md#nowhere", "nowhere.png"])
+def test_a_link_that_leads_nowhere_is_not_built(link: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    with (tmp_path / "docs" / "faq.md").open("a") as page:
+        page.write(f"\n[there]({link})\n")
+    built = build(tmp_path, tmp_path / "site")
+    assert built.returncode == 1 and link.split("#")[-1] in built.stderr
 
 
 @pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
