@@ -69,7 +69,7 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     if not args.checkpoint:
         return
     if any(each.check in _NEEDED_BY_MODEL and each.verdict is Verdict.ERROR for each in of_libraries):
-        yield Finding("checkpoint", Verdict.SKIPPED, "PyTorch does not work here")
+        yield Finding("checkpoint", Verdict.SKIPPED, "what the model needs does not work here")
         return
     with bytes_progress() as progress:
         task = progress.add_task("checksums", total=None)

@@ -147,6 +147,19 @@ def a_transformers_without_kosmos(root: Path, patch: pytest.MonkeyPatch) -> Iter
     return [libraries.code()]
 
 
+@fault("model's code", Verdict.ERROR, "safetensors>=0.8.0 is required for a normal functioning")
+def a_transformers_with_an_old_safetensors(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
+    says = "safetensors>=0.8.0 is required for a normal functioning of this module\nTry: `pip install ... -U`"
+    bring(root, patch, transformers=f"raise ImportError({says!r})")
+    return [libraries.code()]
+
+
+@fault("model's code", Verdict.ERROR, "wants a newer PyTorch than")
+def a_transformers_that_goes_without_this_torch(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
+    bring(root, patch, transformers="class utils: is_torch_available = lambda: False")
+    return [libraries.code()]
+
+
 @fault("memory", Verdict.ERROR, "only 0.3 GB are free")
 def no_memory(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     patch.setattr(psutil, "virtual_memory", lambda: namedtuple("Memory", "total available")(16e9, 0.3e9))
@@ -275,6 +288,7 @@ def test_it_finds_nothing_wrong_with_the_libraries_of_these_tests(tmp_path: Path
         (["-c", "import os; os.abort()"], r"it crashed \(SIGABRT\)"),
         (["-c", "raise SystemExit('no such thing')"], "no such thing"),
         (["-c", "import sys; sys.exit(3)"], "exit code 3"),
+        (["-c", "raise ValueError('too old\\nTry another')"], "ValueError: too old$"),
     ],
 )
 def test_what_crashes_takes_nobody_along(words: list[str], told: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ class Here:
 
 
 class TrialError(Exception):
-    """What was tried did not work; the message is its last line."""
+    """What was tried did not work; the message is what it said last."""
 
 
 def tried(*words: str) -> Any:
@@ -75,5 +76,11 @@ def tried(*words: str) -> Any:
     if ran.returncode < 0:
         raise TrialError(f"it crashed ({signal.Signals(-ran.returncode).name})")
     if ran.returncode:
-        raise TrialError(next(iter(ran.stderr.strip().splitlines()[-1:]), f"exit code {ran.returncode}"))
+        raise TrialError(_last(ran.stderr) or f"exit code {ran.returncode}")
     return json.loads(ran.stdout.splitlines()[-1])
+
+
+def _last(stderr: str) -> str:
+    """The first line of the last exception, whose message may go on with advice; else the last line; or nothing."""
+    raised = re.findall(r"^\w[\w.]*(?:Error|Exception)\b.*", stderr, re.MULTILINE)
+    return (raised or stderr.strip().splitlines() or [""])[-1]

@@ -35,7 +35,12 @@ except Exception as error:
     told["numpy"] = str(error).strip().splitlines()[0]
 print(json.dumps(told))
 """
-_MODEL = "import simple_clip_lstm_ros.checkpoint.load, transformers; print('true')"
+_MODEL = """
+import json, torch, transformers
+if takes_torch := transformers.utils.is_torch_available():
+    import simple_clip_lstm_ros.checkpoint.load
+print(json.dumps(takes_torch))
+"""
 _BRIDGE = """
 import json, numpy
 from importlib.util import find_spec
@@ -53,6 +58,7 @@ _LACKING = {
     "GLIBC": "libraries of the host are mounted over the container's: remove those mounts and LD_LIBRARY_PATH",
     "undefined symbol": "libraries of two builds are mixed: remove mounts and LD_LIBRARY_PATH, or install PyTorch anew",
     "No module named": "pip install it into this Python, or use the Python that has it",
+    "is required for a normal functioning": "pip install the version that it asks for",
 }
 
 
@@ -110,7 +116,7 @@ def works(here: Here) -> Iterator[Finding]:
     try:
         told = tried("-c", _TORCH)
     except TrialError as error:
-        yield Finding("torch works", Verdict.ERROR, str(error), _remedy(str(error)))
+        yield Finding("torch works", Verdict.ERROR, str(error), _remedy(str(error), "PyTorch"))
         return
     if told["numpy"]:
         says = f"torch {told['version']} does not work with this NumPy: {told['numpy']}"
@@ -120,8 +126,8 @@ def works(here: Here) -> Iterator[Finding]:
     yield cuda(here, told["built"], told["cuda"], told.get("why", ""))
 
 
-def _remedy(message: str) -> str:
-    return next((remedy for words, remedy in _LACKING.items() if words in message), "install PyTorch anew")
+def _remedy(message: str, library: str) -> str:
+    return next((remedy for words, remedy in _LACKING.items() if words in message), f"install {library} anew")
 
 
 def cuda(here: Here, built: str | None, gpu: str, why: str) -> Finding:
@@ -152,10 +158,15 @@ def mounts(here: Here) -> Finding:
 
 
 def code() -> Finding:
+    """A transformers that finds PyTorch too old goes without it, and breaks much later."""
     try:
-        tried("-c", _MODEL)
+        takes_torch = tried("-c", _MODEL)
     except TrialError as error:
-        return Finding("model's code", Verdict.ERROR, f"does not import: {error}", _remedy(str(error)))
+        says = f"does not import: {error}"
+        return Finding("model's code", Verdict.ERROR, says, _remedy(str(error), "transformers"))
+    if not takes_torch:
+        says = f"transformers {_found('transformers')} wants a newer PyTorch than {_found('torch')}"
+        return Finding("model's code", Verdict.ERROR, says, "pip install 'transformers<5', or a newer PyTorch")
     return Finding("model's code", Verdict.OK, "imports")
 
 
