@@ -109,10 +109,20 @@ def interpreter(version: str) -> str | None:
     return None
 
 
+def step(dockerfile: str, python: Path) -> str:
+    """The command that installs the Python libraries, into that folder."""
+    (found,) = re.findall(r"^RUN ((?:.*\\\n)*.*/install_python .*)", (DOCKER / dockerfile).read_text(), re.MULTILINE)
+    return (
+        found.replace("/opt/python", str(python))
+        .replace("/tmp/requirements", f"{DOCKER}/requirements")
+        .replace("/tmp/install_python", f"{DOCKER}/install_python")
+    )
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("distribution, version", PYTHONS.items())
-def test_the_install_steps_of_an_image_work(distribution: str, version: str, tmp_path: Path) -> None:
-    """The very script and file, in a clean environment; the platform's PyTorch is a stub."""
+@pytest.mark.parametrize("machine, version", [("jetson", "3.10"), ("cpu", "3.12")])
+def test_the_install_step_of_an_image_works(machine: str, version: str, tmp_path: Path) -> None:
+    """The very command, in a clean environment; PyTorch is a stub, and the package index of a Jetson's base is gone."""
     python = interpreter(version)
     if python is None:
         pytest.skip(f"there is no Python {version} on this machine")
@@ -120,8 +130,9 @@ def test_the_install_steps_of_an_image_work(distribution: str, version: str, tmp
     (packages,) = (tmp_path / "image").glob("lib/python*/site-packages")
     (packages / "torch.py").touch()
     own = {"PATH": "/usr/bin:/bin", "PYTHON": str(tmp_path / "image" / "bin" / "python"), "HOME": str(tmp_path)}
-    words = [DOCKER / "install_python", tmp_path / "python", DOCKER / f"requirements-{distribution}.txt"]
-    subprocess.run(words, env=own, check=True, timeout=900)
+    gone = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_EXTRA_INDEX_URL": "http://127.0.0.1:9/"}
+    command = step(f"Dockerfile.{machine}", tmp_path / "python")
+    subprocess.run(command, shell=True, env=own | (gone if machine == "jetson" else {}), check=True, timeout=900)
     told = subprocess.run(
         [own["PYTHON"], "-c", IMPORTS],
         env=own | {"PYTHONPATH": str(tmp_path / "python")},
@@ -131,6 +142,17 @@ def test_the_install_steps_of_an_image_work(distribution: str, version: str, tmp
     )
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout.splitlines()[-1])["numpy"].startswith("1.26.")
+
+
+@pytest.mark.slow
+def test_a_board_needs_no_compiler(tmp_path: Path) -> None:
+    """There is a wheel of each library for it: Ubuntu 22.04 has glibc 2.35."""
+    tags = ["any", "manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 36))]
+    board = ["--python-version", PYTHONS["humble"], "--implementation", "cp", *(f"--platform={tag}" for tag in tags)]
+    words = ["install", "--dry-run", "--no-deps", "--only-binary=:all:", "--target", str(tmp_path), *board]
+    requirements = DOCKER / "requirements-humble.txt"
+    found = subprocess.run([sys.executable, "-m", "pip", *words, "-r", requirements], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 def test_a_base_without_torch_is_refused_in_words(tmp_path: Path) -> None:
