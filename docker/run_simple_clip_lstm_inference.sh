@@ -56,10 +56,11 @@ fi
 free=$(($(df --output=avail -k "$(docker info --format '{{.DockerRootDir}}')" | tail -1) / 1000000))
 ((free >= least)) || fail "$free GB are free on the disk of docker, $least are needed: docker system prune, or make room"
 
-export CHECKPOINTS CHECKPOINT ROBOT_USER ROS_DOMAIN_ID=$domain RMW_IMPLEMENTATION=$rmw
+export CHECKPOINTS CHECKPOINT ROBOT_USER RENDER_GROUP ROS_DOMAIN_ID=$domain RMW_IMPLEMENTATION=$rmw
 CHECKPOINTS=$(dirname "$checkpoint")
 CHECKPOINT=$(basename "$checkpoint")
 ROBOT_USER="$(id -u):$(id -g)"
+RENDER_GROUP=$(getent group render | cut -d: -f3) || RENDER_GROUP=
 compose=(docker compose --file "$here/compose.yaml" --profile "$machine")
 
 # Where a base is named the image may be of another; if it is not, this takes a moment.

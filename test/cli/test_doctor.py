@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.cli.checks.finding import Finding, Verdict
+from simple_clip_lstm_ros.cli.checks.finding import Finding, TrialError, Verdict, tried
 from simple_clip_lstm_ros.cli.checks.model import model
 from simple_clip_lstm_ros.cli.doctor import add_arguments
 
@@ -102,3 +102,17 @@ def test_a_camera_that_does_not_publish_here(real_cli: Cli) -> None:
     assert outcome.code == 1
     assert "ERROR   camera /nobody/image_raw: no image within 5 s\n        -> start the camera" in outcome.out
     assert outcome.err == "error: not fit to drive: camera /nobody/image_raw; what to do stands beside each\n"
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["-c", "import os; os.abort()"], r"it crashed \(SIGABRT\)"),
+        (["-c", "raise SystemExit('no such thing')"], "no such thing"),
+        (["-c", "import sys; sys.exit(3)"], "exit code 3"),
+        (["-c", "raise ValueError('too old\\nTry another')"], "ValueError: too old$"),
+    ],
+)
+def test_what_crashes_takes_nobody_along(words: list[str], told: str) -> None:
+    with pytest.raises(TrialError, match=told):
+        tried(*words)

@@ -13,7 +13,7 @@ import pytest
 
 from simple_clip_lstm_ros.cli.checks import libraries, machine, transport
 from simple_clip_lstm_ros.cli.checks.eyes import eyes
-from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, TrialError, Verdict, tried
+from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, Verdict
 
 Plant = Callable[[Path, pytest.MonkeyPatch], Iterable[Finding]]
 FAULTS: dict[str, tuple[Plant, str, Verdict, str]] = {}
@@ -110,6 +110,13 @@ def a_gpu_that_torch_cannot_use(root: Path, patch: pytest.MonkeyPatch) -> Iterab
     write(root / "dev" / "nvidiactl")
     bring(root / "site", patch, torch=TORCH.format(built="12.2", why="driver too old", numpy=WORKS))
     return libraries.works(Here(root))
+
+
+@fault("cuda", Verdict.ERROR, "this user may not open")
+def a_gpu_of_another_group(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
+    write(root / "dev" / "nvmap")
+    patch.setattr(libraries.os, "access", lambda path, mode: False)
+    return [libraries.cuda(Here(root), "12.2", "", "no CUDA-capable device is detected")]
 
 
 @fault("cuda", Verdict.WARN, "this PyTorch is built without CUDA")
@@ -280,17 +287,3 @@ def test_it_finds_a_planted_fault_and_says_what_to_do(
 def test_it_finds_nothing_wrong_with_the_libraries_of_these_tests(tmp_path: Path) -> None:
     wrong = [each for each in libraries.libraries(Here(tmp_path)) if each.verdict is not Verdict.OK]
     assert not wrong
-
-
-@pytest.mark.parametrize(
-    "words, told",
-    [
-        (["-c", "import os; os.abort()"], r"it crashed \(SIGABRT\)"),
-        (["-c", "raise SystemExit('no such thing')"], "no such thing"),
-        (["-c", "import sys; sys.exit(3)"], "exit code 3"),
-        (["-c", "raise ValueError('too old\\nTry another')"], "ValueError: too old$"),
-    ],
-)
-def test_what_crashes_takes_nobody_along(words: list[str], told: str) -> None:
-    with pytest.raises(TrialError, match=told):
-        tried(*words)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docker" / "run_simple_clip_lstm_inference.sh"
 # Notes how it is called; what fails, and with what, the environment says.
 DOCKER = """#!/bin/bash
-echo "$CHECKPOINTS $CHECKPOINT $ROBOT_USER $ROS_DOMAIN_ID: $*" >>"$CALLS"
+echo "$CHECKPOINTS $CHECKPOINT $ROBOT_USER $RENDER_GROUP $ROS_DOMAIN_ID: $*" >>"$CALLS"
 case "$*" in
   "info --format {{json .Runtimes}}") echo "${RUNTIMES-{\\"nvidia\\": {\\}\\}}" ;;
   "info --format {{.DockerRootDir}}") echo / ;;
@@ -23,7 +23,7 @@ case "$*" in
   "compose version") exit "${NO_COMPOSE:-0}" ;;
   "image inspect"*) exit "${NO_IMAGE:-0}" ;;
   *" build") exit "${NO_BUILD:-0}" ;;
-  *" doctor "*) exec ${DOCTOR:-true} ;;
+  *" doctor "*) ${DOCTOR:-true} || exit 1 ;;
   *" up "*) exit "${NO_UP:-0}" ;;
 esac
 """
@@ -37,7 +37,9 @@ def stubs(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "docker").write_text(DOCKER)
     (folder / "docker").chmod(0o755)
-    for tool in ("bash", "basename", "dirname", "realpath", "df", "tail", "grep", "sed", "cat", "id", "true", "false"):
+    (folder / "getent").write_text('#!/bin/bash\n[ "$*" = "group render" ] && echo "render:x:995:robot"\n')
+    (folder / "getent").chmod(0o755)
+    for tool in ("bash", "basename", "dirname", "realpath", "df", "tail", "grep", "sed", "cat", "cut", "id"):
         (folder / tool).symlink_to(shutil.which(tool))
     return folder
 
@@ -103,10 +105,17 @@ def test_it_starts_the_containers_of_this_machine_as_this_user(run: Run, bundle:
     assert "/r1/velocity_guard/enable" in ran.stdout
     *_, doctor, up = (tmp_path / "calls").read_text().splitlines()
     user = f"{os.getuid()}:{os.getgid()}"
-    compose = f"{bundle.parent} my model {user} 7: compose --file {ROOT / 'docker' / 'compose.yaml'} --profile cpu"
+    compose = f"{bundle.parent} my model {user} 995 7: compose --file {ROOT / 'docker' / 'compose.yaml'} --profile cpu"
     assert up == f"{compose} up --detach --wait"
     words = "simple_clip_lstm doctor /checkpoints/my model --memory-budget-gb 6.5 --precision bf16"
     assert doctor == f"{compose} run --rm --no-deps inference-cpu {words}"
+
+
+def test_a_machine_without_a_render_group_will_do(run: Run, bundle: Path, stubs: Path, tmp_path: Path) -> None:
+    (stubs / "getent").unlink()
+    (stubs / "getent").symlink_to(shutil.which("false"))
+    assert run(bundle).returncode == 0
+    assert f"{os.getgid()}  0: compose" in (tmp_path / "calls").read_text()
 
 
 def test_a_base_that_is_named_is_built_on(run: Run, bundle: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
@@ -18,6 +19,7 @@ from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, TrialError, V
 _PACKAGE = "simple_clip_lstm_ros"
 # Where a library's module has another name.
 _MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "PyYAML": "yaml", "scikit-image": "skimage"}
+_DEVICES = ("nvidiactl", "nvmap", "nvgpu/*/*", "dri/render*")
 _LIBRARIES = r"/usr/local/cuda[^/]*(/lib64)?|/usr/lib|/usr/lib/(aarch64|x86_64)-linux-gnu"
 _MODELS = ("torch", "transformers", "tokenizers", "safetensors")  # of the others an older one mostly does
 _TORCH = """
@@ -134,16 +136,26 @@ def cuda(here: Here, built: str | None, gpu: str, why: str) -> Finding:
     """The GPU, as torch and as the system see it."""
     if gpu:
         return Finding("cuda", Verdict.OK, f"{gpu}, CUDA {built}")
-    is_seen = any(here.path(device).exists() for device in ("/dev/nvidiactl", "/dev/nvmap"))
-    if is_seen and not built:
-        remedy = "install the PyTorch of NVIDIA's JetPack" if here.is_jetson else "install a PyTorch with CUDA"
-        return Finding("cuda", Verdict.WARN, "there is a GPU, and this PyTorch is built without CUDA", remedy)
-    if is_seen:
-        return Finding("cuda", Verdict.ERROR, f"PyTorch for CUDA {built} cannot use the GPU: {why}", _LACKING["libcu"])
+    if any(here.path(device).exists() for device in ("/dev/nvidiactl", "/dev/nvmap")):
+        return _unused(here, built, why)
     if here.is_jetson or (built and here.is_container):
         remedy = "start the container with `--runtime nvidia` (Jetson) or `--gpus all`"
         return Finding("cuda", Verdict.WARN, "the GPU is not seen from here: the CPU would do the work", remedy)
     return Finding("cuda", Verdict.OK, "no GPU: the CPU does the work")
+
+
+def _unused(here: Here, built: str | None, why: str) -> Finding:
+    """There is a GPU, and torch does without it."""
+    if not built:
+        remedy = "install the PyTorch of NVIDIA's JetPack" if here.is_jetson else "install a PyTorch with CUDA"
+        return Finding("cuda", Verdict.WARN, "there is a GPU, and this PyTorch is built without CUDA", remedy)
+    devices = [device for pattern in _DEVICES for device in sorted(here.path("/dev").glob(pattern))]
+    closed = [device for device in devices if not os.access(device, os.R_OK)]
+    if closed:
+        groups = sorted({f"--group-add {device.stat().st_gid}" for device in closed})
+        remedy = f"start it with {' '.join(groups)}" if here.is_container else "sudo usermod -aG video,render $USER"
+        return Finding("cuda", Verdict.ERROR, f"this user may not open {', '.join(map(str, closed))}", remedy)
+    return Finding("cuda", Verdict.ERROR, f"PyTorch for CUDA {built} cannot use the GPU: {why}", _LACKING["libcu"])
 
 
 def mounts(here: Here) -> Finding:
