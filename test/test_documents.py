@@ -156,7 +156,9 @@ def options(*command: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", LONG)
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, marks=[pytest.mark.int8] if "int8_schemes" in line else []) for line in LONG]
+)
 def test_what_takes_too_long_to_run_knows_its_options(line: str) -> None:
     program, what, *words = line.split()
     command = [sys.executable, what] if program == "python" else [*CLI, what]

@@ -118,6 +118,9 @@ class Texts:
         self._device = device
         self._kosmos = _load(Kosmos2Processor, folder, "kosmos")
         self._clip = _load(AutoTokenizer, folder, "clip") if config.clip else None
+        if self._clip:
+            # transformers 4 hangs a closure over this object on it, which nothing collects: 10 MB of each load.
+            getattr(self._clip.backend_tokenizer, "__dict__", {}).pop("decode", None)
         tokenizers = [self._kosmos.tokenizer] + ([self._clip] if self._clip else [])
         self._control_tokens = {token for tokenizer in tokenizers for token in tokenizer.get_added_vocab()}
         for tokenizer in tokenizers:
