@@ -23,9 +23,15 @@ case "$*" in
   "compose version") exit "${NO_COMPOSE:-0}" ;;
   "image inspect"*) exit "${NO_IMAGE:-0}" ;;
   *" build") exit "${NO_BUILD:-0}" ;;
-  *" doctor "*) ${DOCTOR:-true} || exit 1 ;;
+  *" doctor "*) ${DOCTOR:-true} "$@" || exit 1 ;;
   *" up "*) exit "${NO_UP:-0}" ;;
 esac
+"""
+# A command of the container, run outside of it.
+INSIDE = """#!/bin/bash
+while [ "$1" != simple_clip_lstm ]; do shift; done
+shift
+exec {python} -m simple_clip_lstm_ros.cli.main "${{@/#\\/checkpoints/$CHECKPOINTS}}"
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -135,9 +141,7 @@ def test_a_bundle_that_was_copied_in_part_never_starts(run: Run, bundle: Path, t
     (weights,) = bundle.glob("*.safetensors")
     os.truncate(weights, 1000)
     doctor = tmp_path / "doctor"
-    doctor.write_text(
-        f'#!/bin/bash\nexec {sys.executable} -m simple_clip_lstm_ros.cli.main doctor "$CHECKPOINTS/$CHECKPOINT"'
-    )
+    doctor.write_text(INSIDE.format(python=sys.executable))
     doctor.chmod(0o755)
     inherited = {name: value for name, value in os.environ.items() if name not in ("PATH", "RMW_IMPLEMENTATION")}
     ran = run(bundle, **inherited | {"DOCTOR": str(doctor), "PYTHONPATH": str(ROOT), "MACHINE": "cpu"})
