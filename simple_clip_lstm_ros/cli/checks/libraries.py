@@ -19,7 +19,7 @@ from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, TrialError, V
 _PACKAGE = "simple_clip_lstm_ros"
 # Where a library's module has another name.
 _MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "PyYAML": "yaml", "scikit-image": "skimage"}
-_DEVICES = ("nvidiactl", "nvmap", "nvgpu/*/*", "dri/render*")
+_DEVICES = ("nvidiactl", "nvmap", "nvgpu/*/*")
 _LIBRARIES = r"/usr/local/cuda[^/]*(/lib64)?|/usr/lib|/usr/lib/(aarch64|x86_64)-linux-gnu"
 _MODELS = ("torch", "transformers", "tokenizers", "safetensors")  # of the others an older one mostly does
 _TORCH = """
@@ -149,7 +149,8 @@ def _unused(here: Here, built: str | None, why: str) -> Finding:
     if not built:
         remedy = "install the PyTorch of NVIDIA's JetPack" if here.is_jetson else "install a PyTorch with CUDA"
         return Finding("cuda", Verdict.WARN, "there is a GPU, and this PyTorch is built without CUDA", remedy)
-    devices = [device for pattern in _DEVICES for device in sorted(here.path("/dev").glob(pattern))]
+    patterns = (*_DEVICES, "dri/render*") if here.is_jetson else _DEVICES
+    devices = [device for pattern in patterns for device in sorted(here.path("/dev").glob(pattern))]
     closed = [device for device in devices if not os.access(device, os.R_OK)]
     if closed:
         groups = sorted({f"--group-add {device.stat().st_gid}" for device in closed})
