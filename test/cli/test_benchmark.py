@@ -79,8 +79,9 @@ def test_the_node_around_the_model_is_measured(document: dict[str, Any], transpo
     assert all(seconds > 0.0 for seconds in medians.values())
     assert medians["overhead"] < medians["latency"] + medians["transport"]
     assert medians["tick_wait"] < 1.2 / found["commands"]["target"]
-    # Eight steps last for some sixteen commands: one that is late at either end moves their rate by 1 Hz and more.
-    assert found["commands"]["rate"] == pytest.approx(found["commands"]["target"], rel=0.25)
+    # Of a schedule of 20 Hz each command is late by less than a period: eleven intervals and more, which eight images
+    # at 10 Hz last for, take ten periods at the least.
+    assert 15.0 < found["commands"]["rate"] < 22.0
 
 
 def test_the_document_holds_what_is_needed_to_repeat_it(document: dict[str, Any], tiny: Path, saved: Path) -> None:

@@ -120,7 +120,7 @@ def step(dockerfile: str, python: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine, version", [("jetson", "3.10"), ("cpu", "3.12")])
+@pytest.mark.parametrize("machine, version", [("jetson", PYTHONS["humble"]), ("cpu", PYTHONS["jazzy"])])
 def test_the_install_step_of_an_image_works(machine: str, version: str, tmp_path: Path) -> None:
     """The very command, in a clean environment; PyTorch is a stub, and the package index of a Jetson's base is gone."""
     python = interpreter(version)

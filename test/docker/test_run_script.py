@@ -37,14 +37,18 @@ exec {python} -m simple_clip_lstm_ros.cli.main "${{@/#\\/checkpoints/$CHECKPOINT
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def program(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
 @pytest.fixture
 def stubs(tmp_path: Path) -> Path:
     folder = tmp_path / "stubs"
     folder.mkdir()
-    (folder / "docker").write_text(DOCKER)
-    (folder / "docker").chmod(0o755)
-    (folder / "getent").write_text('#!/bin/bash\n[ "$*" = "group render" ] && echo "render:x:995:robot"\n')
-    (folder / "getent").chmod(0o755)
+    program(folder / "docker", DOCKER)
+    program(folder / "getent", '#!/bin/bash\n[ "$*" = "group render" ] && echo "render:x:995:robot"\n')
     for tool in ("bash", "basename", "dirname", "realpath", "df", "tail", "grep", "sed", "cat", "cut", "id"):
         (folder / tool).symlink_to(shutil.which(tool))
     return folder
@@ -140,9 +144,7 @@ def test_a_bundle_that_was_copied_in_part_never_starts(run: Run, bundle: Path, t
     """With the real doctor in the container's place."""
     (weights,) = bundle.glob("*.safetensors")
     os.truncate(weights, 1000)
-    doctor = tmp_path / "doctor"
-    doctor.write_text(INSIDE.format(python=sys.executable))
-    doctor.chmod(0o755)
+    doctor = program(tmp_path / "doctor", INSIDE.format(python=sys.executable))
     inherited = {name: value for name, value in os.environ.items() if name not in ("PATH", "RMW_IMPLEMENTATION")}
     ran = run(bundle, **inherited | {"DOCTOR": str(doctor), "PYTHONPATH": str(ROOT), "MACHINE": "cpu"})
     assert ran.returncode == 1 and "model.safetensors (its checksum differs)" in ran.stdout

@@ -19,7 +19,8 @@ from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, TrialError, V
 _PACKAGE = "simple_clip_lstm_ros"
 # Where a library's module has another name.
 _MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "PyYAML": "yaml", "scikit-image": "skimage"}
-_DEVICES = ("nvidiactl", "nvmap", "nvgpu/*/*")
+_GPU = ("nvidiactl", "nvmap")
+_GPU_OF_JETSON = ("nvgpu/*/*", "dri/render*")  # besides
 _LIBRARIES = r"/usr/local/cuda[^/]*(/lib64)?|/usr/lib|/usr/lib/(aarch64|x86_64)-linux-gnu"
 _MODELS = ("torch", "transformers", "tokenizers", "safetensors")  # of the others an older one mostly does
 _TORCH = """
@@ -136,7 +137,7 @@ def cuda(here: Here, built: str | None, gpu: str, why: str) -> Finding:
     """The GPU, as torch and as the system see it."""
     if gpu:
         return Finding("cuda", Verdict.OK, f"{gpu}, CUDA {built}")
-    if any(here.path(device).exists() for device in ("/dev/nvidiactl", "/dev/nvmap")):
+    if any(here.path(f"/dev/{device}").exists() for device in _GPU):
         return _unused(here, built, why)
     if here.is_jetson or (built and here.is_container):
         remedy = "start the container with `--runtime nvidia` (Jetson) or `--gpus all`"
@@ -149,7 +150,7 @@ def _unused(here: Here, built: str | None, why: str) -> Finding:
     if not built:
         remedy = "install the PyTorch of NVIDIA's JetPack" if here.is_jetson else "install a PyTorch with CUDA"
         return Finding("cuda", Verdict.WARN, "there is a GPU, and this PyTorch is built without CUDA", remedy)
-    patterns = (*_DEVICES, "dri/render*") if here.is_jetson else _DEVICES
+    patterns = _GPU + _GPU_OF_JETSON if here.is_jetson else _GPU
     devices = [device for pattern in patterns for device in sorted(here.path("/dev").glob(pattern))]
     closed = [device for device in devices if not os.access(device, os.R_OK)]
     if closed:
