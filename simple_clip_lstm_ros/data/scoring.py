@@ -55,8 +55,8 @@ def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[f
     """Return the Wilson score interval of a share: `count` of `total`, which is at least 1.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
-    Statistical Association 22 (1927), 209-212; the closed form without continuity correction, method 3 of R. G. Newcombe,
-    "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998), 857-872.
+    Statistical Association 22 (1927), 209-212; the closed form without continuity correction is method 3 of R. G.
+    Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998), 857-872.
     """
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     share, weight = count / total, z * z / total
