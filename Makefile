@@ -1,4 +1,4 @@
-# Everything runs in .venv, which scripts/venv makes. `make demo ARGS=--help` shows the demo's options.
+# Everything runs in .venv, which scripts/make_venv.sh makes. `make demo ARGS=--help` shows the demo's options.
 .PHONY: demo tiny-model test test-oldest lint types docs unit integration colcon venv clean
 .NOTPARALLEL:
 
@@ -18,7 +18,7 @@ demo: venv
 # The bundle that ships with the package, anew from nothing.
 tiny-model: venv
 	rm -rf $(TINY_MODEL)
-	$(PYTHON_IN_VENV) scripts/tiny_model.py --seed 0 --out $(TINY_MODEL)
+	$(PYTHON_IN_VENV) scripts/train_tiny_model.py --seed 0 --out $(TINY_MODEL)
 
 # colcon runs the unit tests as well. pytest comes last, so that its closing line closes the whole.
 test: lint types colcon integration
@@ -26,7 +26,7 @@ test: lint types colcon integration
 # The oldest set that is supported. Its torch comes with CUDA: 5 GB of disk. torchao wants a newer one.
 test-oldest: export AMENT_PREFIX_PATH := $(if $(ROS_DISTRO),$(AMENT_PREFIX_PATH),$(CURDIR)/.venv-oldest)
 test-oldest:
-	@VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt EXTRAS=ros,test,data PYTHON=$${PYTHON:-python3.10} scripts/venv
+	@VENV=.venv-oldest CONSTRAINTS=requirements/constraints-oldest.txt EXTRAS=ros,test,all PYTHON=$${PYTHON:-python3.10} scripts/make_venv.sh
 	.venv-oldest/bin/python -m pytest
 
 lint: venv
@@ -51,7 +51,7 @@ colcon: venv
 	$(COLCON) test-result --test-result-base .colcon/build
 
 venv:
-	@scripts/venv
+	@scripts/make_venv.sh
 
 clean:
 	rm -rf .colcon build site *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -5,7 +5,16 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 NAME = "simple_clip_lstm_ros"
-DATA = ("models", "node/dashboard_page")  # folders of the package that hold no Python
+DATA = ("models", "node/dashboard_page", "policy/sample_images")  # folders of the package that hold no Python
+# What only some subcommands need; simple_clip_lstm_ros/extras.py names these where a library is missing.
+EXTRAS = {
+    "session": ["prompt_toolkit>=3.0.28"],
+    "sim": ["networkx>=2.8", "shapely>=2"],
+    "dashboard": ["aiohttp>=3.11"],
+    "data": ["h5py>=3.10", "rosbags>=0.11.6"],
+    "plots": ["matplotlib>=3.8"],
+    "train": ["accelerate>=0.33", "h5py>=3.10"],
+}
 
 setup(
     name=NAME,
@@ -25,32 +34,25 @@ setup(
         (f"share/{NAME}/config", glob("config/*")),
     ],
     python_requires=">=3.10",
-    # What package.xml has rosdep keys for stands here too: on a machine without ROS, pip brings it.
     # The one place that says from which versions on: `make test-oldest` tests these, `make test` the newest.
+    # These are all that the inference node needs, and inspect, convert, verify, memory, doctor and infer.
     install_requires=[
         "torch>=2.3.0a0",  # the Jetson builds of 2.3 call themselves 2.3.0a0+...
         "transformers>=4.46",
-        "tokenizers>=0.20",
-        "aiohttp>=3.11",
-        "matplotlib>=3.8",
-        "networkx>=2.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",
         "packaging",
         "pillow>=9.1",
-        "prompt_toolkit>=3.0.28",
         "psutil>=5.9",
         "PyYAML>=6.0",
         "rich>=13.7",
         "safetensors>=0.4.3",
-        "scikit-image>=0.22",
-        "scipy>=1.11.3",
-        "shapely>=2",
     ],
     extras_require={
+        **EXTRAS,
+        "all": sorted({each for extra in EXTRAS.values() for each in extra}),
+        "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: not in `all`
         "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
-        "int8": ["torchao>=0.16"],  # wants a newer torch than some robots have: nothing else needs it
-        "data": ["accelerate>=0.33", "h5py>=3.10", "rosbags>=0.11.6"],  # to train takes them, to drive does not
         "test": [
             "check-jsonschema>=0.29",
             # Not colcon-common-extensions, which brings a package that newer pips cannot build.
@@ -73,9 +75,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"bag_player = {NAME}.node.bag_player:main",
-            f"bag_recorder = {NAME}.node.bag_recorder:main",
-            f"dashboard = {NAME}.node.dashboard:main",
+            f"bag_player = {NAME}.node.programs:bag_player",
+            f"bag_recorder = {NAME}.node.programs:bag_recorder",
+            f"dashboard = {NAME}.node.programs:dashboard",
             f"healthcheck = {NAME}.node.healthcheck:main",
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",

@@ -33,6 +33,10 @@ class EpisodeError(SimpleClipLstmError):
     """A recorded episode, or a bag to make some of, that cannot be read, is refused, or cannot be written."""
 
 
+class MissingLibraryError(SimpleClipLstmError):
+    """An optional library that is not installed, or does not load."""
+
+
 class Cancelled(SimpleClipLstmError):
     """A long operation was asked to stop and did."""
 

@@ -1,4 +1,4 @@
-"""What ROS, colcon and pip are told about the package: package.xml, setup.py, constraints.txt."""
+"""What ROS, colcon and pip are told about the package: package.xml, setup.py, requirements/."""
 
 import ast
 import importlib
@@ -22,11 +22,21 @@ NAME = "simple_clip_lstm_ros"
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
-    "skimage": "scikit-image",
+    "tokenizers": "transformers",  # which always brings it
     "yaml": "pyyaml",
     # message packages that the declared ones always bring
     "builtin_interfaces": "std_msgs",
     "rcl_interfaces": "rclpy",
+}
+# Of requirements whose rosdep key is not python3-NAME. None: there is no key.
+KEYS = {
+    "accelerate": None,
+    "opencv-python-headless": "python3-opencv",
+    "pillow": "python3-pil",
+    "pyyaml": "python3-yaml",
+    "rosbags": "python3-rosbags-pip",
+    "safetensors": None,
+    "transformers": "python3-transformers-pip",
 }
 
 
@@ -88,8 +98,8 @@ def test_every_package_is_installed(setup):
     assert set(setup["packages"]) == folders  # a folder without __init__.py would be left out
 
 
-def test_the_models_and_the_page_that_come_with_the_package_are_installed_whole(setup):
-    folders = [ROOT / NAME / "models", ROOT / NAME / "node" / "dashboard_page"]
+def test_the_models_the_page_and_the_photographs_that_come_with_the_package_are_installed_whole(setup):
+    folders = [ROOT / NAME / part for part in ("models", "node/dashboard_page", "policy/sample_images")]
     beside = {f for folder in folders for f in folder.rglob("*") if f.is_file()}
     assert {ROOT / NAME / file for file in setup["package_data"][NAME]} == beside
     assert {f.parent for f in beside} >= {*folders[1:]}
@@ -115,17 +125,25 @@ def test_every_import_is_declared(manifest, setup):
     assert not missing
 
 
+def test_the_manifest_has_the_rosdep_key_of_each_requirement(manifest, setup):
+    """Those of rosdep's list of 2026-08-22, and no others."""
+    asked = {canonicalize_name(pip_name(r)) for r in [*setup["install_requires"], *setup["extras_require"]["all"]]}
+    keys = {KEYS.get(name, f"python3-{name}") for name in asked} - {None}
+    assert {d.name for d in manifest.exec_depends if d.name.startswith("python3-")} == keys
+
+
 def test_constraints_pin_what_is_asked_for(setup):
-    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text().lower(), re.MULTILINE))
+    newest = (ROOT / "requirements" / "constraints-newest.txt").read_text()
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", newest.lower(), re.MULTILINE))
     asked = [*setup["install_requires"], *(r for extra in setup["extras_require"].values() for r in extra)]
     assert {pip_name(r) for r in asked} <= set(pinned)
 
 
 def test_the_oldest_versions_are_those_that_setup_py_asks_for(setup):
-    """The range is declared there alone; constraints-oldest.txt follows from it."""
-    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    """The range is declared there alone; requirements/constraints-oldest.txt follows from it."""
+    lines = (ROOT / "requirements" / "constraints-oldest.txt").read_text().splitlines()
     oldest = {pip_name(line): Version(line.split("==")[1]) for line in lines if "==" in line}
-    for asked in map(Requirement, [*setup["install_requires"], *setup["extras_require"]["data"]]):
+    for asked in map(Requirement, [*setup["install_requires"], *setup["extras_require"]["all"]]):
         for bound in asked.specifier:
             release = Version(bound.version).release
             assert oldest[canonicalize_name(asked.name)].release[: len(release)] == release, asked

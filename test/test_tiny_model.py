@@ -1,4 +1,4 @@
-"""scripts/tiny_model.py, at so little effort that the model cannot drive: the whole way, from nothing to a bundle."""
+"""scripts/train_tiny_model.py with so little effort that the model cannot drive: the whole way to a bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def size(bundle: Path) -> int:
 @pytest.mark.slow
 def test_it_makes_a_trained_bundle_that_is_as_small_as_the_one_that_ships(tmp_path: Path) -> None:
     out = tmp_path / "tiny"
-    command = [sys.executable, "scripts/tiny_model.py", "--seed", "3", "--effort", "0.003", "--out", str(out)]
+    command = [sys.executable, "scripts/train_tiny_model.py", "--seed", "3", "--effort", "0.003", "--out", str(out)]
     made = subprocess.run(["timeout", "-s", "KILL", "600", *command], cwd=ROOT, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     stages = re.findall(r" s  (?:\d+ examples by )?(\w+)", made.stdout)

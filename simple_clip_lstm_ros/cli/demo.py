@@ -52,7 +52,6 @@ def run(args: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f"{args.out} cannot be written: {error.strerror or error}") from None
     console = Console(markup=False, emoji=False, highlight=False)
-    console.print(f"Starting the robot, the inference node with {args.checkpoint}, the guard ...", soft_wrap=True)
     with tempfile.TemporaryDirectory() as logs:
         _drive(console, args, layout, checkpoint, Path(logs))
 
@@ -76,6 +75,7 @@ def _drive(console: Console, args: argparse.Namespace, layout: Layout, checkpoin
     from simple_clip_lstm_ros.node.stage import Stage
     from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
 
+    console.print(f"Starting the robot, the inference node with {args.checkpoint}, the guard ...", soft_wrap=True)
     limits = {name: list(value) for name, value in asdict(DIFFERENTIAL).items()}
     node = {**limits, "checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
     robot = {"scenario": layout.scenario, "seed": layout.seed, "image_rate": 1.0 / demonstrations.PERIOD}

@@ -86,6 +86,10 @@ def _evaluate_drives(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.sim.layout import draw
     from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 
+    if args.plot:
+        # Before the drives, which take minutes: its library may be missing.
+        from simple_clip_lstm_ros.data.plot import plot
+
     require_ros()
     first = FIRST_SEED if args.first_seed is None else args.first_seed
     layouts = _LAYOUTS if args.layouts is None else args.layouts
@@ -96,8 +100,6 @@ def _evaluate_drives(args: argparse.Namespace) -> None:
     driven = _drive(args, [draw(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
     scores = {name: score(worlds) for name, worlds in driven.items()}
     if args.plot:
-        from simple_clip_lstm_ros.data.plot import plot
-
         plot(driven, args.plot)
     if args.json:
         print_json({"layouts": layouts, "first seed": first, "scores": {n: _plain(s) for n, s in scores.items()}})

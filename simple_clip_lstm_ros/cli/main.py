@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
+from simple_clip_lstm_ros.extras import naming_extras
 
 # Each verb is a module of this room with add_arguments(parser) and run(args); its docstring is its help.
 VERBS = (
@@ -38,16 +39,18 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     verb, arguments = _verb_and_arguments(sys.argv[1:] if argv is None else list(argv))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    module = importlib.import_module(f"simple_clip_lstm_ros.cli.{verb}")
-    parser = argparse.ArgumentParser(
-        prog=f"simple_clip_lstm {verb}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    module.add_arguments(parser)
+    program = f"simple_clip_lstm {verb}"
     try:
-        module.run(parser.parse_args(arguments))
+        with naming_extras(program):
+            module = importlib.import_module(f"simple_clip_lstm_ros.cli.{verb}")
+            parser = argparse.ArgumentParser(
+                prog=program,
+                description=module.__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+            module.add_arguments(parser)
+            module.run(parser.parse_args(arguments))
         sys.stdout.flush()
     except SimpleClipLstmError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)

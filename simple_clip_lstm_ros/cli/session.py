@@ -33,9 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    at_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    if at_terminal:
+        import prompt_toolkit  # noqa: F401  (it may be missing: say so before gigabytes are loaded)
     session = _load(args)
     try:
-        if sys.stdin.isatty() and sys.stdout.isatty():
+        if at_terminal:
             _at_terminal(session)
         else:
             _in_pipe(session)

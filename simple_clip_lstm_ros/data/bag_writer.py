@@ -7,16 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.errors import WriterError
+from rosbags.typesys import Stores, get_typestore
+
 from simple_clip_lstm_ros.data.ring import Channel, Message
 from simple_clip_lstm_ros.errors import EpisodeError, first_line
-
-try:
-    from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-    from rosbags.rosbag2 import StoragePlugin, Writer
-    from rosbags.rosbag2.errors import WriterError
-    from rosbags.typesys import Stores, get_typestore
-except ImportError:
-    raise EpisodeError("bags need rosbags: pip install rosbags") from None
 
 _VERSION = 9  # of rosbag2's metadata: that of Jazzy
 _RESERVE = 64_000_000  # bytes of disk that are left free: an index that cannot be written makes a bag hard to read

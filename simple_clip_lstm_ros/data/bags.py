@@ -12,15 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
 from simple_clip_lstm_ros.data.following import Follower, Moment, Topics
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, EpisodeWriter
 from simple_clip_lstm_ros.errors import EpisodeError, first_line
-
-try:
-    from rosbags.highlevel import AnyReader
-    from rosbags.typesys import Stores, get_typestore
-except ImportError:
-    raise EpisodeError("bags need rosbags: pip install rosbags") from None
 
 logger = logging.getLogger(__name__)
 

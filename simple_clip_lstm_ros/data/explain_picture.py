@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from simple_clip_lstm_ros.data.explain import Explanation
-from simple_clip_lstm_ros.data.plot import save
+from simple_clip_lstm_ros.data.figures import save
 
 _COLOURS = "PuOr"  # two hues that the colour-blind tell apart; nothing is white
 _STRONGEST = 0.85  # opacity

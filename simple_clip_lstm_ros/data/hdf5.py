@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
@@ -21,11 +22,6 @@ from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, ST
 from simple_clip_lstm_ros.data.sink import Sink
 from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line
 from simple_clip_lstm_ros.sim.scenario import Scenario
-
-try:
-    import h5py
-except ImportError:
-    raise EpisodeError("episodes need h5py: pip install h5py") from None
 
 SUFFIX = ".h5"
 ORDERS = ("rgb", "bgr")

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.data.figures import save
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 from simple_clip_lstm_ros.sim.world import REACH, World
@@ -115,11 +115,3 @@ def _draw_boxes_and_cup(axes: Axes, layout: Layout, opacity: float) -> None:
 def _draw_path(axes: Axes, poses: Sequence[Pose], good: bool, width: float) -> None:
     colour = _GOOD if good else _BAD
     axes.plot([pose.x for pose in poses], [pose.y for pose in poses], color=colour, linewidth=width)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Raises InputError if it cannot be written."""
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be written: {error}") from None

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from simple_clip_lstm_ros.control.velocity import AXES, Velocity
+from simple_clip_lstm_ros.data.figures import save
 from simple_clip_lstm_ros.data.overlay import legible, with_lines
-from simple_clip_lstm_ros.data.plot import save
 from simple_clip_lstm_ros.data.replay import Moment
 from simple_clip_lstm_ros.data.replayed import Replayed, Shot
 from simple_clip_lstm_ros.errors import InputError

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import binomtest
 
 from simple_clip_lstm_ros.sim.world import STEP, World
 
@@ -26,8 +27,7 @@ class Share:
     def interval(self) -> tuple[float, float]:
         if not self.total:
             return (0.0, 1.0)
-        found = binomtest(self.count, self.total).proportion_ci(0.95, method="wilson")
-        return (float(found.low), float(found.high))
+        return wilson_interval(self.count, self.total)
 
     def __str__(self) -> str:
         if not self.total:
@@ -49,6 +49,21 @@ class Score:
     time: float
     length: float
     unrest: float
+
+
+def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a share: `count` of `total`, which is at least 1.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
+    Statistical Association 22 (1927), 209-212; the closed form without continuity correction is method 3 of R. G.
+    Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998), 857-872.
+    """
+    z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    share, weight = count / total, z * z / total
+    middle = (share + weight / 2.0) / (1.0 + weight)
+    half = z / (1.0 + weight) * math.sqrt(share * (1.0 - share) / total + weight / (4.0 * total))
+    # At its ends the interval is exact: rounding must not lead beyond them.
+    return (0.0 if count == 0 else middle - half, 1.0 if count == total else middle + half)
 
 
 def score(worlds: Sequence[World]) -> Score:

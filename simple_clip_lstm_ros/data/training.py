@@ -12,17 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import get_cosine_schedule_with_warmup
 
 from simple_clip_lstm_ros.data.sequences import Example, Sequence
-from simple_clip_lstm_ros.errors import ConfigError
-
-try:
-    from accelerate import Accelerator
-except ImportError:
-    raise ConfigError("training needs accelerate: pip install accelerate") from None
 
 _LARGEST_GRADIENT = 1.0
 _WEIGHT_DECAY = 0.01

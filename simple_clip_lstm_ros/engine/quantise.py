@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from simple_clip_lstm_ros.errors import first_line
+from simple_clip_lstm_ros.extras import describe_missing
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 SCALE_DTYPE = torch.float32
@@ -33,7 +34,7 @@ def linear_weights(model: SimpleCLIPLSTM) -> frozenset[str]:
 def what_lacks() -> str:
     """Why int8 cannot be had here, and what to do; empty where it can."""
     if importlib.util.find_spec("torchao") is None:
-        return "precision int8 needs torchao: pip install torchao"
+        return describe_missing("precision int8", "torchao")
     try:
         from torchao.quantization import Int8Tensor  # noqa: F401
     except Exception as error:  # of another torch it misses a name: an ImportError, an AttributeError, ...

@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from simple_clip_lstm_ros.errors import InputError
 
-# scikit-image ships these inside its package; the rest of its gallery is downloaded on first use.
-NAMES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "rocket")
+FOLDER = Path(__file__).parent / "sample_images"  # its README.md states where they come from, and their licences
+NAMES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "rocket")
 
 
 def photographs(most: int = len(NAMES)) -> list[np.ndarray]:
-    """Ten photographs or the first of them, uint8 [height, width, 3] in RGB (four of the ten in colour).
+    """Return the nine photographs or the first of them, uint8 [height, width, 3] in RGB (four of the nine in colour).
 
-    Raises InputError without scikit-image.
+    Raises InputError where a file is missing.
     """
-    try:
-        from skimage import color, data
-    except ImportError:
-        raise InputError("real photographs come with scikit-image: pip install scikit-image") from None
-    images = (getattr(data, name)() for name in NAMES[:most])
-    return [image if image.ndim == 3 else color.gray2rgb(image) for image in images]
+    return [_read(FOLDER / f"{name}.jpg") for name in NAMES[:most]]
+
+
+def _read(file: Path) -> np.ndarray:
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"the sample photograph {file} cannot be read: install simple_clip_lstm_ros again")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def crops(count: int, *, seed: int = 0, size: tuple[int, int] = (240, 320)) -> Iterator[np.ndarray]:

@@ -171,6 +171,6 @@ def test_without_torchao_int8_is_refused_with_what_to_install_and_the_rest_works
     assert done.returncode == 0, done.stderr
     *refused, last = done.stdout.splitlines()
     assert len(refused) == 3 and last == "the rest works"
-    told = "pip install torchao" if how == "missing" else "wants another torch"
+    told = "pip install 'simple_clip_lstm_ros[int8]'" if how == "missing" else "wants another torch"
     assert all(line.startswith("refused: precision int8 needs torchao") and told in line for line in refused)
     assert not list(tmp_path.glob("out*"))

@@ -58,9 +58,15 @@ def old_transformers(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]
     return libraries.versions()
 
 
-@fault("scipy", Verdict.WARN, "1.8.0, and scipy>=")
-def old_scipy(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
-    claim(root, patch, "scipy", "1.8.0")
+@fault("rich", Verdict.WARN, "9.0.0, and rich>=")
+def old_rich(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
+    claim(root, patch, "rich", "9.0.0")
+    return libraries.versions()
+
+
+@fault("shapely", Verdict.WARN, "1.8.0, and shapely>=2")
+def old_library_of_an_extra(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
+    claim(root, patch, "shapely", "1.8.0")
     return libraries.versions()
 
 

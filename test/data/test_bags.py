@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import simple_clip_lstm_ros
 from simple_clip_lstm_ros.errors import EpisodeError
 
 pytest.importorskip("h5py")
@@ -269,15 +267,3 @@ def test_a_message_that_is_damaged_is_said_in_one_line(tmp_path):
             "UPDATE messages SET data = x'00010000ff' WHERE timestamp = (SELECT max(timestamp) FROM messages)"
         )
     assert f"{bag} is damaged (" in refusal(bag, tmp_path)
-
-
-def test_without_rosbags_one_line_says_what_to_install():
-    program = (
-        "import sys\nsys.modules['rosbags'] = None\n"
-        "from simple_clip_lstm_ros.errors import EpisodeError\n"
-        "try:\n    import simple_clip_lstm_ros.data.bags\n"
-        "except EpisodeError as error:\n    print(error)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(simple_clip_lstm_ros.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert done.stdout == "bags need rosbags: pip install rosbags\n", done.stderr

@@ -367,15 +367,3 @@ def test_a_file_that_was_cut_off_is_refused(kept, path, originals, write_origina
     write_original(path, originals[0])
     os.truncate(path, int(path.stat().st_size * kept))
     assert "is damaged or incomplete" in refusal(path)
-
-
-def test_without_h5py_one_line_says_what_to_install(tmp_path):
-    program = (
-        "import sys\nsys.modules['h5py'] = None\n"
-        "from simple_clip_lstm_ros.errors import EpisodeError\n"
-        "try:\n    import simple_clip_lstm_ros.data.hdf5\n"
-        "except EpisodeError as error:\n    print(error)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(simple_clip_lstm_ros.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert done.stdout == "episodes need h5py: pip install h5py\n", done.stderr

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.data.scoring import Share, score
+from simple_clip_lstm_ros.data.scoring import Share, score, wilson_interval
 from simple_clip_lstm_ros.sim.expert import Expert
 from simple_clip_lstm_ros.sim.layout import draw
 from simple_clip_lstm_ros.sim.scenario import Scenario
@@ -22,6 +22,19 @@ from simple_clip_lstm_ros.sim.world import World
 )
 def test_intervals_are_wilsons(count: int, total: int, low: float, high: float) -> None:
     assert Share(count, total).interval == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "count, total, low, high",
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_closed_form_gives_the_values_of_newcombe_1998(count: int, total: int, low: float, high: float) -> None:
+    """Table I, method 3."""
+    assert wilson_interval(count, total) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_more_confidence_takes_a_wider_interval() -> None:
+    assert wilson_interval(5, 20, 0.99) == pytest.approx((0.0874, 0.5372), abs=5e-5)
 
 
 @given(st.integers(1, 300).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))

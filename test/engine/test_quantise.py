@@ -173,7 +173,8 @@ def test_where_the_library_is_there_nothing_is_said():
 
 def test_without_the_library_it_is_refused_with_the_command_that_installs_it(tmp_path):
     # As if it were not installed: hidden before transformers looks for it.
-    assert refusal(tmp_path, "sys.modules['torchao'] = None") == "precision int8 needs torchao: pip install torchao"
+    told = refusal(tmp_path, "sys.modules['torchao'] = None")
+    assert told == "precision int8 needs torchao: pip install 'simple_clip_lstm_ros[int8]'"
 
 
 @pytest.mark.parametrize(

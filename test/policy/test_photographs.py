@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import re
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.policy import photographs as module
 from simple_clip_lstm_ros.policy.photographs import crops, photographs
 
 
@@ -44,7 +45,16 @@ def test_photographs_come_in_turn():
     assert all((a != b).any() for a, b in combinations(frames, 2))
 
 
-def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(InputError, match="pip install scikit-image"):
+def test_a_photograph_that_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    with pytest.raises(InputError, match=r"astronaut\.jpg cannot be read: install simple_clip_lstm_ros again"):
         next(crops(1))
+
+
+def test_each_photograph_is_credited_and_they_are_small():
+    files = {file.name: file.stat().st_size for file in module.FOLDER.glob("*.jpg")}
+    assert set(files) == {f"{name}.jpg" for name in module.NAMES}
+    assert sum(files.values()) < 1_000_000
+    rows = re.findall(r"^\| `(\w+\.jpg)` \|.*\| (.*) \|$", (module.FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == set(files)
+    assert {licence for _, licence in rows} <= {"public domain", "CC0", "no known copyright restrictions"}

@@ -15,14 +15,15 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, TrialError, Verdict, tried
+from simple_clip_lstm_ros.extras import EXTRAS
 
 _PACKAGE = "simple_clip_lstm_ros"
 # Where a library's module has another name.
-_MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "PyYAML": "yaml", "scikit-image": "skimage"}
+_MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "PyYAML": "yaml"}
 _GPU = ("nvidiactl", "nvmap")
 _GPU_OF_JETSON = ("nvgpu/*/*", "dri/render*")  # besides
 _LIBRARIES = r"/usr/local/cuda[^/]*(/lib64)?|/usr/lib|/usr/lib/(aarch64|x86_64)-linux-gnu"
-_MODELS = ("torch", "transformers", "tokenizers", "safetensors")  # of the others an older one mostly does
+_MODELS = ("torch", "transformers", "safetensors")  # of the others an older one mostly does
 _TORCH = """
 import json, torch
 told = {"version": torch.__version__, "built": torch.version.cuda, "cuda": "", "numpy": ""}
@@ -90,11 +91,20 @@ def versions() -> Iterator[Finding]:
         yield Finding("python", Verdict.ERROR, python, f"use a Python {allowed}")
     asked = [Requirement(line) for line in own.requires or []]
     needed = [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
-    unfit = [finding for each in needed if (finding := _misfit(each))]
+    present = [*needed, *_optional(asked)]
+    unfit = [finding for each in present if (finding := _misfit(each))]
     yield from unfit
     if not unfit:
-        told = ", ".join(f"{each.name} {_found(each.name) or '(of the system)'}" for each in needed)
+        told = ", ".join(f"{each.name} {_found(each.name) or '(of the system)'}" for each in present)
         yield Finding("versions", Verdict.OK, told)
+
+
+def _optional(asked: list[Requirement]) -> list[Requirement]:
+    """Return those of extras that are installed, each once: an old one fails in the subcommand that uses it."""
+    names = {extra for extras in EXTRAS.values() for extra in extras}
+    markers = {each: each.marker for each in asked if each.marker and "extra" in str(each.marker)}
+    brought = [each for each, marker in markers.items() if any(marker.evaluate({"extra": name}) for name in names)]
+    return [*{each.name: each for each in brought if _found(each.name)}.values()]
 
 
 def _misfit(asked: Requirement) -> Finding | None:

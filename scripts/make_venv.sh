@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Creates or updates an environment. Done in a moment when the interpreter and the requirements are those of the last time.
 # VENV names it (default: .venv) and PYTHON the interpreter (python3); on a machine without a ROS 2 of its own CONSTRAINTS
-# names the versions (constraints.txt) and EXTRAS what of setup.py's extras is wanted.
+# names the versions (requirements/constraints-newest.txt) and EXTRAS what of setup.py's extras is wanted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
-constraints=${CONSTRAINTS:-constraints.txt}
-extras=${EXTRAS:-ros,test,int8,data}
+constraints=${CONSTRAINTS:-requirements/constraints-newest.txt}
+extras=${EXTRAS:-ros,test,all,int8}
 fail() {
-  echo "scripts/venv: $*" >&2
+  echo "scripts/make_venv.sh: $*" >&2
   exit 1
 }
 
@@ -28,7 +28,7 @@ fi
 
 base="$kind $python $found $extras"
 stamp="$base
-$(cat setup.py "$constraints" scripts/venv | cksum)"
+$(cat setup.py "$constraints" scripts/make_venv.sh | cksum)"
 before=$(cat "$venv/stamp" 2>/dev/null || true)
 [ "$before" = "$stamp" ] && exit 0
 
@@ -44,6 +44,6 @@ else
   # The robot's torch knows its GPU and its NumPy is the one that its ROS was built for: pip must not replace them.
   "$python" -c 'from importlib.metadata import distributions as d
 print(*{f"{x.name}=={x.version}" for x in d() if x.name in ("torch", "numpy")}, sep="\n")' >"$venv/own.txt"
-  "${pip[@]}" -c "$venv/own.txt" -e '.[test,data]'
+  "${pip[@]}" -c "$venv/own.txt" -e '.[test,all]'
 fi
 echo "$stamp" >"$venv/stamp"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install_python FOLDER REQUIREMENTS [BACKEND]: the Python libraries into FOLDER, for PYTHONPATH. What the image has of
+# install_python.sh FOLDER REQUIREMENTS [BACKEND]: the Python libraries into FOLDER, for PYTHONPATH. What the image has of
 # torch, NumPy and OpenCV stays as it is: it knows the GPU, or ROS was built for it. BACKEND (cpu, cu130, ...) is of a
 # PyTorch to install where there is none.
 set -euo pipefail
@@ -16,7 +16,7 @@ grep -v "${own[@]}" "$requirements" >/tmp/requirements.txt
 export PYTHONPATH="$folder"
 if ! has torch; then
   [ -n "$backend" ] || {
-    echo "install_python: the base image has no PyTorch that imports; name another BASE_IMAGE" >&2
+    echo "install_python.sh: the base image has no PyTorch that imports; name another BASE_IMAGE" >&2
     exit 1
   }
   "$python" -m pip install --quiet --no-cache-dir --target /tmp/uv uv==0.13.9

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the tables of docs/parameters.md, from the parameters' declarations: scripts/parameters (in .venv)."""
+"""Prints the tables of docs/parameters.md, from the parameters' declarations (in .venv)."""
 
 from simple_clip_lstm_ros.node.bag_settings import BagSettings
 from simple_clip_lstm_ros.node.dashboard_settings import DashboardSettings

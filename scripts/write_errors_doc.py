@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints docs/errors.md: each error that the package can print, read from its source: scripts/errors (in .venv)."""
+"""Prints docs/errors.md: each error that the package can print, read from its source (in .venv)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = """# Every error, by its words
 
 Search here for what you see; `…` stands for what differs. An error of this package is one line that says what is wrong
 and what to do; above it stands what the part that prints it is for. What the words do not settle:
-[troubleshooting](troubleshooting.md). This page is made from the source by `scripts/errors`.
+[troubleshooting](troubleshooting.md). This page is made from the source by `scripts/write_errors_doc.py`.
 """
 
 

@@ -1,6 +1,6 @@
 """Makes the bundle that ships with the package, from nothing: a small model of the same architecture that drives.
 
-    python scripts/tiny_model.py --seed 0 --out simple_clip_lstm_ros/models/tiny
+    python scripts/train_tiny_model.py --seed 0 --out simple_clip_lstm_ros/models/tiny
 
 First its eyes learn on single views of many worlds. Then, on what these see, fusion, LSTM and head learn from the
 expert's drives, and round by round from their own with the expert's word on them.
