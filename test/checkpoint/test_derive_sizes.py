@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +91,7 @@ def configs(draw: st.DrawFn) -> PolicyConfig:
     return PolicyConfig(kosmos, clip, draw(st.none() | sizes), hidden, draw(layers), head, features=tuple(features))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=scale_examples(25), deadline=None)
 @given(configs())
 def test_the_shapes_of_any_small_model_give_its_config_back(config: PolicyConfig) -> None:
     shapes = needed_shapes(build(config))

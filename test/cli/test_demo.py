@@ -12,6 +12,7 @@ from statistics import median
 
 import pytest
 from PIL import Image
+from ros_domain import own_domain
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.cli.main import main
@@ -22,15 +23,15 @@ ROOT = Path(__file__).parents[2]
 def demo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "demo", *map(str, arguments)]
     # A domain of its own, so that another demo on this machine is not seen.
-    own = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
-    return subprocess.run(
-        ["timeout", "-s", "KILL", "120", *command],
-        cwd=ROOT,
-        env=os.environ | own | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with own_domain() as domain:
+        return subprocess.run(
+            ["timeout", "-s", "KILL", "120", *command],
+            cwd=ROOT,
+            env=os.environ | {"ROS_DOMAIN_ID": str(domain)} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def numbers(pattern: str, lines: list[str]) -> list[float]:
@@ -75,7 +76,7 @@ def test_it_stands_without_an_instruction_and_with_one_it_drives_and_is_shown(ti
 
 
 @pytest.mark.ros
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_model_that_ships_goes_where_it_is_told_and_where_it_is_told_half_way(tmp_path: Path) -> None:
     to_left = demo("--out", tmp_path / "left")
     to_right = demo("--then", "go around the right side of the box and reach the cup", "--out", tmp_path / "right")

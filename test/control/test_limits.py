@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 
 import pytest
+from examples import scale_examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
 PERIOD = 0.05
-thorough = settings(deadline=None, max_examples=200, derandomize=True)
+thorough = settings(deadline=None, max_examples=scale_examples(200), derandomize=True)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 # A third of the actions within the limits, the rest anywhere, denormal and huge numbers included.

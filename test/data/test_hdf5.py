@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import scale_examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nst
@@ -117,7 +118,7 @@ def recordings(draw):
 
 
 @given(recording=recordings(), instruction=st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8")))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_goes_in_comes_out(recording, instruction, tmp_path):
     frames, actions, stamps = recording
     path = tmp_path / "2box_vert_left.h5"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +12,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
@@ -29,6 +26,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.node.messages import to_image
 from simple_clip_lstm_ros.node.settings import Settings
@@ -45,16 +43,14 @@ STALL = 0.03  # s; a pause of the probe itself above which a check of times says
 
 
 class NodeProcess:
-    """`python -m simple_clip_lstm_ros.node.inference_node`, killed after two minutes whatever happens."""
+    """`python -m simple_clip_lstm_ros.node.inference_node`, killed after five minutes whatever happens."""
 
-    def __init__(self, log: Path, domain: int, arguments: tuple[str, ...]) -> None:
+    def __init__(self, python: WarmPython, log: Path, domain: int, arguments: tuple[str, ...]) -> None:
         self._log = log
-        command = ["timeout", "-s", "KILL", "300", sys.executable, "-m", "simple_clip_lstm_ros.node.inference_node"]
+        words = ["-m", "simple_clip_lstm_ros.node.inference_node", "--ros-args", *arguments]
         environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
-        root = Path(__file__).parents[2]
         with log.open("w") as stream:
-            command += ["--ros-args", *arguments]
-            self._process = subprocess.Popen(command, cwd=root, env=environment, stderr=stream)
+            self._process = python.start(words, cwd=Path(__file__).parents[2], env=environment, stderr=stream)
 
     @property
     def log(self) -> str:
@@ -62,7 +58,6 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """Of `timeout`, whose one child is the node."""
         return self._process.pid
 
     @property
@@ -70,11 +65,9 @@ class NodeProcess:
         return self._process.poll() is None
 
     def end(self, *signals: signal.Signals) -> int:
-        """Send them to the node itself and not to `timeout`, unless it has ended already; the exit code."""
-        if self.is_alive:
-            (node,) = psutil.Process(self.pid).children()
-            for number in signals:
-                node.send_signal(number)
+        """Send signals to the node, unless it has ended already, and return its exit code."""
+        for number in signals:
+            self._process.send_signal(number)
         return self._process.wait(10.0)
 
 
@@ -83,6 +76,7 @@ class Bench:
 
     def __init__(
         self,
+        python: WarmPython,
         log: Path,
         domain: int,
         parameters: dict[str, Any],
@@ -93,7 +87,7 @@ class Bench:
         command_type: type = Twist,
     ) -> None:
         given = [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
-        self.process = NodeProcess(log, domain, (*given, *arguments))
+        self.process = NodeProcess(python, log, domain, (*given, *arguments))
         self._given = DEFAULTS | parameters
         self._values = dict(self._given)
         self._context = rclpy.Context()

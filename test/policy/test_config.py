@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ recipes = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(deadline=None, max_examples=scale_examples(60), derandomize=True)
 @given(recipes, st.sampled_from(list(FORMATS)))
 def test_every_config_comes_back_the_same_from_json_yaml_and_pickle(recipe, written_as):
     config = replace(TINY, **recipe)
