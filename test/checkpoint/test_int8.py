@@ -115,7 +115,7 @@ def test_a_scale_that_is_not_finite_is_refused(bundles: dict[str, Path], tmp_pat
     name = next(name for name in tensors if name.endswith("_scale"))
     tensors[name][0] = float("nan")
     save_file(tensors, broken / "model.safetensors")
-    with pytest.raises(CheckpointError, match=rf"{name.removesuffix('_scale')} holds NaN or infinite values"):
+    with pytest.raises(CheckpointError, match=rf"{name.removesuffix('_scale')} .*NaN"):
         load_policy(broken, engine=engine)
 
 

@@ -150,7 +150,7 @@ def test_two_documents_are_compared(cli: Cli, document: dict[str, Any], saved: P
     [
         (lambda other: other.update(parameters=7), "other parameters: "),
         (lambda other: other["config"].update(image_size=168), "other config$"),
-        (lambda other: other.update(format=0), "has format 0, and this version reads 1: measure again$"),
+        (lambda other: other.update(format=0), "format 0.*1.*measure again$"),
         (lambda other: other.update(ways={}), "tells the machine's limits alone"),
         (lambda other: other.update(ways={"fp7": 1}), "nothing in common: baseline, auto, bf16, int8 and fp7$"),
     ],
@@ -168,7 +168,7 @@ def test_documents_of_other_work_or_other_formats_are_refused(
 def test_an_int8_bundle_is_measured_against_its_source(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     convert(tiny, bundle := tmp_path / "int8", precision="int8")
     refused = cli("benchmark", bundle)
-    assert refused.code == 1 and "name what it was converted from by --baseline, or take --no-baseline" in refused.err
+    assert refused.code == 1 and "--baseline, or take --no-baseline" in refused.err
     outcome = cli("benchmark", bundle, "--baseline", tiny, "--rounds", "8", "--no-node", "--json")
     assert outcome.code == 0, outcome.err
     ways = json.loads(outcome.out)["ways"]
@@ -186,7 +186,7 @@ def test_a_node_that_fails_loses_nothing(
     monkeypatch.setattr(benchmark, "drive", failing)
     words = ("benchmark", tiny, "--no-baseline", "--rounds", "8", "--save", tmp_path / "figures.json")
     assert main([str(word) for word in words]) == 0
-    assert "the node is not measured: inference_node ended" in caplog.text
+    assert "inference_node ended" in caplog.text
     assert "p50 ms" in capsys.readouterr().out
     assert read_document(tmp_path / "figures.json")["node"] is None
 
@@ -204,11 +204,11 @@ def test_without_a_checkpoint_it_tells_the_limit(cli: Cli) -> None:
     ("words", "told"),
     [
         (["nowhere.pth"], "nowhere.pth"),
-        (["{tiny}", "--precision", "fp7"], "precision 'fp7' is not one of"),
+        (["{tiny}", "--precision", "fp7"], "precision 'fp7'"),
         (["{tiny}", "--device", "cuda:7"], "device cuda:7"),
         (["--compare", "{tiny}", "{tiny}"], "cannot be read"),
         (["{tiny}", "--memory-budget-gb", "0.01"], "does not fit into"),
-        (["{tiny}", "--save", "/nowhere/figures.json"], "/nowhere/figures.json cannot be written"),
+        (["{tiny}", "--save", "/nowhere/figures.json"], "/nowhere/figures.json"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(cli: Cli, tiny: Path, words: list[str], told: str) -> None:

@@ -79,19 +79,19 @@ def test_a_budget_adds_nothing_to_what_there_is():
 
 @pytest.mark.parametrize("budget", [math.nan, math.inf, -math.inf, -1.0, -1e-9])
 def test_a_budget_that_is_no_amount_is_refused_in_one_line(budget):
-    with pytest.raises(ConfigError, match=r"^memory_budget_gb is an amount in GB, or 0 .*, not ") as caught:
+    with pytest.raises(ConfigError, match=r"^memory_budget_gb .*GB") as caught:
         capacity(look(), budget)
     assert "\n" not in str(caught.value)
 
 
 def test_a_budget_beyond_the_machine_is_refused_with_what_there_is():
-    with pytest.raises(ConfigError, match=r"^memory_budget_gb 16\.1 is more than there is here: 16\.0 GB$"):
+    with pytest.raises(ConfigError, match=r"^memory_budget_gb 16\.1 .*16\.0 GB$"):
         capacity(look(), 16.1)
 
 
 def test_a_budget_beyond_the_container_is_refused_with_what_there_is():
     limited = look(group=CgroupMemory(4 * GB, GB))
-    with pytest.raises(ConfigError, match=r"^memory_budget_gb 5 is more than there is here: 4\.0 GB$"):
+    with pytest.raises(ConfigError, match=r"^memory_budget_gb 5 .*4\.0 GB$"):
         capacity(limited, 5.0)
     assert capacity(limited, 3.0) == 3 * GB
 

@@ -144,12 +144,12 @@ def test_one_that_is_asked_for_is_the_only_one(name):
 
 @pytest.mark.parametrize("name", ["", "onnx", "Packed"])
 def test_an_engine_that_is_none_is_refused_with_those_that_are(name):
-    with pytest.raises(ConfigError, match=rf"^engine '{name}' is not one of auto, packed, eager$"):
+    with pytest.raises(ConfigError, match=rf"^engine '{name}' .*auto, packed, eager$"):
         engines(name, FP32)
 
 
 def test_packed_says_where_it_cannot_be_had_and_what_can(monkeypatch):
-    assert "is for a CPU and not for cuda; use engine eager" in Packed().lacks(FP32, CUDA)
+    assert all(word in Packed().lacks(FP32, CUDA) for word in ("cuda", "use engine eager"))
     module = "simple_clip_lstm_ros.engine.engines"
     for computes, told in ((True, ""), (False, "needs a CPU with AVX512-VNNI or AMX; use engine eager")):
         monkeypatch.setattr(f"{module}.multiplies_int8", lambda computes=computes: computes)

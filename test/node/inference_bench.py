@@ -185,8 +185,7 @@ class Bench:
 
     def configure(self, **parameters: Any) -> bool:
         """With these parameters, and the others as the process was started with."""
-        changed = {name: value for name, value in (self._given | parameters).items() if self._values[name] != value}
-        if changed:
+        if changed := {n: value for n, value in (self._given | parameters).items() if self._values[n] != value}:
             assert self.set_parameters(**changed).successful
             self._values |= changed
         return self.transition("configure")
@@ -259,7 +258,7 @@ class Bench:
         return any(self.velocities[-1])
 
     def has_moved(self) -> bool:
-        """Since activation."""
+        """Return whether it has, since activation."""
         return any(map(any, self.velocities))
 
     def stop(self) -> float:
@@ -275,11 +274,9 @@ class Bench:
 
     def happens(self, condition: Callable[[], Any], seconds: float) -> bool:
         end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                return False
+        while not (found := condition()) and time.monotonic() <= end:
             time.sleep(0.005)
-        return True
+        return bool(found)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:
         begin = time.monotonic()
