@@ -57,9 +57,12 @@ def environment() -> Iterator[dict[str, str]]:
 def cli(
     warm_python: WarmPython, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Outcome]:
-    """Run `simple_clip_lstm` with these arguments. With `reader_gone` the reader of its stdout has gone."""
+    """Run `simple_clip_lstm` with these arguments, and with more in its environment.
 
-    def run(*arguments: object, stdin: bytes = b"", reader_gone: bool = False) -> Outcome:
+    With `reader_gone` the reader of its stdout has gone.
+    """
+
+    def run(*arguments: object, stdin: bytes = b"", reader_gone: bool = False, **own: str) -> Outcome:
         folder = tmp_path_factory.mktemp("run")
         (folder / "stdin").write_bytes(stdin)
         (folder / "stdout").touch()
@@ -73,7 +76,7 @@ def cli(
                 opened.enter_context(file)
             streams = {**files, **({"stdout": gone} if reader_gone else {})}
             words = ["-m", "simple_clip_lstm_ros.cli.main", *arguments]
-            code = warm_python.start(words, cwd=folder, env=environment, **streams).wait()
+            code = warm_python.start(words, cwd=folder, env=environment | own, **streams).wait()
         os.close(gone)
         return Outcome(code, (folder / "stdout").read_text(), (folder / "stderr").read_text())
 

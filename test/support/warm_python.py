@@ -27,12 +27,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 _PR_SET_CHILD_SUBREAPER = 36
 _LARGEST = 1 << 20  # bytes of a request
-# What takes long to import. Not rclpy: it takes no time, and Fast DDS starts threads, which a fork leaves behind.
-_MODULES = ("checkpoint.load", "checkpoint.report", "checkpoint.synth", "cli.console", "cli.infer", "cli.session")
+# What takes long to import. Not rclpy: it takes no time, and Fast DDS starts threads, which a fork leaves behind. Nor
+# the command line: its consoles find out at once whether they are at a terminal.
+_MODULES = ("checkpoint.convert", "checkpoint.load", "checkpoint.report", "checkpoint.synth", "policy.photographs")
+_LIBRARIES = ("cv2", "matplotlib.figure", "prompt_toolkit.shortcuts", "rich.progress", "scipy.stats")
 
 
 class WarmPython:
-    """The server. `start` takes the words after `python`: a script or `-m` and a module, and their arguments."""
+    """The server. `start` takes what follows `python`: a script, or `-m` and a module, or `-c` and a program."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -150,12 +152,18 @@ def _become(streams: Sequence[int], words: list[str], folder: str, environment: 
 
 def _run(words: list[str]) -> None:
     first, *rest = words
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background of a shell ignores it
     added = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if first == "-m":
         module, *arguments = rest
         sys.path[:1] = [os.getcwd(), *added]
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        program, *arguments = rest
+        sys.path[:1] = ["", *added]
+        sys.argv = ["-c", *arguments]
+        exec(compile(program, "<string>", "exec"), vars(sys.modules["__main__"]))
     else:
         sys.path[:1] = [str(Path(first).parent), *added]
         sys.argv = [first, *rest]
@@ -166,8 +174,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for module in _MODULES:
-        importlib.import_module(f"simple_clip_lstm_ros.{module}")
+    for module in (*_LIBRARIES, *(f"simple_clip_lstm_ros.{each}" for each in _MODULES)):
+        importlib.import_module(module)
     from simple_clip_lstm_ros.checkpoint import builtin, load
     from simple_clip_lstm_ros.policy.photographs import crops
 
