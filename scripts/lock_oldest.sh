@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 oldest=requirements/constraints-oldest.txt
-tools='^(ros-|check-json|colcon|hadolint|mcap|mkdocs|mypy|playwright|pre-commit|pytest|ruff|shellcheck|types-)'
+tools='^(ros-|check-json|colcon|hadolint|mcap|mkdocs|mypy|execnet|playwright|pre-commit|pytest|ruff|shellcheck|types-)'
 {
   echo "# The oldest versions that this package works with, those of a Jetson's image; made by scripts/lock_oldest.sh."
   uv pip compile --quiet --python-version 3.10 --resolution lowest-direct --no-annotate --no-header --no-emit-package \

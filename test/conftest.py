@@ -1,11 +1,12 @@
-"""What several rooms' tests share: the tiny checkpoint, written once, a builtin one, and the original's episodes."""
+"""Fixtures for the tests of several packages, and the order in which the tests run."""
 
 from __future__ import annotations
 
 import json
 import runpy
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ import pytest
 import setuptools
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent / "support"))  # pytest imports by path and leaves the tests' folders out
+import examples  # noqa: F401  loads the profile of hypothesis
+from warm_python import WarmPython
+
 from simple_clip_lstm_ros.checkpoint import builtin
 from simple_clip_lstm_ros.checkpoint.bundle import SUMS, sha256
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.synth import synthesise
+
+# Files that take longest; they start first, so that no worker is left alone with one of them at the end.
+SLOWEST_FIRST: tuple[str, ...] = ()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("int8"):
                 item.add_marker(pytest.mark.skip(reason="torchao is not installed"))
+    rank = {name: position for position, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 # A tiny model's operations are too short to share: on a busy machine its threads mostly wait for each other.
@@ -39,6 +49,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
     synthesise("tiny", path)
     return path
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmPython]:
+    """Start programs without the seconds that it takes to import torch."""
+    server = WarmPython()
+    yield server
+    server.close()
 
 
 @pytest.fixture

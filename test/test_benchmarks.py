@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 BUNDLES = ("fp32", "bf16", "int8")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
+    pytest.mark.serial,
     pytest.mark.int8,
     pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's smaps_rollup"),
 ]

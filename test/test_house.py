@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 NAME = "simple_clip_lstm_ros"
 PACKAGE = Path(__file__).parents[1] / NAME
@@ -31,8 +30,13 @@ WITHOUT_TORCH = ("control/", "sim/", "node/velocity_guard.py", "node/guard.py", 
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 
-def imported(file: str) -> Iterator[str]:
+@cache
+def imported(file: str) -> tuple[str, ...]:
     """Dotted names that a file of the package imports, anywhere in it; our own without the package's name."""
+    return tuple(_imported(file))
+
+
+def _imported(file: str) -> Iterator[str]:
     for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -67,38 +71,51 @@ def reached(file: str) -> set[str]:
     return outside
 
 
-def test_every_folder_is_a_room_of_the_house():
-    beside = {"models", "__pycache__"}  # data
-    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - beside <= ALL
+def report(offenders: dict[str, object]) -> str:
+    """Return a line for each file that breaks the rule."""
+    return "\n" + "\n".join(f"{file}: {why}" for file, why in offenders.items())
+
+
+def test_every_folder_has_a_rule():
+    data = {"models", "__pycache__"}
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - data <= ALL
     assert {"control", "policy", "engine", "checkpoint", "node", "cli"} <= {file.split("/")[0] for file in FILES}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_imports_go_downwards_only(file):
-    room = file.split("/")[0] if "/" in file else ""
-    assert rooms(file) <= MAY_IMPORT.get(room, set()) | {room}
+def test_imports_go_downwards_only():
+    offenders = {}
+    for file in FILES:
+        own = file.split("/")[0] if "/" in file else ""
+        if upwards := rooms(file) - MAY_IMPORT.get(own, set()) - {own}:
+            offenders[file] = f"imports {sorted(upwards)}"
+    assert not offenders, report(offenders)
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_ros_is_spoken_in_the_node_room_only(file):
-    outside = {name.partition(".")[0] for name in imported(file)}
-    for module, allowed in ONLY_IN.items():
-        assert module not in outside or file.split("/")[0] in allowed
+def test_ros_is_imported_in_node_only():
+    offenders = {}
+    for file in FILES:
+        outside = {name.partition(".")[0] for name in imported(file)}
+        if found := {name for name in outside & set(ONLY_IN) if file.split("/")[0] not in ONLY_IN[name]}:
+            offenders[file] = f"imports {sorted(found)}"
+    assert not offenders, report(offenders)
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(WITHOUT_TORCH)])
-def test_what_must_stay_light_reaches_no_torch(file):
-    assert not reached(file) & {"torch", "transformers"}
+def test_what_must_stay_light_reaches_no_torch():
+    light = [file for file in FILES if file.startswith(WITHOUT_TORCH)]
+    offenders = {file: found for file in light if (found := reached(file) & {"torch", "transformers"})}
+    assert light and not offenders, report(offenders)
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(("policy/", "control/"))])
-def test_brain_and_reflexes_reach_no_ros(file):
-    assert not reached(file) & set(ONLY_IN)
+def test_policy_and_control_reach_no_ros():
+    inner = [file for file in FILES if file.startswith(("policy/", "control/"))]
+    offenders = {file: found for file in inner if (found := reached(file) & set(ONLY_IN))}
+    assert inner and not offenders, report(offenders)
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_no_file_is_too_long_to_read(file):
-    assert len((PACKAGE / file).read_text().splitlines()) <= LINES
+def test_no_file_is_too_long_to_read():
+    lengths = {file: len((PACKAGE / file).read_text().splitlines()) for file in FILES}
+    offenders = {file: f"{lines} lines" for file, lines in lengths.items() if lines > LINES}
+    assert not offenders, report(offenders)
 
 
 def test_this_test_sees_what_it_looks_for():

@@ -1,4 +1,4 @@
-"""scripts/train_tiny_model.py with so little effort that the model cannot drive: the whole way to a bundle."""
+"""scripts/train_tiny_model.py, at so little effort that the model cannot drive: from nothing to a bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def size(bundle: Path) -> int:
     return sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_makes_a_trained_bundle_that_is_as_small_as_the_one_that_ships(tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     command = [sys.executable, "scripts/train_tiny_model.py", "--seed", "3", "--effort", "0.003", "--out", str(out)]
@@ -29,6 +29,8 @@ def test_it_makes_a_trained_bundle_that_is_as_small_as_the_one_that_ships(tmp_pa
     assert made.returncode == 0, made.stderr
     stages = re.findall(r" s  (?:\d+ examples by )?(\w+)", made.stdout)
     assert {"views", "demonstration", "correction", "Looker", "Learner"} <= set(stages)
+    losses = [float(loss) for loss in re.findall(r"Looker: epoch .* loss (\S+)", made.stdout)]
+    assert len(losses) > 1 and losses[-1] < losses[0], made.stdout
     policy = load_policy(out, device="cpu", precision="fp32")
     assert not policy.config.untrained and not policy.config.assumed
     left, right = (

@@ -52,9 +52,9 @@ def test_a_file_that_may_not_be_read_is_told_with_the_reason(file: Path, monkeyp
     ("held", "reason"),
     [
         (b"", "is empty"),
-        (b"epoch,loss\n1,0.5\n", "is not a torch.save file"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7789\n", "is not a torch.save file"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(64), "is not a torch.save file"),
+        (b"epoch,loss\n1,0.5\n", "not .*torch.save"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7789\n", "not .*torch.save"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "not .*torch.save"),
         (pickle.dumps({"weights": [1.0, 2.0]}), "is a bare pickle"),
         (b"PK\x03\x04", "is incomplete: 4 bytes"),
     ],

@@ -23,9 +23,9 @@ def test_it_loads_with_its_own_processors(models: Path) -> None:
 
 def test_a_name_that_there_is_not_is_told_which_there_are(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("builtin:large", "builtin:", "builtin:../models"):
-        with pytest.raises(CheckpointError, match=f"^{name}: the package has only builtin:small$"):
+        with pytest.raises(CheckpointError, match=f"^{name}: .*builtin:small$"):
             load_policy(name)
     for none in (models / "small" / "processors" / "nothing", models.parent / "nowhere"):
         monkeypatch.setattr(builtin, "MODELS", none)
-        with pytest.raises(CheckpointError, match=r"^builtin:small: the package has no models; make one by"):
+        with pytest.raises(CheckpointError, match=r"^builtin:small: .*no models"):
             located("builtin:small")

@@ -65,9 +65,9 @@ def test_a_report_on_thousands_stays_short_and_on_one_line() -> None:
     ("found", "cause"),
     [
         (_without("rnn.bias_ih_l0"), "incomplete"),
-        (NEEDED | {"value_head.weight": (1,)}, "parts that this one does not have"),
+        (NEEDED | {"value_head.weight": (1,)}, "does not have"),
         (_without("rnn.bias_ih_l0") | {"lstm.bias_ih_l0": (8,)}, "renamed"),
-        (NEEDED | {"rnn.weight_ih_l0": (8, 5)}, "config that belongs to another checkpoint"),
+        (NEEDED | {"rnn.weight_ih_l0": (8, 5)}, "another checkpoint"),
     ],
     ids=["missing", "unexpected", "both", "wrong shape"],
 )

@@ -184,9 +184,9 @@ def test_int8_of_int8_is_the_same(bundles: dict[str, Path], tmp_path: Path) -> N
 @pytest.mark.int8
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_int8_does_not_go_back(bundles: dict[str, Path], tmp_path: Path, precision: str) -> None:
-    with pytest.raises(ConfigError, match="int8 and cannot go back; convert their source again"):
+    with pytest.raises(ConfigError, match=r"int8 .*convert their source"):
         convert(bundles["int8"], tmp_path / "wide", precision=precision)
-    with pytest.raises(ConfigError, match="int8 and cannot go back"):
+    with pytest.raises(ConfigError, match=r"int8 .*convert"):
         load_policy(bundles["int8"], precision=precision)
     assert not list(tmp_path.iterdir())
 

@@ -7,11 +7,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from warm_python import WarmPython
 
 import simple_clip_lstm_ros
 from simple_clip_lstm_ros.checkpoint.convert import convert
@@ -141,7 +141,6 @@ def halt(self, what, done, total):
         while True:  # one long sleep could begin just after the signal
             time.sleep(0.05)
 convert._Report.__call__ = halt
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background of a shell ignores it
 sys.exit(main(["convert", *sys.argv[2:]]))
 """
 
@@ -149,12 +148,14 @@ sys.exit(main(["convert", *sys.argv[2:]]))
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["writing tensors", "checksums of the bundle"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
-def test_a_signal_leaves_nothing_that_loads(tiny: Path, tmp_path: Path, how: signal.Signals, when: str) -> None:
+def test_a_signal_leaves_nothing_that_loads(
+    warm_python: WarmPython, tiny: Path, tmp_path: Path, how: signal.Signals, when: str
+) -> None:
     destination, partial = tmp_path / "bundle", tmp_path / "bundle.partial"
     environment = os.environ | {"PYTHONPATH": str(Path(simple_clip_lstm_ros.__file__).parents[1])}
-    command = [sys.executable, "-c", _CHILD, when, str(tiny), str(destination)]
+    words = ["-c", _CHILD, when, tiny, destination]
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+    with warm_python.start(words, text=True, env=environment, **pipes) as process:
         assert process.stdout.readline() == "halted\n"
         process.send_signal(how)
         _, err = process.communicate(timeout=60)

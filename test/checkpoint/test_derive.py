@@ -118,14 +118,14 @@ def test_a_fusion_width_that_no_sum_explains_is_an_error_with_the_widths(
 
 def test_a_width_that_only_uncommon_lists_explain_must_be_stated(kosmos: Shapes, clip: Shapes) -> None:
     shapes = kosmos | clip | _published_head(2048 + 768, 512)
-    with pytest.raises(ConfigError, match=r"state one list as features: .*kosmos_text \+ clip_vision"):
+    with pytest.raises(ConfigError, match=r"features: .*kosmos_text \+ clip_vision"):
         derive_config(shapes)
     config = derive_config(shapes, overrides={"features": ["kosmos_text", "clip_vision"]})
     assert config.features == ("kosmos_text", "clip_vision")
 
 
 def test_features_that_do_not_add_up_are_refused_with_those_that_do(kosmos: Shapes, clip: Shapes) -> None:
-    with pytest.raises(ConfigError, match=r"add up to 2048 but .* 2560; these fit: .*kosmos_text \+ clip_text_embeds"):
+    with pytest.raises(ConfigError, match=r"2048 .* 2560.*kosmos_text \+ clip_text_embeds"):
         derive_config(kosmos | clip | _published_head(2560, 1024), overrides={"features": ["kosmos_text"]})
 
 

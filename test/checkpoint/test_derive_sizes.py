@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +91,7 @@ def configs(draw: st.DrawFn) -> PolicyConfig:
     return PolicyConfig(kosmos, clip, draw(st.none() | sizes), hidden, draw(layers), head, features=tuple(features))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=scale_examples(25), deadline=None)
 @given(configs())
 def test_the_shapes_of_any_small_model_give_its_config_back(config: PolicyConfig) -> None:
     shapes = needed_shapes(build(config))
@@ -168,7 +169,7 @@ def test_stated_heads_settle_it(tiny_shapes: Shapes, who: str) -> None:
 
 def test_another_model_is_told_by_what_it_lacks_and_holds() -> None:
     resnet = {"conv1.weight": (64, 3, 7, 7), "layer1.0.bn1.weight": (64,), "layer1.0.bn1.bias": (64,), "fc.bias": (9,)}
-    with pytest.raises(CheckpointError, match=r"another model: .*no kosmos_model, rnn, actions.*layer1 \(2\)"):
+    with pytest.raises(CheckpointError, match=r"no kosmos_model, rnn, actions.*layer1 \(2\)"):
         derive_config(resnet)
 
 
@@ -179,7 +180,7 @@ def test_a_file_without_any_tensor_is_told_as_such() -> None:
 
 def test_a_head_with_three_outputs_is_refused_until_three_axes_are_named(tiny_shapes: Shapes) -> None:
     shapes = tiny_shapes | {"actions.mlp.8.weight": (3, 32), "actions.mlp.8.bias": (3,)}
-    with pytest.raises(ConfigError, match=r"head has 3 outputs but action_axes names 2 .*action_axes"):
+    with pytest.raises(ConfigError, match=r"3 outputs .*action_axes names 2 .*action_axes"):
         derive_config(shapes)
     named = {
         "action_axes": ["linear.x", "linear.y", "angular.z"],

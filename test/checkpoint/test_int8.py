@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -30,7 +31,7 @@ matrices = arrays.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 @given(matrices)
 def test_the_error_of_a_row_is_at_most_half_its_scale(values: np.ndarray) -> None:
     weights = torch.from_numpy(values)
@@ -44,7 +45,7 @@ def test_the_error_of_a_row_is_at_most_half_its_scale(values: np.ndarray) -> Non
     assert (scales.double() <= largest / 126 + 1e-6).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=scale_examples(20), deadline=None)
 @given(matrices)
 def test_rows_are_quantised_each_for_itself(values: np.ndarray) -> None:
     weights = torch.from_numpy(values)
@@ -114,7 +115,7 @@ def test_a_scale_that_is_not_finite_is_refused(bundles: dict[str, Path], tmp_pat
     name = next(name for name in tensors if name.endswith("_scale"))
     tensors[name][0] = float("nan")
     save_file(tensors, broken / "model.safetensors")
-    with pytest.raises(CheckpointError, match=rf"{name.removesuffix('_scale')} holds NaN or infinite values"):
+    with pytest.raises(CheckpointError, match=rf"{name.removesuffix('_scale')} .*NaN"):
         load_policy(broken, engine=engine)
 
 

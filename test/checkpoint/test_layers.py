@@ -89,29 +89,29 @@ def test_a_file_that_states_nothing_is_cut_alike(tiny: Path, state: State, save:
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
-        ({"kosmos_text": 3}, "kosmos_text has the layers 0 to 1, but no 2"),
-        ({"clip_vision": [0, 7]}, "clip_vision has the layers 0 to 1, but no 7"),
-        ({"rnn": [1, 2]}, "rnn must keep layer 0"),
+        ({"kosmos_text": 3}, "kosmos_text .* 0 to 1, .*2"),
+        ({"clip_vision": [0, 7]}, "clip_vision .* 0 to 1, .*7"),
+        ({"rnn": [1, 2]}, "rnn .*layer 0"),
         ({"rnn": 0}, "at least one layer"),
         ({"rnn": -2}, "at least one layer"),
         ({"rnn": []}, "at least one layer"),
-        ({"rnn": [0, 0]}, "each once and in order"),
-        ({"rnn": [2, 0]}, "each once and in order"),
+        ({"rnn": [0, 0]}, "in order"),
+        ({"rnn": [2, 0]}, "in order"),
         ({"rnn": [-1, 0]}, "at least one layer"),
-        ({"rnn": True}, "is a number of layers or a list"),
-        ({"rnn": "2"}, "is a number of layers or a list"),
-        ({"rnn": [0, 1.5]}, "is a number of layers or a list"),
-        ({"kosmos": 1}, "there is no 'kosmos'; the towers are kosmos_text"),
-        ({"rnn": 5000}, "rnn has the layers 0 to 3, but no 4999"),
-        (["rnn"], "names a number or a list of layers for each"),
-        (3, "names a number or a list of layers for each"),
+        ({"rnn": True}, "a number .*or a list"),
+        ({"rnn": "2"}, "a number .*or a list"),
+        ({"rnn": [0, 1.5]}, "a number .*or a list"),
+        ({"kosmos": 1}, "'kosmos'.*kosmos_text"),
+        ({"rnn": 5000}, "rnn .* 0 to 3, .*4999"),
+        (["rnn"], "a number or a list"),
+        (3, "a number or a list"),
     ],
     ids=str,
 )
 def test_layers_that_are_not_there_are_refused(tiny: Path, tmp_path: Path, layers: Any, reason: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(reason)):
+    with pytest.raises(ConfigError, match=reason):
         load_policy(tiny, config={"layers": layers})
-    with pytest.raises(ConfigError, match=re.escape(reason)):
+    with pytest.raises(ConfigError, match=reason):
         convert(tiny, tmp_path / "bundle", config={"layers": layers})
     assert not list(tmp_path.iterdir())
 
@@ -119,7 +119,7 @@ def test_layers_that_are_not_there_are_refused(tiny: Path, tmp_path: Path, layer
 def test_a_tower_that_the_model_lacks_is_refused(state: State, save: Callable[..., Path]) -> None:
     sister = {name: t for name, t in state.items() if not name.startswith(("clip_model", "feature_fusion"))}
     sister["rnn.weight_ih_l0"] = torch.ones(192, 128)
-    with pytest.raises(ConfigError, match="this model has no clip_text"):
+    with pytest.raises(ConfigError, match="no clip_text"):
         load_policy(save(sister), config={"layers": {"clip_text": 1}})
 
 
@@ -186,7 +186,7 @@ def test_a_smaller_image_gives_finite_actions_that_are_others(
 
 @pytest.mark.parametrize("size", [-1, 0, 15, 65, 10**9])
 def test_an_image_smaller_than_a_patch_or_larger_than_the_whole_is_refused(tiny: Path, size: int) -> None:
-    with pytest.raises(ConfigError, match=rf"image_size: {size} is not between a patch \(16\) and the whole \(64\)"):
+    with pytest.raises(ConfigError, match=rf"image_size: {size} .*16.*64"):
         load_policy(tiny, config={"image_size": size})
 
 

@@ -159,7 +159,7 @@ def test_the_engine_packed_acts_as_eager_does(tiny: Path, act: Act, expected: np
 
 def test_an_engine_that_is_none_is_refused_before_a_weight_is_read(tiny: Path, monkeypatch) -> None:
     monkeypatch.setattr(Stored, "pieces", lambda self: pytest.fail("weights were read"))
-    with pytest.raises(ConfigError, match=r"^engine 'onnx' is not one of auto, packed, eager$"):
+    with pytest.raises(ConfigError, match=r"^engine 'onnx' .*auto, packed, eager$"):
         load_policy(tiny, engine="onnx")
 
 
@@ -171,12 +171,12 @@ def test_a_setting_of_the_caller_changes_what_the_policy_does(tiny: Path, act: A
 @pytest.mark.parametrize(
     ("options", "error", "reason"),
     [
-        ({"device": "gpu"}, ConfigError, r"device 'gpu' is not one of auto, cpu, cuda"),
-        ({"device": "cuda:x"}, ConfigError, r"device 'cuda:x' is not one of"),
-        ({"device": ""}, ConfigError, r"device '' is not one of"),
-        ({"device": "meta"}, ConfigError, r"device 'meta' is not one of"),
-        ({"device": "cuda"}, DeviceError, r"finds no CUDA device; use device cpu"),
-        ({"device": "cuda:7"}, DeviceError, r"finds no CUDA device; use device cpu"),
+        ({"device": "gpu"}, ConfigError, r"device 'gpu' .*auto, cpu, cuda"),
+        ({"device": "cuda:x"}, ConfigError, r"device 'cuda:x'"),
+        ({"device": ""}, ConfigError, r"device ''"),
+        ({"device": "meta"}, ConfigError, r"device 'meta'"),
+        ({"device": "cuda"}, DeviceError, r"no CUDA device.*device cpu"),
+        ({"device": "cuda:7"}, DeviceError, r"no CUDA device.*device cpu"),
     ],
     ids=str,
 )
@@ -191,9 +191,9 @@ def test_a_device_that_is_not_there_is_refused_before_the_file_is_touched(
 @pytest.mark.parametrize(
     ("precision", "error", "reason"),
     [
-        ("int3", ConfigError, r"precision 'int3' is not one of auto, fp32"),
-        ("float32", ConfigError, r"precision 'float32' is not one of auto, fp32"),
-        ("", ConfigError, r"precision '' is not one of auto, fp32"),
+        ("int3", ConfigError, r"precision 'int3' .*auto, fp32"),
+        ("float32", ConfigError, r"precision 'float32' .*auto, fp32"),
+        ("", ConfigError, r"precision '' .*auto, fp32"),
         ("fp16", DeviceError, r"fp16.*use fp32 or bf16"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_cuda_device_beyond_the_last_is_refused_with_their_number(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(DeviceError, match=r"cuda:2: there are only 2"):
+    with pytest.raises(DeviceError, match=r"cuda:2: .*2"):
         load_policy(tiny, device="cuda:2")
 
 

@@ -44,7 +44,7 @@ BROKEN: dict[str, tuple[Callable[[State], State], str]] = {
         _without("kosmos_model.text_model.model.layer_norm.weight"),
         r"kosmos_model: 1 missing",
     ),
-    "the end of the head missing": (_without("actions.mlp.8.weight"), r"head is missing or incomplete"),
+    "the end of the head missing": (_without("actions.mlp.8.weight"), r"head .*incomplete"),
     "a wrong shape": (
         _with("rnn.weight_ih_l0", torch.ones(192, 95)),
         r"rnn: 1 of the wrong shape \(rnn\.weight_ih_l0 \[192, 95\] instead of \[192, 96\]\)",
@@ -63,21 +63,21 @@ BROKEN: dict[str, tuple[Callable[[State], State], str]] = {
     "one layer too many": (_with("rnn.weight_ih_l4", torch.ones(192, 48)), r"rnn: .*missing"),
     "a fusion width that no sum explains": (
         _with("feature_fusion.weight", torch.ones(96, 401)),
-        r"401 inputs, which no sum of features explains",
+        r"401 inputs",
     ),
     "a head with three outputs": (
         lambda state: state | {"actions.mlp.8.weight": torch.ones(3, 32), "actions.mlp.8.bias": torch.ones(3)},
-        r"3 outputs but action_axes names 2",
+        r"3 outputs .*action_axes names 2",
     ),
     "NaN in an encoder": (_changed("clip_model.text_projection.weight", float("nan")), "NaN or inf"),
     "NaN in a bias": (_changed("actions.mlp.8.bias", float("nan")), r"actions\.mlp\.8\.bias holds NaN or inf"),
     "infinity": (_changed("rnn.weight_hh_l3", float("inf")), r"rnn\.weight_hh_l3 holds NaN or inf"),
     "minus infinity": (_changed("feature_fusion.weight", float("-inf")), "NaN or inf"),
     "integers": (_with("rnn.weight_ih_l0", torch.ones(192, 96, dtype=torch.int8)), r"rnn\.weight_ih_l0.*int8"),
-    "another model": (lambda state: torch.nn.Linear(3, 4).state_dict(), r"another model: it has no kosmos_model"),
+    "another model": (lambda state: torch.nn.Linear(3, 4).state_dict(), r"another model: .*no kosmos_model"),
     "a part of the model": (
         lambda state: {name: tensor for name, tensor in state.items() if name.startswith("kosmos_model")},
-        r"it has no rnn, actions",
+        r"no rnn, actions",
     ),
     "nothing": (lambda state: {}, "holds no tensors"),
 }
@@ -163,7 +163,7 @@ def test_a_damaged_processor_is_refused_in_one_line(
     (tmp_path / encoder).mkdir()
     for name, text in held.items():
         (tmp_path / encoder / name).write_text(text)
-    with pytest.raises(ProcessorsError, match=rf"the {encoder} processor in .* does not load") as raised:
+    with pytest.raises(ProcessorsError, match=rf"{encoder} processor in .*") as raised:
         load_policy(tiny, processors=tmp_path)
     assert "\n" not in str(raised.value)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -80,7 +81,7 @@ dtypes = st.sampled_from((torch.float32, torch.float16, torch.bfloat16, torch.in
 shapes = st.lists(st.integers(1, 5), max_size=3).map(tuple)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=scale_examples(30), deadline=None)
 @given(kinds=st.lists(st.tuples(dtypes, shapes), min_size=1, max_size=8), limit=st.integers(1, 300), data=st.data())
 def test_any_tensors_in_any_order_of_writing_are_read_back_by_the_library(
     tmp_path_factory: pytest.TempPathFactory,

@@ -163,7 +163,7 @@ def test_what_exists_is_never_overwritten(tmp_path: Path, existing: str) -> None
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere is not a folder"):
+    with pytest.raises(CheckpointError, match=r"nowhere .*folder"):
         synthesise("tiny", tmp_path / "nowhere" / "x.pth")
 
 
@@ -176,7 +176,7 @@ def test_a_full_size_file_is_refused_at_once_where_there_is_no_room(
     def progress(*_: object) -> None:
         raise AssertionError("work was begun")
 
-    with pytest.raises(CheckpointError, match=r"7\.00 GB free, and .* needs 7\.\d+ GB"):
+    with pytest.raises(CheckpointError, match=r"7\.00 GB free.* 7\.\d+ GB"):
         synthesise(profile, tmp_path / "x.pth", report=progress)
     assert not list(tmp_path.iterdir())
 

@@ -118,7 +118,7 @@ def test_a_trap_in_a_truncated_file_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_the_error_names_module_and_function(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"some\.pth is refused: its pickle asks for builtins\.eval"):
+    with pytest.raises(CheckpointError, match=r"some\.pth .*refused.*builtins\.eval"):
         RestrictedUnpickler.load(pickle.dumps(_eval(tmp_path)[0]), "some.pth")
 
 
@@ -164,7 +164,7 @@ def test_a_numpy_scalar_of_python_objects_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [torch.device("cpu"), {1, 2}, np.ones(2), 1j, range(3), Exception("x")], ids=repr)
 def test_what_is_not_on_the_list_is_refused_even_if_harmless(value: Any) -> None:
-    with pytest.raises(CheckpointError, match="is refused: its pickle asks for"):
+    with pytest.raises(CheckpointError, match=r"refused.*pickle"):
         _load(value)
 
 
@@ -188,7 +188,7 @@ def test_a_tensor_keeps_its_type_and_values(tmp_path: Path, dtype: torch.dtype) 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
 def test_a_tensor_of_a_type_that_no_policy_has_is_refused(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.save({"w": torch.zeros(3).to(dtype)}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="is refused: its pickle asks for torch"):
+    with pytest.raises(CheckpointError, match=r"refused.*torch"):
         Archive.open(tmp_path / "w.pth")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,46 +15,11 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from ros_domain import own_domain
+from warm_python import WarmPython
 
 import simple_clip_lstm_ros
 from simple_clip_lstm_ros.policy.photographs import crops
-
-_WARM = """
-import gc, json, os, sys
-from simple_clip_lstm_ros.checkpoint import load, report, synth
-from simple_clip_lstm_ros.cli import console, infer, inspect, session, synth
-from simple_clip_lstm_ros.cli.main import main
-from simple_clip_lstm_ros.policy.photographs import crops
-
-# What is imported on first use shall be there too.
-load.load_policy(sys.argv[1]).step(next(crops(1)), "go")
-
-gc.freeze()
-for line in sys.stdin:
-    job = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.chdir(job["folder"])
-        if job["reader_gone"]:
-            reader, stdout = os.pipe()
-            os.close(reader)
-        else:
-            stdout = os.open("stdout", os.O_WRONLY | os.O_CREAT)
-        os.dup2(os.open("stdin", os.O_RDONLY), 0)
-        sys.stdin = open(0)
-        os.dup2(stdout, 1)
-        os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT), 2)
-        try:
-            code = main(job["arguments"])
-        except SystemExit as exit:
-            code = exit.code
-        if job["reader_gone"]:
-            sys.exit(code)  # the interpreter's own last flush may complain too
-        sys.stdout.flush()
-        os._exit(code)  # taking down all those libraries would cost most of the time
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
 
 _NEED = re.compile(
     r"\Aneed \(GB\) +(fp32|bf16|fp16|int8) (eager|packed) on (cpu|cuda(:\d+)?)(; [^\n]+)?\n"
@@ -78,38 +43,42 @@ class Outcome:
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
+def environment() -> Iterator[dict[str, str]]:
     """With stdout buffered, as for a user: what is in the buffer at the end must find its way, or not complain."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     package = Path(simple_clip_lstm_ros.__file__).parent
     # A domain of its own: another drive on this machine would turn this one's clock.
-    own = {"PYTHONPATH": str(package.parent), "OMP_NUM_THREADS": "1", "ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
-    return inherited | own
-
-
-@pytest.fixture(scope="session")
-def warm(tiny: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-c", _WARM, str(tiny)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        yield process
-        process.stdin.close()
+    with own_domain() as domain:
+        own = {"PYTHONPATH": str(package.parent), "OMP_NUM_THREADS": "1", "ROS_DOMAIN_ID": str(domain)}
+        yield inherited | own
 
 
 @pytest.fixture
-def cli(warm: subprocess.Popen, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
-    """Runs `simple_clip_lstm` with these arguments. With `reader_gone` nobody reads its stdout any more."""
+def cli(
+    warm_python: WarmPython, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Outcome]:
+    """Run `simple_clip_lstm` with these arguments, and with more in its environment.
 
-    def run(*arguments: object, stdin: bytes = b"", reader_gone: bool = False) -> Outcome:
+    With `reader_gone` the reader of its stdout has gone.
+    """
+
+    def run(*arguments: object, stdin: bytes = b"", reader_gone: bool = False, **own: str) -> Outcome:
         folder = tmp_path_factory.mktemp("run")
         (folder / "stdin").write_bytes(stdin)
-        job = {"folder": str(folder), "arguments": [str(item) for item in arguments], "reader_gone": reader_gone}
-        warm.stdin.write(json.dumps(job) + "\n")
-        warm.stdin.flush()
-        code = int(warm.stdout.readline())
-        out = "" if reader_gone else (folder / "stdout").read_text()
-        return Outcome(code, out, (folder / "stderr").read_text())
+        (folder / "stdout").touch()
+        reader, gone = os.pipe()
+        os.close(reader)
+        with ExitStack() as opened:
+            files = {"stdin": (folder / "stdin").open()} | {
+                name: (folder / name).open("w") for name in ("stdout", "stderr")
+            }
+            for file in files.values():
+                opened.enter_context(file)
+            streams = {**files, **({"stdout": gone} if reader_gone else {})}
+            words = ["-m", "simple_clip_lstm_ros.cli.main", *arguments]
+            code = warm_python.start(words, cwd=folder, env=environment | own, **streams).wait()
+        os.close(gone)
+        return Outcome(code, (folder / "stdout").read_text(), (folder / "stderr").read_text())
 
     return run
 

@@ -44,7 +44,7 @@ UNREADABLE: dict[str, tuple[Callable, str]] = {
     "missing": (lambda path, state: None, "does not exist"),
     "folder": (lambda path, state: path.mkdir(), "is a folder"),
     "empty": (_bytes(b""), "is empty"),
-    "text": (_bytes(b"hello\nworld\n"), "is not a torch.save file"),
+    "text": (_bytes(b"hello\nworld\n"), "torch.save file"),
     "truncated": (_truncated, "bytes, expected at least"),
     "legacy": (_saved(lambda state: state, _use_new_zipfile_serialization=False), "legacy format"),
     "trap in a zip": (_saved(lambda state: {"model_state_dict": state, "hook": [Trap()]}), "system, which is code"),

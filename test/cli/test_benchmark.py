@@ -21,6 +21,13 @@ from simple_clip_lstm_ros.errors import SimpleClipLstmError
 Cli = Callable[..., Any]
 
 
+def measured(test: Any) -> Any:
+    """Mark a test of the document, for which three precisions and a node are measured."""
+    for mark in (pytest.mark.full, pytest.mark.serial, pytest.mark.ros, pytest.mark.int8):
+        test = mark(test)
+    return test
+
+
 @pytest.fixture(scope="module")
 def saved(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("benchmark") / "figures.json"
@@ -41,9 +48,7 @@ def document(tiny: Path, saved: Path, environment: dict[str, str]) -> dict[str, 
     return json.loads(done.stdout)
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.ros, pytest.mark.int8]
-
-
+@measured
 def test_each_way_is_measured_beside_the_baseline(document: dict[str, Any]) -> None:
     ways = document["ways"]
     assert {name: way["precision"] for name, way in ways.items()} == {
@@ -59,6 +64,7 @@ def test_each_way_is_measured_beside_the_baseline(document: dict[str, Any]) -> N
         assert way["anonymous"] < way["resident"]
 
 
+@measured
 def test_errors_are_against_the_baseline_on_the_same_photographs(document: dict[str, Any]) -> None:
     errors = {name: way["error"] for name, way in document["ways"].items()}
     assert set(errors["auto"]["actions"].values()) == {0.0} and document["ways"]["auto"]["passes"]
@@ -66,11 +72,13 @@ def test_errors_are_against_the_baseline_on_the_same_photographs(document: dict[
     assert max(errors["bf16"]["features"].values()) < max(errors["int8"]["features"].values()) < 0.1
 
 
+@measured
 def test_only_the_baseline_reads_the_text_for_each_frame(document: dict[str, Any]) -> None:
     with_text = {name for name, way in document["ways"].items() if way["components"].get("clip_text", {}).get("p50")}
     assert with_text == {"baseline"}
 
 
+@measured
 @pytest.mark.parametrize("transport", ["raw", "compressed"])
 def test_the_node_around_the_model_is_measured(document: dict[str, Any], transport: str) -> None:
     found = document["node"]["drives"][transport]
@@ -84,6 +92,7 @@ def test_the_node_around_the_model_is_measured(document: dict[str, Any], transpo
     assert 15.0 < found["commands"]["rate"] < 22.0
 
 
+@measured
 def test_the_document_holds_what_is_needed_to_repeat_it(document: dict[str, Any], tiny: Path, saved: Path) -> None:
     assert document["checkpoint"] == str(tiny) and document["instruction tokens"] > 5
     assert document["untrained"] and document["conditions"]["versions"]["transformers"]
@@ -91,6 +100,7 @@ def test_the_document_holds_what_is_needed_to_repeat_it(document: dict[str, Any]
     assert json.loads(saved.read_text()) == document
 
 
+@measured
 def test_the_tables_of_the_documentation_are_made_from_it(document: dict[str, Any], saved: Path) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "run.py"
     made = subprocess.run([sys.executable, script, "--of", saved], capture_output=True, text=True, check=True).stdout
@@ -113,6 +123,7 @@ def changed(document: dict[str, Any], saved: Path, tmp_path: Path) -> Callable[.
     return write
 
 
+@measured
 def test_two_documents_are_compared(cli: Cli, document: dict[str, Any], saved: Path, changed: Any) -> None:
     def change(other: dict[str, Any]) -> None:
         del other["ways"]["int8"]
@@ -133,12 +144,13 @@ def test_two_documents_are_compared(cli: Cli, document: dict[str, Any], saved: P
     assert found["ways"]["bf16"]["p50"]["frame"]["ratio"] == pytest.approx(0.5) and "int8" not in found["ways"]
 
 
+@measured
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (lambda other: other.update(parameters=7), "other parameters: "),
         (lambda other: other["config"].update(image_size=168), "other config$"),
-        (lambda other: other.update(format=0), "has format 0, and this version reads 1: measure again$"),
+        (lambda other: other.update(format=0), "format 0.*1.*measure again$"),
         (lambda other: other.update(ways={}), "tells the machine's limits alone"),
         (lambda other: other.update(ways={"fp7": 1}), "nothing in common: baseline, auto, bf16, int8 and fp7$"),
     ],
@@ -151,10 +163,12 @@ def test_documents_of_other_work_or_other_formats_are_refused(
     assert outcome.err.count("\n") == 1 and re.search(told, outcome.err.strip())
 
 
+@pytest.mark.full
+@pytest.mark.int8
 def test_an_int8_bundle_is_measured_against_its_source(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     convert(tiny, bundle := tmp_path / "int8", precision="int8")
     refused = cli("benchmark", bundle)
-    assert refused.code == 1 and "name what it was converted from by --baseline, or take --no-baseline" in refused.err
+    assert refused.code == 1 and "--baseline, or take --no-baseline" in refused.err
     outcome = cli("benchmark", bundle, "--baseline", tiny, "--rounds", "8", "--no-node", "--json")
     assert outcome.code == 0, outcome.err
     ways = json.loads(outcome.out)["ways"]
@@ -162,6 +176,7 @@ def test_an_int8_bundle_is_measured_against_its_source(cli: Cli, tiny: Path, tmp
     assert 0.0 < ways["auto"]["error"]["features"]["fused"] < 0.1
 
 
+@pytest.mark.slow
 def test_a_node_that_fails_loses_nothing(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, caplog: Any
 ) -> None:
@@ -171,11 +186,12 @@ def test_a_node_that_fails_loses_nothing(
     monkeypatch.setattr(benchmark, "drive", failing)
     words = ("benchmark", tiny, "--no-baseline", "--rounds", "8", "--save", tmp_path / "figures.json")
     assert main([str(word) for word in words]) == 0
-    assert "the node is not measured: inference_node ended" in caplog.text
+    assert "inference_node ended" in caplog.text
     assert "p50 ms" in capsys.readouterr().out
     assert read_document(tmp_path / "figures.json")["node"] is None
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_it_tells_the_limit(cli: Cli) -> None:
     outcome = cli("benchmark", "--device", "cpu")
     assert (outcome.code, outcome.err) == (0, "")
@@ -188,11 +204,11 @@ def test_without_a_checkpoint_it_tells_the_limit(cli: Cli) -> None:
     ("words", "told"),
     [
         (["nowhere.pth"], "nowhere.pth"),
-        (["{tiny}", "--precision", "fp7"], "precision 'fp7' is not one of"),
+        (["{tiny}", "--precision", "fp7"], "precision 'fp7'"),
         (["{tiny}", "--device", "cuda:7"], "device cuda:7"),
         (["--compare", "{tiny}", "{tiny}"], "cannot be read"),
         (["{tiny}", "--memory-budget-gb", "0.01"], "does not fit into"),
-        (["{tiny}", "--save", "/nowhere/figures.json"], "/nowhere/figures.json cannot be written"),
+        (["{tiny}", "--save", "/nowhere/figures.json"], "/nowhere/figures.json"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(cli: Cli, tiny: Path, words: list[str], told: str) -> None:

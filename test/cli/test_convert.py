@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
 
@@ -46,11 +47,13 @@ def test_convert_says_what_it_made_and_shows_no_bar_in_a_pipe(cli: Cli, tiny: Pa
 
 
 @pytest.mark.slow
-def test_a_bar_is_shown_at_a_terminal(tiny: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_bar_is_shown_at_a_terminal(
+    warm_python: WarmPython, tiny: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
     master, slave = os.openpty()
-    command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "convert", str(tiny), str(tmp_path / "bundle")]
+    words = ["-m", "simple_clip_lstm_ros.cli.main", "convert", tiny, tmp_path / "bundle"]
     own = environment | {"TERM": "xterm"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, env=own) as process:
+    with warm_python.start(words, stdout=subprocess.PIPE, stderr=slave, env=own) as process:
         os.close(slave)
         shown = b""
         while select.select([master], [], [], 60)[0]:

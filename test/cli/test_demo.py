@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import pytest
 from PIL import Image
+from ros_domain import own_domain
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.cli.main import main
@@ -19,18 +21,22 @@ from simple_clip_lstm_ros.cli.main import main
 ROOT = Path(__file__).parents[2]
 
 
-def demo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "demo", *map(str, arguments)]
-    # A domain of its own, so that another demo on this machine is not seen.
-    own = {"ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
-    return subprocess.run(
-        ["timeout", "-s", "KILL", "120", *command],
-        cwd=ROOT,
-        env=os.environ | own | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+Demo = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def demo(warm_python: WarmPython) -> Demo:
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        words = ["-m", "simple_clip_lstm_ros.cli.main", "demo", *arguments]
+        pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+        # A domain of its own, so that another demo on this machine is not seen.
+        with own_domain() as domain:
+            own = os.environ | {"ROS_DOMAIN_ID": str(domain)} | environment
+            process = warm_python.start(words, limit=120, cwd=ROOT, env=own, text=True, **pipes)
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    return run
 
 
 def numbers(pattern: str, lines: list[str]) -> list[float]:
@@ -38,7 +44,9 @@ def numbers(pattern: str, lines: list[str]) -> list[float]:
 
 
 @pytest.mark.ros
-def test_it_stands_without_an_instruction_and_with_one_it_drives_and_is_shown(tiny: Path, tmp_path: Path) -> None:
+def test_it_stands_without_an_instruction_and_with_one_it_drives_and_is_shown(
+    demo: Demo, tiny: Path, tmp_path: Path
+) -> None:
     """A random model that drives ahead, whatever it is told: into the box."""
     ahead = {"action_scale": [0.1, 0.05], "action_offset": [0.2, 0.0]}
     convert(tiny, tmp_path / "ahead", config=ahead)
@@ -75,8 +83,8 @@ def test_it_stands_without_an_instruction_and_with_one_it_drives_and_is_shown(ti
 
 
 @pytest.mark.ros
-@pytest.mark.slow
-def test_the_model_that_ships_goes_where_it_is_told_and_where_it_is_told_half_way(tmp_path: Path) -> None:
+@pytest.mark.full
+def test_the_model_that_ships_goes_where_it_is_told_and_where_it_is_told_half_way(demo: Demo, tmp_path: Path) -> None:
     to_left = demo("--out", tmp_path / "left")
     to_right = demo("--then", "go around the right side of the box and reach the cup", "--out", tmp_path / "right")
     for ran, side in ((to_left, "left"), (to_right, "right")):
@@ -87,7 +95,7 @@ def test_the_model_that_ships_goes_where_it_is_told_and_where_it_is_told_half_wa
 
 
 @pytest.mark.ros
-def test_a_robot_that_does_not_move_at_all_is_a_failure_with_the_reason(tiny: Path, tmp_path: Path) -> None:
+def test_a_robot_that_does_not_move_at_all_is_a_failure_with_the_reason(demo: Demo, tiny: Path, tmp_path: Path) -> None:
     ran = demo("--checkpoint", tiny, "--instruction", "<image> go", "--seconds", 2, "--out", tmp_path)
     assert ran.returncode == 1
     assert re.fullmatch(r"error: the robot did not move on the instruction: INSTRUCTION_REFUSED: .*\n", ran.stderr)
@@ -111,7 +119,7 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], words: list[s
     assert captured.err.startswith("error: ") and told in captured.err and not captured.out
 
 
-def test_without_ros_it_says_what_is_missing_in_one_line(tmp_path: Path) -> None:
+def test_without_ros_it_says_what_is_missing_in_one_line(demo: Demo, tmp_path: Path) -> None:
     (tmp_path / "rclpy.py").write_text("raise ImportError(\"No module named 'rclpy'\")\n")
     ran = demo(PYTHONPATH=str(tmp_path))
     assert ran.returncode == 1

@@ -80,28 +80,30 @@ def doctor(outcome: Any, code: int) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.ros
-def test_a_machine_and_a_model_that_are_fit(real_cli: Cli) -> None:
+def test_a_machine_and_a_model_that_are_fit(cli: Cli) -> None:
     profile = Path(__file__).parents[2] / "config" / "fastdds.xml"
-    outcome = real_cli("doctor", "builtin:tiny", "--json", FASTRTPS_DEFAULT_PROFILES_FILE=str(profile))
+    outcome = cli("doctor", "builtin:tiny", "--json", FASTRTPS_DEFAULT_PROFILES_FILE=str(profile))
     found = doctor(outcome, 0)
     assert {found[check]["verdict"] for check in ("ROS", "checksums", "memory for it", "images arrive")} == {"OK"}
     assert found["images arrive"]["says"].endswith("of 60 raw images of 640 x 480 in 2 s")
 
 
 @pytest.mark.ros
-def test_a_middleware_that_is_not_installed(real_cli: Cli) -> None:
-    found = doctor(real_cli("doctor", "--json", RMW_IMPLEMENTATION="rmw_cyclonedds_cpp"), 1)
-    assert "no node starts with RMW_IMPLEMENTATION rmw_cyclonedds_cpp: Expected RMW" in found["ROS"]["says"]
+def test_a_middleware_that_is_not_installed(cli: Cli) -> None:
+    found = doctor(cli("doctor", "--json", RMW_IMPLEMENTATION="rmw_cyclonedds_cpp"), 1)
+    assert "rmw_cyclonedds_cpp: Expected RMW" in found["ROS"]["says"]
     assert "rmw-cyclonedds-cpp" in found["ROS"]["remedy"]
     assert found["images arrive"]["verdict"] == "SKIPPED"
 
 
 @pytest.mark.ros
-def test_a_camera_that_does_not_publish_here(real_cli: Cli) -> None:
-    outcome = real_cli("doctor", "--image-topic", "/nobody/image_raw")
+def test_a_camera_that_does_not_publish_here(cli: Cli) -> None:
+    outcome = cli("doctor", "--image-topic", "/nobody/image_raw")
     assert outcome.code == 1
     assert "ERROR   camera /nobody/image_raw: no image within 5 s\n        -> start the camera" in outcome.out
-    assert outcome.err == "error: not fit to drive: camera /nobody/image_raw; what to do stands beside each\n"
+    assert (
+        outcome.err.startswith("error: ") and "camera /nobody/image_raw" in outcome.err and outcome.err.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simple_clip_lstm_ros.cli.main import main
 
-Evaluate = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND = ["timeout", "-s", "KILL", "300", sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "evaluate"]
+Evaluate = Callable[..., Any]
 
 
 @pytest.fixture
-def evaluate(environment: dict[str, str]) -> Evaluate:
-    return lambda *arguments: subprocess.run(
-        [*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True
-    )
+def evaluate(cli: Callable[..., Any]) -> Evaluate:
+    return lambda *arguments: cli("evaluate", *arguments)
 
 
 @pytest.mark.ros
@@ -31,8 +27,8 @@ def test_it_drives_the_nodes_and_tells_scores_with_intervals(evaluate: Evaluate,
     options = ["--layouts", "2", "--first-seed", "1000002", "--config", str(tmp_path / "ahead.yaml")]
     conditions = ["--conditions", "as trained", "blank image", "--plot", str(tmp_path / "plot.png")]
     done = evaluate(tiny, *options, *conditions, "--device", "cpu", "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
     assert document["layouts"] == 2 and document["first seed"] == 1_000_002
     assert list(document["scores"]) == ["constant output, no model", "as trained", "blank image"]
     for found in document["scores"].values():
@@ -46,8 +42,8 @@ def test_it_drives_the_nodes_and_tells_scores_with_intervals(evaluate: Evaluate,
 def test_the_model_that_ships_drives_where_it_is_told(evaluate: Evaluate) -> None:
     """A small campaign in worlds that no training saw."""
     done = evaluate("builtin:tiny", "--layouts", "20", "--device", "cpu", "--json")
-    assert done.returncode == 0, done.stderr
-    scores = json.loads(done.stdout)["scores"]
+    assert done.code == 0, done.err
+    scores = json.loads(done.out)["scores"]
     driven, constant = scores["as trained"], scores["constant output, no model"]
     assert driven["success"]["total"] == 20 and driven["success"]["count"] >= 17
     assert driven["success"]["interval"][0] > constant["success"]["interval"][1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.cli import inspect
@@ -116,11 +116,15 @@ UNTRAINED = "WARNING: these weights are untrained (random): the actions mean not
 
 
 @pytest.mark.slow
-def test_head_gets_its_line_and_nobody_complains(tiny: Path, environment: dict[str, str]) -> None:
-    command = (
-        f"{shlex.quote(sys.executable)} -m simple_clip_lstm_ros.cli.main inspect {shlex.quote(str(tiny))} | head -1"
-    )
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, timeout=120)
-    assert done.stderr == ""
-    assert done.stdout.count("\n") == 1
-    assert str(tiny) in done.stdout
+def test_a_reader_that_takes_one_line_and_goes_is_no_reason_to_complain(
+    warm_python: WarmPython, tiny: Path, environment: dict[str, str]
+) -> None:
+    """As `simple_clip_lstm inspect FILE | head -1` does."""
+    words = ["-m", "simple_clip_lstm_ros.cli.main", "inspect", tiny]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with warm_python.start(words, text=True, bufsize=0, env=environment, **pipes) as process:
+        with subprocess.Popen(["head", "-1"], stdin=process.stdout, stdout=subprocess.PIPE, text=True) as head:
+            process.stdout.close()
+            out, _ = head.communicate(timeout=60)
+        assert process.stderr.read() == ""
+    assert out.count("\n") == 1 and str(tiny) in out

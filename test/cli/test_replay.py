@@ -71,7 +71,7 @@ def test_limits_are_those_of_the_parameter_file(cli, tiny, bag, tmp_path):
         ("bag", ["--latency", "-1"], "latency must be"),
         ("bag", ["--params", "/nowhere.yaml"], "cannot be read"),
         ("bag", ["--out", "/proc/nowhere"], "cannot be written"),
-        ("mute", [], "no instruction in it: give one with --instruction"),
+        ("mute", [], "give one with --instruction"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused_in_one_line(cli, tiny, bag, tmp_path, recording, words, why):
@@ -83,7 +83,8 @@ def test_what_cannot_be_replayed_is_refused_in_one_line(cli, tiny, bag, tmp_path
     assert why in done.err.strip().splitlines()[-1] and done.err.count("error:") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.serial
 def test_the_benchmark_measures_and_finds_twice_the_same():
     root = Path(__file__).parents[2]
     command = [sys.executable, root / "benchmarks" / "replay.py", "--minutes", "0.2", "--json"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.cli import session
 
@@ -151,14 +152,12 @@ def test_in_a_pipe_an_interrupt_cancels_the_command_and_not_the_session(
 class Terminal:
     """The session's process on a pty of its own, and what it has shown there."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, python: WarmPython, arguments: list[str], environment: dict[str, str]) -> None:
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 200, 0, 0))
-        self._process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
+        self._process = python.start(
+            [*COMMAND[1:], *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
+        )
         os.close(slave)
         self._raw = b""
         self._seen = 0
@@ -202,13 +201,15 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tiny: Path, environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
+def terminal(
+    warm_python: WarmPython, tiny: Path, environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[[], Terminal]]:
     """Starts a session whose history is in `tmp_path`, and waits for its prompt."""
     opened = []
     own = {"TERM": "xterm", "XDG_STATE_HOME": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1"}
 
     def start() -> Terminal:
-        opened.append(Terminal([str(tiny)], environment | own))
+        opened.append(Terminal(warm_python, [str(tiny)], environment | own))
         opened[-1].until("help lists the commands")
         opened[-1].until("session>")
         return opened[-1]

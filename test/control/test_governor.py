@@ -269,7 +269,7 @@ def test_a_deadband_zeroes_what_is_commanded_and_does_not_hold_up_the_ramp():
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("junk", [0.0, -0.1, math.nan, math.inf])
 def test_a_time_that_is_not_positive_and_finite_is_refused_by_name(name, junk):
-    with pytest.raises(ConfigError, match=f"^{name} must be a positive number of seconds"):
+    with pytest.raises(ConfigError, match=f"^{name} .*positive"):
         Governor(Limits(), **{**TIMES, name: junk}, may_move=True)
 
 

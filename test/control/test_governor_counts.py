@@ -81,7 +81,7 @@ def test_a_shorter_timeout_holds_from_the_next_tick_on():
 @pytest.mark.parametrize("junk", [0.0, -1.0, math.nan, math.inf])
 def test_a_change_to_a_timeout_that_is_not_allowed_is_refused_and_changes_nothing(name, junk):
     governor, now = moving()
-    with pytest.raises(ConfigError, match=f"^{name} must be a positive number of seconds"):
+    with pytest.raises(ConfigError, match=f"^{name} .*positive"):
         governor.adjust(SLOWER, **{**TIMEOUTS, name: junk})
     assert governor.limits == Limits()
     assert (governor.image_timeout, governor.command_timeout) == (0.5, 0.6)

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+from examples import scale_examples
 from governor_oracle import Oracle
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -28,7 +30,11 @@ TIGHT = Limits((0.1, 0.05, 0.3), (-0.15, 0.0, -0.1), (0.5, 0.6, 1.0), (-0.7, -0.
 TEXTS = ("go left", "go right")
 LONGEST = 12  # most ticks of one rule
 STORIES = settings(
-    max_examples=100, stateful_step_count=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=scale_examples(100),
+    stateful_step_count=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 finite = st.floats(-1.0, 1.0) | st.floats(allow_nan=False, allow_infinity=False)
@@ -227,6 +233,7 @@ class Drive(RuleBasedStateMachine):
             assert getattr(self.twin, name)(*arguments, **options) == answer, name
 
 
+@pytest.mark.hypothesis  # which marks by itself only what is decorated by `given`
 def test_every_story_keeps_the_invariants_moves_often_and_meets_every_reason_to_stand():
     met.clear()
     run_state_machine_as_test(Drive, settings=STORIES)

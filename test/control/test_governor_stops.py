@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import pytest
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from simple_clip_lstm_ros.control.governor import Governor
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
-many = settings(deadline=None, max_examples=100, derandomize=True)
+many = settings(deadline=None, max_examples=scale_examples(100), derandomize=True)
 
 speeds = st.floats(0.0, 2.0)
 accelerations = st.floats(0.2, 20.0)

@@ -190,10 +190,10 @@ def test_a_new_timeout_holds_from_the_next_tick_on():
 
 @pytest.mark.parametrize("junk", [0.0, -0.1, math.nan, math.inf])
 def test_a_timeout_that_is_not_allowed_is_refused_and_changes_nothing(junk):
-    with pytest.raises(ConfigError, match=r"^guard_timeout must be a positive number of seconds"):
+    with pytest.raises(ConfigError, match=r"^guard_timeout .*positive"):
         Guard(Limits(), period=PERIOD, timeout=junk)
     guard, now = forwarding()
-    with pytest.raises(ConfigError, match=r"^guard_timeout must be a positive number of seconds"):
+    with pytest.raises(ConfigError, match=r"^guard_timeout .*positive"):
         guard.adjust(Limits(max_velocity=(0.0, 0.0, 0.0)), junk)
     assert (guard.limits, guard.timeout) == (Limits(), TIMEOUT)
     assert guard.command(AHEAD, ALONE, now).velocity == AHEAD

@@ -10,6 +10,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+import pytest
+from examples import scale_examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -26,7 +28,11 @@ LIMITS = Limits((0.3, 0.2, 0.8), (-0.2, -0.1, -0.6), (1.0, 1.1, 2.0), (-1.5, -1.
 TIGHT = Limits((0.1, 0.05, 0.3), (-0.15, -0.02, -0.1), (0.5, 0.6, 1.0), (-0.7, -0.8, -1.5))
 NAMES = (b"a", b"b", b"c")
 STORIES = settings(
-    max_examples=200, stateful_step_count=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=scale_examples(200),
+    stateful_step_count=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 finite = st.floats(-1.0, 1.0) | st.floats(allow_nan=False, allow_infinity=False)
@@ -194,6 +200,7 @@ class Story(RuleBasedStateMachine):
                 assert all(abs(out) <= abs(goal) for out, goal in pairs), answer
 
 
+@pytest.mark.hypothesis  # which marks by itself only what is decorated by `given`
 def test_every_story_keeps_the_invariants_forwards_often_and_meets_every_reason_to_stand():
     met.clear()
     run_state_machine_as_test(Story, settings=STORIES)

@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 
 import pytest
+from examples import scale_examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
 PERIOD = 0.05
-thorough = settings(deadline=None, max_examples=200, derandomize=True)
+thorough = settings(deadline=None, max_examples=scale_examples(200), derandomize=True)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 # A third of the actions within the limits, the rest anywhere, denormal and huge numbers included.
@@ -185,7 +186,7 @@ def test_every_limit_says_what_it_allows_and_has_a_wrong_sign_here():
 
 @pytest.mark.parametrize(("name", "values", "words"), WRONG)
 def test_a_limit_of_the_wrong_sign_is_refused_by_name(name, values, words):
-    with pytest.raises(ConfigError, match=f"^{name} must be finite and {words} on every axis"):
+    with pytest.raises(ConfigError, match=f"^{name} .*finite.*{words}"):
         Limits(**{name: values})
 
 
@@ -200,7 +201,7 @@ def test_a_limit_that_is_not_finite_is_refused(name, junk):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [0, 2, 4])
 def test_a_limit_without_three_values_is_refused(name, count):
-    with pytest.raises(ConfigError, match=f"^{name} needs three values .linear.x, linear.y, angular.z., not {count}"):
+    with pytest.raises(ConfigError, match=f"^{name} .*linear.x, linear.y, angular.z.*{count}"):
         Limits(**{name: [0.0] * count})
 
 

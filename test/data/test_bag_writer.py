@@ -100,7 +100,7 @@ def test_a_disk_that_fills_up_ends_a_bag_that_is_whole(tmp_path, monkeypatch):
     left = iter([10**12, 10**12, 0])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(next(left)))
     many = (Message(IMAGE, BEGIN + number, bytes(400_000)) for number in range(100))
-    with pytest.raises(EpisodeError, match=r"with 6 messages and whole: less than 64 MB are left") as raised:
+    with pytest.raises(EpisodeError, match=r"6 messages.*64 MB") as raised:
         write_bag(tmp_path / "bag", many, no_facts)
     assert "\n" not in str(raised.value)
     with AnyReader([tmp_path / "bag"]) as reader:
@@ -115,7 +115,7 @@ def test_where_it_cannot_be_written_one_line_says_why(tmp_path, monkeypatch, blo
         monkeypatch.setattr(
             Path, "mkdir", lambda *it, **them: (_ for _ in ()).throw(PermissionError(13, "not allowed"))
         )
-    with pytest.raises(EpisodeError, match=r"cannot be written: .*(exists already|not allowed)") as raised:
+    with pytest.raises(EpisodeError, match=r"(exists already|not allowed)") as raised:
         write_bag(tmp_path / "bag", drive(), no_facts)
     assert "\n" not in str(raised.value)
 

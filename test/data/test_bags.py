@@ -240,7 +240,7 @@ def test_what_is_there_already_stays(tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     bag = write_bag(tmp_path / "drive", DRIVE)
-    with pytest.raises(EpisodeError, match="nowhere is not a folder; create it first"):
+    with pytest.raises(EpisodeError, match=r"nowhere .*create it"):
         convert_bag(bag, tmp_path / "nowhere", TOPICS)
 
 

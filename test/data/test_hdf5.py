@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import scale_examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nst
@@ -86,7 +87,7 @@ def test_no_image_is_read_before_it_is_asked_for(path, originals, write_original
     path.write_bytes(data)
     episode = read_episode(path)
     assert len(episode) == 18
-    with pytest.raises(EpisodeError, match=r"episode\.h5 is damaged or incomplete .*: copy it again"):
+    with pytest.raises(EpisodeError, match=r"episode\.h5 .*incomplete.*copy it again"):
         episode.frames()
 
 
@@ -117,7 +118,7 @@ def recordings(draw):
 
 
 @given(recording=recordings(), instruction=st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8")))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_goes_in_comes_out(recording, instruction, tmp_path):
     frames, actions, stamps = recording
     path = tmp_path / "2box_vert_left.h5"
@@ -210,7 +211,7 @@ def test_an_episode_without_frames_is_not_written(path, tmp_path):
 
 def test_what_is_there_stays_as_it_is(path):
     path.write_text("mine")
-    with pytest.raises(EpisodeError, match="exists; remove it or choose another name"), EpisodeWriter(path):
+    with pytest.raises(EpisodeError, match="exists; remove it"), EpisodeWriter(path):
         pass
     assert path.read_text() == "mine"
 
@@ -226,7 +227,7 @@ def test_what_another_recording_writes_stays_as_it_is(path, tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     path = tmp_path / "folder" / "episode.h5"
-    with pytest.raises(EpisodeError, match="folder is not a folder; create it first"), EpisodeWriter(path):
+    with pytest.raises(EpisodeError, match=r"folder .*create it"), EpisodeWriter(path):
         pass
 
 

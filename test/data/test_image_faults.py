@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 import re
 import resource
 import struct
@@ -92,18 +93,26 @@ def test_bytes_after_the_rows_are_no_fault():
     assert np.array_equal(to_rgb(image), RGB)
 
 
-@pytest.mark.parametrize("height", [1, 2, 3])
-@pytest.mark.parametrize("width", [1, 2, 3])
-@pytest.mark.parametrize("encoding", images._LAYOUTS)
-def test_the_smallest_images_are_read_or_refused(encoding, width, height):
-    layout = images._LAYOUTS[encoding]
-    rows = height * 3 // 2 if encoding.startswith("nv") else height
-    data = array.array("B", bytes(rows * width * layout.width))
-    image = Image(height=height, width=width, encoding=encoding, step=width * layout.width, data=data)
-    if width % layout.block[0] or height % layout.block[1]:
-        assert "needs an even" in refusal(image)
-    else:
-        assert to_rgb(image).shape == (height, width, 3)
+def outcome_of(image, layout):
+    """Return what happens to one of the smallest images, in a word."""
+    is_odd = image.width % layout.block[0] or image.height % layout.block[1]
+    try:
+        shape = to_rgb(image).shape
+    except InputError as error:
+        is_fine = is_odd and "needs an even" in str(error) and str(error).isprintable() and len(str(error)) < 500
+        return "" if is_fine else f"is refused: {error}"
+    return f"is read as {shape}" if is_odd or shape != (image.height, image.width, 3) else ""
+
+
+def test_the_smallest_images_are_read_or_refused():
+    problems = []
+    for (encoding, layout), height, width in itertools.product(images._LAYOUTS.items(), (1, 2, 3), (1, 2, 3)):
+        rows = height * 3 // 2 if encoding.startswith("nv") else height
+        data = array.array("B", bytes(rows * width * layout.width))
+        image = Image(height=height, width=width, encoding=encoding, step=width * layout.width, data=data)
+        if why := outcome_of(image, layout):
+            problems.append(f"{encoding} {width} x {height} {why}")
+    assert images._LAYOUTS and not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize("data", [b"", b"noise", b"RIFF....WEBP", JPEG[:1], PNG[:15], JPEG[2:], encoded(".bmp")])

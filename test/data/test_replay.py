@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,7 +146,7 @@ def test_a_clock_that_goes_back_begins_anew():
     assert moments[-1].reason.name == "MOVING" and [count for _, count in policy.steps][10] == 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=scale_examples(40))
 @given(st.lists(st.tuples(st.floats(0.0, 0.4), st.sampled_from("pptcr")), max_size=40), st.sampled_from([0.0, 0.13]))
 def test_whatever_happened_twice_is_the_same_and_within_limits(happened, latency):
     time, happenings = 0.0, []

@@ -61,7 +61,7 @@ def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: Teacher)
     assert one.actions.std(dim=0).min() > 0.0 and one.actions[:, 0].min() >= 0.0
 
 
-@pytest.mark.parametrize("kind", ["demonstration", "correction"])
+@pytest.mark.parametrize("kind", ["demonstration", pytest.param("correction", marks=pytest.mark.full)])
 def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: Teacher, kind: str) -> None:
     """As after a new instruction, from which a policy goes on with a fresh hidden state: far on, it turns around."""
     turns = []

@@ -140,7 +140,7 @@ def step(dockerfile: str, python: Path) -> str:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("machine, version", [("jetson", PYTHONS["humble"]), ("cpu", PYTHONS["jazzy"])])
 def test_the_install_step_of_an_image_works(compose: dict, machine: str, version: str, tmp_path: Path) -> None:
     """The very command, in a clean environment; PyTorch is a stub, and the package index of a Jetson's base is gone."""
@@ -166,7 +166,7 @@ def test_the_install_step_of_an_image_works(compose: dict, machine: str, version
     assert json.loads(told.stdout.splitlines()[-1])["numpy"].startswith("1.26.")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_board_needs_no_compiler(tmp_path: Path) -> None:
     """There is a wheel of each library for it: Ubuntu 22.04 has glibc 2.35."""
     tags = ["any", "manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 36))]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,7 +83,7 @@ def test_the_measure_by_hand():
     assert found.largest == pytest.approx(0.5)
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(deadline=None, max_examples=scale_examples(50), derandomize=True)
 @given(st.floats(0.001, 1.0), st.integers(0, 1000), st.floats(0.01, 100.0))
 def test_it_is_relative_to_the_reference(share, seed, unit):
     """Features that are all off by a share differ by that share, actions likewise, whatever their unit."""

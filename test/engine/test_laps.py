@@ -67,7 +67,7 @@ def test_a_stopwatch_leaves_the_model_as_it_was(policy: Policy) -> None:
     assert hooks() == before
 
 
-@pytest.mark.slow
+@pytest.mark.serial
 def test_it_is_noticed_that_others_use_the_cpus(policy: Policy) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
     try:

@@ -98,7 +98,7 @@ def test_the_machine_is_as_psutil_sees_it(monkeypatch):
 def test_a_process_that_has_ended_is_refused():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
-    with pytest.raises(DeviceError, match=f"^there is no process {process.pid}$"):
+    with pytest.raises(DeviceError, match=f"no process {process.pid}$"):
         read_memory(pid=process.pid)
 
 
@@ -106,7 +106,7 @@ def test_a_process_that_has_ended_and_waits_for_its_parent_is_refused():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         # Until it has ended, without taking its exit status.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(DeviceError, match=f"^process {process.pid} has no memory of its own"):
+        with pytest.raises(DeviceError, match=f"^process {process.pid} .*memory"):
             read_process(process.pid)
 
 

@@ -50,20 +50,20 @@ def test_a_device_that_is_there_is_taken_as_named(gpus):
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:99"])
 def test_cuda_without_a_cuda_device_is_refused_with_what_to_use(name, gpus):
     gpus(0)
-    with pytest.raises(DeviceError, match=rf"^device {name}: this PyTorch .* finds no CUDA device; use device cpu$"):
+    with pytest.raises(DeviceError, match=rf"^device {name}: .*no CUDA device.*device cpu$"):
         resolve_device(name)
 
 
 def test_a_cuda_device_beyond_the_last_is_refused(gpus):
     gpus(2)
-    with pytest.raises(DeviceError, match=r"^device cuda:2: there are only 2 CUDA devices here$"):
+    with pytest.raises(DeviceError, match=r"^device cuda:2: .*2 CUDA devices"):
         resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "CPU", "meta", "mps", "xpu", "cuda:", "cuda:-1", "cuda:x", "jetson", "\n"])
 def test_another_word_is_no_device(name, gpus):
     gpus(2)
-    with pytest.raises(ConfigError, match=r"is not one of auto, cpu, cuda, cuda:N$"):
+    with pytest.raises(ConfigError, match=r"auto, cpu, cuda, cuda:N$"):
         resolve_device(name)
 
 
@@ -129,7 +129,7 @@ def test_int8_is_for_linear_layers_of_the_encoders_only():
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 def test_int8_weights_cannot_go_back(name):
     for give in (lambda: candidates(name, CPU, "int8"), lambda: storage_precision(name, "int8")):
-        with pytest.raises(ConfigError, match=f"^precision {name}: .* convert their source again$"):
+        with pytest.raises(ConfigError, match=f"^precision {name}: .*convert their source"):
             give()
 
 
@@ -149,5 +149,5 @@ def test_fp16_on_a_cpu_is_refused_with_what_to_use():
 
 @pytest.mark.parametrize("name", ["", "FP32", "float32", "int4"])
 def test_an_unknown_precision_is_refused_by_naming_the_known(name):
-    with pytest.raises(ConfigError, match=f"^precision {name!r} is not one of auto, fp32, bf16, fp16, int8$"):
+    with pytest.raises(ConfigError, match=f"^precision {name!r} .*auto, fp32, bf16, fp16, int8$"):
         candidates(name, CPU, "fp32")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -74,7 +75,7 @@ def test_each_row_has_a_scale_by_which_its_largest_becomes_the_largest_int8(dtyp
 
 
 @pytest.mark.int8
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=scale_examples(40), derandomize=True)
 @given(st.integers(1, 9), st.integers(2, 70), st.integers(0, 1000))
 def test_no_value_moves_by_more_than_half_a_step(rows, inputs, seed):
     weight = drawn(rows, inputs, seed)

@@ -3,5 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "node"))
 sys.path.insert(0, str(Path(__file__).parent))

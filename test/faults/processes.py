@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 from ros_domain import LOCAL
+from warm_python import WarmPython
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
@@ -36,9 +37,12 @@ def sweep() -> None:
 class Processes:
     """`inference`, `guard` and `camera`. Nothing outlives `close`, nor `lifetime` seconds."""
 
-    def __init__(self, folder: Path, domain: int, checkpoint: Path, *, sim_time: bool, lifetime: int) -> None:
+    def __init__(
+        self, python: WarmPython, folder: Path, domain: int, checkpoint: Path, *, sim_time: bool, lifetime: int
+    ) -> None:
+        self._python = python
         self.folder = folder
-        self._lifetime = str(lifetime)
+        self._lifetime = lifetime
         self.environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
         self.environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
         parameters = {"checkpoint": checkpoint, "allow_untrained": True, "device": "cpu"}
@@ -58,11 +62,10 @@ class Processes:
         """Unless it runs already."""
         if self.is_alive(name):
             return False
-        command = ["timeout", "-s", "KILL", self._lifetime, sys.executable, *map(str, self._commands[name])]
         environment = self.environment | (self._without_shared_memory() if name == "guard" else {})
         with self.log(name).open("a") as log:
-            self._running[name] = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, start_new_session=True
+            self._running[name] = self._python.start(
+                self._commands[name], limit=self._lifetime, env=environment, stdout=log, stderr=log
             )
         return True
 
@@ -80,9 +83,7 @@ class Processes:
         return name in self._running and self._running[name].poll() is None
 
     def process(self, name: str) -> psutil.Process:
-        """Itself, and not the `timeout` around it."""
-        (child,) = psutil.Process(self._running[name].pid).children()
-        return child
+        return psutil.Process(self._running[name].pid)
 
     def send(self, name: str, number: signal.Signals) -> None:
         self.process(name).send_signal(number)
@@ -114,10 +115,9 @@ class Processes:
         return self.folder / f"{name}.log"
 
     def close(self) -> None:
-        for timeout in self._running.values():
-            with suppress(ProcessLookupError):
-                os.killpg(timeout.pid, signal.SIGKILL)
-            timeout.wait()
+        for process in self._running.values():
+            process.kill()
+            process.wait()
         for group in self._groups:
             with suppress(OSError):
                 group.rmdir()

@@ -27,6 +27,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from switch import Switch
+from warm_python import WarmPython
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 INSTRUCTION = "go to the cup"
@@ -42,11 +43,13 @@ Record = list[tuple[float, Any]]
 class Robot:
     """`with Robot(...) as robot:`; everything arrives with time.monotonic(). `sim_time`: `clock` is what it goes by."""
 
-    def __init__(self, folder: Path, checkpoint: Path, *, sim_time: bool = False, lifetime: int = 3600) -> None:
+    def __init__(
+        self, python: WarmPython, folder: Path, checkpoint: Path, *, sim_time: bool = False, lifetime: int = 3600
+    ) -> None:
         sweep()
         self._domain = own_domain()
         domain = self._domain.__enter__()
-        self.processes = Processes(folder, domain, checkpoint, sim_time=sim_time, lifetime=lifetime)
+        self.processes = Processes(python, folder, domain, checkpoint, sim_time=sim_time, lifetime=lifetime)
         self.inference, self.camera = (Switch(folder / f"{name}.switch") for name in ("inference", "camera"))
         self.clock_offset = 1e6
         os.environ.update(LOCAL)

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "node"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from campaign import Result, run
 from faults import FAULTS, Fault
 from processes import NoGroup
 from rich.console import Console
 from robot import Robot
+from warm_python import WarmPython
 from watch import machine
 
 from simple_clip_lstm_ros.checkpoint.synth import synthesise
@@ -28,15 +29,17 @@ from simple_clip_lstm_ros.checkpoint.synth import synthesise
 def results(faults: Sequence[Fault], runs: int, folder: Path) -> Iterator[Result]:
     """Each fault in its turn, on a robot of its own."""
     synthesise("tiny", folder / "tiny.pth")
+    python = WarmPython()
     for number, fault in enumerate(faults):
         logs = folder / f"logs-{number}"
         logs.mkdir()
-        with Robot(logs, folder / "tiny.pth", sim_time=fault.sim_time) as robot:
+        with Robot(python, logs, folder / "tiny.pth", sim_time=fault.sim_time) as robot:
             try:
                 result = run(robot, fault, runs)
             except (NoGroup, TimeoutError, AssertionError) as error:
                 result = Result(fault, problems=[f"not done: {error}"])
         yield result
+    python.close()
 
 
 def as_row(result: Result) -> str:

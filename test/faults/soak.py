@@ -15,10 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "node"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from rich.console import Console
 from robot import Record, Robot
 from std_srvs.srv import Trigger
+from warm_python import WarmPython
 from watch import machine
 
 from simple_clip_lstm_ros.checkpoint.synth import synthesise
@@ -118,10 +119,12 @@ def main() -> int:
         checkpoint = options.checkpoint or Path(folder) / "tiny.pth"
         if options.checkpoint is None:
             synthesise("tiny", checkpoint)
-        with Robot(Path(folder), checkpoint, lifetime=int(options.minutes * 60) + 600) as robot:
+        python = WarmPython()
+        with Robot(python, Path(folder), checkpoint, lifetime=int(options.minutes * 60) + 600) as robot:
             rates = [rate_while_loading(robot), rate_while_reset(robot, 20.0)]
             samples, minutes = drive(robot, options.minutes * 60.0)
             report = json.loads(robot.call("inference/report", Trigger.Request()).message)
+    python.close()
     grown = {name: growth(samples, name) for name in ("inference", "guard")}
     slowest = min(minutes, key=lambda each: each.on_time)
     is_fine = all(each.is_fine for each in (*rates, slowest))

@@ -20,13 +20,16 @@ from dashboard_bench import Puppet, free_port
 from inference_bench import Bench
 from recorded_robot import RecordedRobot
 from ros_domain import LOCAL, own_domain
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.checkpoint import profiles, synth
 from simple_clip_lstm_ros.node.dashboard_web import Web
 
 
 @pytest.fixture(scope="module")
-def start(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Bench]]:
+def start(
+    tiny: Path, warm_python: WarmPython, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Bench]]:
     """Starts a node on the tiny checkpoint with a bench around it; each must end with exit code 0."""
     benches: list[Bench] = []
 
@@ -34,7 +37,7 @@ def start(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
         basic = {"checkpoint": str(tiny), "allow_untrained": True, "device": "cpu"}
         log = tmp_path_factory.mktemp("node") / "log"
         domain = cleanup.enter_context(own_domain())
-        benches.append(Bench(log, domain, basic | (parameters or {}), arguments, **options))
+        benches.append(Bench(warm_python, log, domain, basic | (parameters or {}), arguments, **options))
         return benches[-1]
 
     with ExitStack() as cleanup:

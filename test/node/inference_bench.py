@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +12,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import rclpy
 from builtin_interfaces.msg import Time
@@ -29,6 +26,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.node.messages import to_image
 from simple_clip_lstm_ros.node.settings import Settings
@@ -45,16 +43,15 @@ STALL = 0.03  # s; a pause of the probe itself above which a check of times says
 
 
 class NodeProcess:
-    """`python -m simple_clip_lstm_ros.node.inference_node`, killed after two minutes whatever happens."""
+    """`python -m simple_clip_lstm_ros.node.inference_node`, killed after five minutes whatever happens."""
 
-    def __init__(self, log: Path, domain: int, arguments: tuple[str, ...]) -> None:
+    def __init__(self, python: WarmPython, log: Path, domain: int, arguments: tuple[str, ...]) -> None:
         self._log = log
-        command = ["timeout", "-s", "KILL", "300", sys.executable, "-m", "simple_clip_lstm_ros.node.inference_node"]
+        words = ["-m", "simple_clip_lstm_ros.node.inference_node", "--ros-args", *arguments]
         environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
-        root = Path(__file__).parents[2]
         with log.open("w") as stream:
-            command += ["--ros-args", *arguments]
-            self._process = subprocess.Popen(command, cwd=root, env=environment, stderr=stream, stdin=subprocess.PIPE)
+            places = {"cwd": Path(__file__).parents[2], "env": environment, "stderr": stream}
+            self._process = python.start(words, stdin=subprocess.PIPE, **places)
         # Libraries may ask on stdin whether to run code: a node must not even where somebody says yes.
         with self._process.stdin as answers:
             answers.write(b"y\n" * 9)
@@ -65,7 +62,6 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """Of `timeout`, whose one child is the node."""
         return self._process.pid
 
     @property
@@ -73,11 +69,9 @@ class NodeProcess:
         return self._process.poll() is None
 
     def end(self, *signals: signal.Signals) -> int:
-        """Send them to the node itself and not to `timeout`, unless it has ended already; the exit code."""
-        if self.is_alive:
-            (node,) = psutil.Process(self.pid).children()
-            for number in signals:
-                node.send_signal(number)
+        """Send signals to the node, unless it has ended already, and return its exit code."""
+        for number in signals:
+            self._process.send_signal(number)
         return self._process.wait(10.0)
 
 
@@ -86,6 +80,7 @@ class Bench:
 
     def __init__(
         self,
+        python: WarmPython,
         log: Path,
         domain: int,
         parameters: dict[str, Any],
@@ -96,7 +91,7 @@ class Bench:
         command_type: type = Twist,
     ) -> None:
         given = [argument for name, value in parameters.items() for argument in ("-p", f"{name}:={value}")]
-        self.process = NodeProcess(log, domain, (*given, *arguments))
+        self.process = NodeProcess(python, log, domain, (*given, *arguments))
         self._given = DEFAULTS | parameters
         self._values = dict(self._given)
         self._context = rclpy.Context()
@@ -194,8 +189,7 @@ class Bench:
 
     def configure(self, **parameters: Any) -> bool:
         """With these parameters, and the others as the process was started with."""
-        changed = {name: value for name, value in (self._given | parameters).items() if self._values[name] != value}
-        if changed:
+        if changed := {n: value for n, value in (self._given | parameters).items() if self._values[n] != value}:
             assert self.set_parameters(**changed).successful
             self._values |= changed
         return self.transition("configure")
@@ -268,7 +262,7 @@ class Bench:
         return any(self.velocities[-1])
 
     def has_moved(self) -> bool:
-        """Since activation."""
+        """Return whether it has, since activation."""
         return any(map(any, self.velocities))
 
     def stop(self) -> float:
@@ -284,11 +278,9 @@ class Bench:
 
     def happens(self, condition: Callable[[], Any], seconds: float) -> bool:
         end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                return False
+        while not (found := condition()) and time.monotonic() <= end:
             time.sleep(0.005)
-        return True
+        return bool(found)
 
     def until(self, condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:
         begin = time.monotonic()

@@ -17,6 +17,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_domain import LOCAL, own_domain
 from transitions import bring_up
+from warm_python import WarmPython
 
 pytest.importorskip("rosbags")
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # where the bags are made
@@ -45,19 +46,14 @@ def bag(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen]]:
+def start(warm_python: WarmPython) -> Iterator[Callable[..., subprocess.Popen]]:
     with ExitStack() as cleanup:
         domain = cleanup.enter_context(own_domain())
         environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain)}
 
         def start(name: str, *words: str) -> subprocess.Popen:
-            command = ["timeout", "-s", "KILL", "60", sys.executable, "-m", f"simple_clip_lstm_ros.node.{name}"]
-            process = subprocess.Popen(
-                [*command, "--ros-args", "-r", f"__ns:={NAMESPACE}", *words],
-                env=environment,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            command = ["-m", f"simple_clip_lstm_ros.node.{name}", "--ros-args", "-r", f"__ns:={NAMESPACE}", *words]
+            process = warm_python.start(command, limit=60, env=environment, stderr=subprocess.PIPE, text=True)
             cleanup.callback(kill_group, process)
             return process
 

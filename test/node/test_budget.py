@@ -79,10 +79,10 @@ def test_a_bundle_cannot_be_widened(bench, bundles):
 
 REFUSED = {
     "too small": (0.1, "does not fit into 0.1 GB"),
-    "more than there is": (1e6, "memory_budget_gb 1e+06 is more than there is here"),
-    "negative": (-1.0, "memory_budget_gb is an amount in GB"),
-    "not a number": (float("nan"), "memory_budget_gb is an amount in GB"),
-    "infinite": (float("inf"), "memory_budget_gb is an amount in GB"),
+    "more than there is": (1e6, "memory_budget_gb 1e+06"),
+    "negative": (-1.0, "an amount in GB"),
+    "not a number": (float("nan"), "an amount in GB"),
+    "infinite": (float("inf"), "an amount in GB"),
     "text": ("much", "memory_budget_gb: 'much' is not a float"),
 }
 
@@ -109,8 +109,7 @@ def test_a_budget_that_suffices_is_told(bench):
 
 
 def process_of(bench) -> psutil.Process:
-    (node,) = psutil.Process(bench.process._process.pid).children()
-    return node
+    return psutil.Process(bench.process.pid)
 
 
 def megabytes(bench, figure: str) -> int:

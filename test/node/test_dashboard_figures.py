@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.full, pytest.mark.serial]
 
 
 def test_the_dashboard_is_light_and_a_press_arrives(figures) -> None:

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from ros_domain import LOCAL, own_domain
 from transitions import bring_up
+from warm_python import WarmPython
 
 pytest.importorskip("rosbags")  # the recorder's service is among them
 
@@ -32,7 +32,9 @@ SPLITS = ("first", "second")
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, list[str]], dict[str, list[str]]]]:
+def graph(
+    warm_python: WarmPython, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, list[str]], dict[str, list[str]]]]:
     """Topics and services of all nodes, configured, with their types."""
     folder = tmp_path_factory.mktemp("bags")
     arguments = {
@@ -44,8 +46,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
     with own_domain() as domain:
         environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain)}
         processes = [
-            subprocess.Popen(
-                ["timeout", "-s", "KILL", "60", sys.executable, "-m", f"{PACKAGE}.node.{name}", "--ros-args", *more],
+            warm_python.start(
+                ["-m", f"{PACKAGE}.node.{name}", "--ros-args", *more],
+                limit=60,
                 env=environment,
                 stderr=subprocess.DEVNULL,
             )
@@ -86,15 +89,24 @@ def paths() -> list[str]:
     return [path["value"] for kind in ("Plot", "StateTransitions") for each in named(kind, "paths") for path in each]
 
 
-@pytest.mark.parametrize("path", paths())
-def test_a_path_is_a_field_of_a_topic(graph, path):
+def problem_of(path: str, topics: dict[str, list[str]]) -> str:
+    """Return what is wrong with a path of a panel, empty where it is a number or a text of a topic."""
     topic, *fields = path.split(".")
-    (kind,) = graph[0][topic]
-    package, _, name = kind.split("/")
-    message = getattr(importlib.import_module(f"{package}.msg"), name)()
+    kinds = topics.get(topic, [])
+    if len(kinds) != 1:
+        return f"{topic} has the types {kinds}"
+    package, _, name = kinds[0].split("/")
+    value = getattr(importlib.import_module(f"{package}.msg"), name)()
     for field in fields:
-        message = getattr(message, field)
-    assert isinstance(message, (float, str))
+        if not hasattr(value, field):
+            return f"{type(value).__name__} has no field {field}"
+        value = getattr(value, field)
+    return "" if isinstance(value, (float, str)) else f"is of type {type(value).__name__}"
+
+
+def test_each_path_is_a_field_of_a_topic(graph):
+    problems = {path: why for path in paths() if (why := problem_of(path, graph[0]))}
+    assert paths() and not problems, "\n".join(f"{path}: {why}" for path, why in problems.items())
 
 
 def test_pictures_are_images(graph):

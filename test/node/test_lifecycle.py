@@ -79,14 +79,14 @@ REFUSED = {
     "no such model in the package": ({"checkpoint": "builtin:none"}, "builtin:none: the package has "),
     "a checkpoint that is not there": ({"checkpoint": "/nowhere/model.pth"}, "does not exist"),
     "a truncated checkpoint": ({"checkpoint": "truncated.pth"}, "is incomplete"),
-    "no checkpoint at all": ({"checkpoint": "text.pth"}, "is not a torch.save file"),
+    "no checkpoint at all": ({"checkpoint": "text.pth"}, "torch.save"),
     "NaN among the weights": ({"checkpoint": "nan.pth"}, "rnn.weight_hh_l0 holds NaN"),
     "no processors": ({"checkpoint": "alone/tiny.pth"}, "no processors folder"),
     "processors that are not there": ({"processors": "/nowhere"}, "/nowhere"),
-    "an unknown precision": ({"precision": "fp8"}, "precision: 'fp8' is not one of"),
-    "an unknown engine": ({"engine": "warp"}, "engine: 'warp' is not one of"),
-    "an unknown transport": ({"image_transport": "theora"}, "image_transport: 'theora' is not one of"),
-    "an unknown device": ({"device": "tpu"}, "'tpu' is not one of"),
+    "an unknown precision": ({"precision": "fp8"}, "precision: 'fp8'"),
+    "an unknown engine": ({"engine": "warp"}, "engine: 'warp'"),
+    "an unknown transport": ({"image_transport": "theora"}, "image_transport: 'theora'"),
+    "an unknown device": ({"device": "tpu"}, "'tpu'"),
     "text for numbers": ({"max_velocity": "fast"}, "max_velocity: 'fast' is not a list of float"),
     "a number for text": ({"checkpoint": 7}, "checkpoint: 7 is not a str"),
     "a decelaration that speeds up": ({"max_decel": (1.5, 1.5, 3.0)}, "max_decel must be finite and negative"),
@@ -147,7 +147,7 @@ def test_while_a_model_loads_all_else_answers(start, deep):
     answer = bench.set_parameters(image_timeout=0.4)
     assert not answer.successful and "a transition is under way" in answer.reason
     assert not bench.transition("configure")
-    assert "a transition was refused: another is under way" in bench.process.log
+    assert "another is under way" in bench.process.log
     assert not loaded.done(), "all of this before the load had ended"
     bench.until(loaded.done, "the end of the load")
     assert loaded.result().success and bench.state == "inactive"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.ros, pytest.mark.slow]
+pytestmark = [pytest.mark.ros, pytest.mark.full, pytest.mark.serial]
 
 
 def test_what_is_kept_is_complete_and_the_node_commands_as_before(figures) -> None:

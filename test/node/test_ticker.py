@@ -10,6 +10,8 @@ import pytest
 
 from simple_clip_lstm_ros.node.ticker import Ticker
 
+pytestmark = pytest.mark.serial
+
 
 @pytest.fixture
 def tick():

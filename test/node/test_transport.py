@@ -30,7 +30,6 @@ MORE_THAN_ANY_KERNEL_GRANTS = 2**30
 
 pytestmark = [
     pytest.mark.ros,
-    pytest.mark.slow,
     pytest.mark.skipif(
         os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp") != "rmw_fastrtps_cpp", reason="of Fast DDS only"
     ),
@@ -94,6 +93,8 @@ def loss(transport: ModuleType, domain: int, camera: Path | None, listener: Path
     return least
 
 
+@pytest.mark.full
+@pytest.mark.serial
 def test_raw_images_arrive_with_the_profile_and_fewer_without(transport: ModuleType, domain: int) -> None:
     lost = loss(transport, domain, transport.PROFILE, transport.PROFILE)
     assert lost < LOSS
@@ -103,17 +104,24 @@ def test_raw_images_arrive_with_the_profile_and_fewer_without(transport: ModuleT
     assert lost_without > 2 * lost
 
 
+@pytest.mark.full
+@pytest.mark.serial
 def test_it_is_the_cameras_process_that_needs_it(transport: ModuleType, domain: int) -> None:
     assert loss(transport, domain, transport.PROFILE, None) < LOSS
 
 
+@pytest.mark.full
+@pytest.mark.serial
 def test_images_arrive_where_the_kernel_grants_smaller_buffers(
     transport: ModuleType, domain: int, greedy: Path
 ) -> None:
     assert loss(transport, domain, greedy, greedy) < LOSS
 
 
-@pytest.mark.parametrize("profile", ["as it is", "greedy", "sockets_alone"])
+@pytest.mark.parametrize(
+    "profile",
+    ["as it is", pytest.param("greedy", marks=pytest.mark.full), pytest.param("sockets_alone", marks=pytest.mark.full)],
+)
 def test_processes_with_and_without_hear_each_other(
     transport: ModuleType, domain: int, profile: str, request: pytest.FixtureRequest
 ) -> None:
@@ -171,7 +179,9 @@ def _node(domain: int) -> Iterator[tuple[Node, Callable[[Callable[[], Any]], Non
 @contextmanager
 def _peer(domain: int, environment: dict[str, str]) -> Iterator[None]:
     command = ["timeout", "-s", "KILL", "30", sys.executable, __file__]
-    environment = os.environ | environment | {"ROS_DOMAIN_ID": str(domain)}
+    # This file once more, as a program: it imports from there.
+    path = os.pathsep.join([str(ROOT / "test" / "support"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | environment | {"ROS_DOMAIN_ID": str(domain), "PYTHONPATH": path}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     try:
         yield

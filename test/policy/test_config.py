@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from examples import scale_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ recipes = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(deadline=None, max_examples=scale_examples(60), derandomize=True)
 @given(recipes, st.sampled_from(list(FORMATS)))
 def test_every_config_comes_back_the_same_from_json_yaml_and_pickle(recipe, written_as):
     config = replace(TINY, **recipe)
@@ -90,36 +91,33 @@ def changed(**values: Any) -> PolicyConfig:
 
 
 THREE_OUTPUTS = {"mlp": {0: [32, 48], 1: [32], 4: [3, 32]}}
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "a head with three outputs": (THREE_OUTPUTS, "the action head has 3 outputs but action_axes names 2"),
-    "an axis too few": ({"action_axes": ["linear.x"]}, "the action head has 2 outputs but action_axes names 1"),
-    "the same axis twice": ({"action_axes": ["linear.x", "linear.x"]}, "action_axes must be different names of"),
-    "an unknown axis": ({"action_axes": ["linear.x", "yaw"]}, "action_axes must be different names of linear.x, "),
-    "a scale too many": ({"action_scale": [1, 1, 1]}, "action_scale needs 2 finite values"),
-    "no offset": ({"action_offset": []}, "action_offset needs 2 finite values"),
-    "no features": ({"features": []}, "features is empty; choose from what this model gives: kosmos_text, "),
-    "an unknown feature": ({"features": ["kosmos"]}, "features: 'kosmos' is not among what this model gives: "),
+WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "a head with three outputs": (THREE_OUTPUTS, ("head", "3 outputs", "action_axes names 2")),
+    "an axis too few": ({"action_axes": ["linear.x"]}, ("head", "2 outputs", "action_axes names 1")),
+    "the same axis twice": ({"action_axes": ["linear.x", "linear.x"]}, ("action_axes", "different names")),
+    "an unknown axis": ({"action_axes": ["linear.x", "yaw"]}, ("action_axes", "different names of linear.x, ")),
+    "a scale too many": ({"action_scale": [1, 1, 1]}, ("action_scale", "2 finite")),
+    "no offset": ({"action_offset": []}, ("action_offset", "2 finite")),
+    "no features": ({"features": []}, ("features", "empty", "kosmos_text, ")),
+    "an unknown feature": ({"features": ["kosmos"]}, ("features: 'kosmos' ", "kosmos_text, ")),
     "a CLIP feature without CLIP": (
         {"clip": None},
-        "features: 'clip_vision' is not among what this model gives: kosmos_text, kosmos_image, kosmos_vision",
+        ("features: 'clip_vision' ", "kosmos_text, kosmos_image, kosmos_vision"),
     ),
-    "a head that does not fit the LSTM": (
-        {"mlp": {0: [2, 47]}},
-        "actions.mlp.0 has weights of [2, 47] but is given 48",
-    ),
+    "a head that does not fit the LSTM": ({"mlp": {0: [2, 47]}}, ("actions.mlp.0 ", "[2, 47]", "48")),
     "a head that does not fit itself": (
         {"mlp": {0: [32, 48], 1: [31], 4: [2, 32]}},
-        "actions.mlp.1 has weights of [31] but is given 32 values",
+        ("actions.mlp.1 ", "[31]", "32 values"),
     ),
-    "a head that ends in a LayerNorm": ({"mlp": {0: [2, 48], 1: [2]}}, "actions.mlp does not end in a Linear layer"),
-    "a head without layers": ({"mlp": {}}, "actions.mlp does not end in a Linear layer"),
-    "an empty window": ({"window_size": 0}, "window_size must be at least 1, not 0"),
-    "no image in the prompt": ({"prompt": "{instruction}"}, "prompt must begin with <image>"),
-    "an image late in the prompt": ({"prompt": "a <image>{instruction}"}, "prompt must begin with <image>"),
-    "no instruction in the prompt": ({"prompt": "<image>"}, "prompt must begin with <image> and contain {instruction}"),
-    "a misspelt name": ({"final_tan": True}, "unknown PolicyConfig setting 'final_tan'; did you mean final_tanh?"),
-    "an unknown name": ({"zzz": 1}, "unknown PolicyConfig setting 'zzz'; known are kosmos, clip, fusion_size, "),
-    "a number as a name": ({3: 1}, "unknown PolicyConfig setting 3; "),
+    "a head that ends in a LayerNorm": ({"mlp": {0: [2, 48], 1: [2]}}, ("actions.mlp ", "Linear")),
+    "a head without layers": ({"mlp": {}}, ("actions.mlp ", "Linear")),
+    "an empty window": ({"window_size": 0}, ("window_size ", "at least 1", "0")),
+    "no image in the prompt": ({"prompt": "{instruction}"}, ("prompt ", "begin with <image>")),
+    "an image late in the prompt": ({"prompt": "a <image>{instruction}"}, ("prompt ", "begin with <image>")),
+    "no instruction in the prompt": ({"prompt": "<image>"}, ("prompt ", "<image>", "{instruction}")),
+    "a misspelt name": ({"final_tan": True}, ("'final_tan'", "did you mean final_tanh?")),
+    "an unknown name": ({"zzz": 1}, ("'zzz'", "kosmos, clip, fusion_size, ")),
+    "a number as a name": ({3: 1}, ("unknown PolicyConfig setting 3",)),
 }
 
 
@@ -127,13 +125,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_contradiction_is_refused_in_one_line(values, words):
     with pytest.raises(ConfigError) as caught:
         PolicyConfig.from_dict({**TINY.to_dict(), **values})
-    assert str(caught.value).startswith(words) and "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["action_scale", "action_offset"])
 @pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
 def test_a_scale_or_offset_that_is_not_finite_is_refused(name, junk):
-    with pytest.raises(ConfigError, match=f"{name} needs 2 finite values"):
+    with pytest.raises(ConfigError, match=f"{name} .*2 finite"):
         replace(TINY, **{name: (1.0, junk)})
 
 
@@ -164,7 +163,7 @@ WRONG_TYPES = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=str)
 def test_a_value_of_another_type_is_refused_by_name(name, value):
-    with pytest.raises(ConfigError, match=f"^PolicyConfig setting {name}: .* is not of type "):
+    with pytest.raises(ConfigError, match=f"{name}: .*type "):
         changed(**{name: value})
 
 

@@ -149,13 +149,13 @@ def with_vocabulary(config, encoder, tower, **changes):
 @pytest.mark.parametrize("encoder", ["kosmos", "clip"])
 def test_a_tokenizer_with_ids_beyond_the_vocabulary_is_refused(encoder, tiny_config, processors):
     small = with_vocabulary(tiny_config, encoder, "text_config", vocab_size=60)
-    with pytest.raises(ProcessorsError, match=f"the {encoder} tokenizer gives id .* the processors belong to another"):
+    with pytest.raises(ProcessorsError, match=f"{encoder} tokenizer .*id .*another"):
         Texts(processors, small, CPU)("xyz")
 
 
 def test_a_tokenizer_that_ends_texts_otherwise_than_the_checkpoint_is_refused(tiny_config, processors):
     other = with_vocabulary(tiny_config, "clip", "text_config", eos_token_id=500)
-    with pytest.raises(ProcessorsError, match=r"does not end a text with token 500.*the processors belong to another"):
+    with pytest.raises(ProcessorsError, match=r"token 500.*another"):
         Texts(processors, other, CPU)("go left")
 
 
@@ -168,7 +168,7 @@ def test_a_text_longer_than_the_model_reads_is_refused(tiny_config, processors):
     short = with_vocabulary(tiny_config, "kosmos", "text_config", max_position_embeddings=20)
     texts = Texts(processors, short, CPU)
     texts("go left")
-    with pytest.raises(InputError, match=r"the instruction is too long: .* at most 20"):
+    with pytest.raises(InputError, match=r"too long: .* at most 20"):
         texts("go left and then right")
 
 
@@ -176,7 +176,7 @@ def test_a_text_that_would_need_more_memory_than_was_predicted_is_refused(tiny_c
     """A character or so is a token to the tiny tokenizer; 2000 are allowed."""
     texts, slots = Texts(processors, tiny_config, CPU), tiny_config.kosmos["latent_query_num"]
     longest = slots + MOST_TOKENS
-    with pytest.raises(InputError, match=rf"the instruction is too long: \d+ tokens .*, at most {longest}$"):
+    with pytest.raises(InputError, match=rf"too long: \d+ tokens .*at most {longest}$"):
         texts("qzxj " * 200)
     assert texts("qzxj " * 40).kosmos_ids.shape[1] <= longest
 
@@ -259,7 +259,7 @@ def test_missing_processors_are_refused_with_the_places_tried_and_advice(tmp_pat
         find_processors(tmp_path / "a.pth")
     assert str(tmp_path / "a.pth.processors") in str(caught.value) and "hf download" in str(caught.value)
     (tmp_path / "processors").mkdir()
-    with pytest.raises(ProcessorsError, match=f"no processors folder at {tmp_path}/typo;"):
+    with pytest.raises(ProcessorsError, match=f"{tmp_path}/typo"):
         find_processors(tmp_path / "a.pth", tmp_path / "typo")
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+from examples import scale_examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapely import Point
@@ -65,7 +66,7 @@ def test_told_another_side_on_its_way_it_turns_and_arrives(changed: float) -> No
 poses = st.tuples(st.floats(-0.5, 4.5), st.floats(-1.5, 1.5), st.floats(-math.pi, math.pi))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 @given(pose=poses, scenario=st.sampled_from(SCENARIOS), seed=st.integers(0, 1000))
 def test_from_any_pose_it_finds_a_way_that_touches_nothing(pose, scenario: Scenario, seed: int) -> None:
     layout = draw(scenario, seed)
