@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 NAME = "simple_clip_lstm_ros"
-DATA = ("models", "node/dashboard_page", "policy/sample_images")  # folders of the package that hold no Python
-# What only some subcommands need; simple_clip_lstm_ros/extras.py names these where a library is missing.
+DATA = ("models", "dashboard/page", "policy/photographs")  # folders of the package that hold no Python
+# What only some subcommands need; simple_clip_lstm_ros/errors.py names these where a library is missing.
 EXTRAS = {
     "session": ["prompt_toolkit>=3.0.28"],
     "sim": ["networkx>=2.8", "shapely>=2"],

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
 """Prints the tables of docs/parameters.md, from the parameters' declarations (in .venv)."""
 
-from simple_clip_lstm_ros.node.bag_settings import BagSettings
-from simple_clip_lstm_ros.node.dashboard_settings import DashboardSettings
-from simple_clip_lstm_ros.node.guard_settings import GuardSettings
-from simple_clip_lstm_ros.node.motion_settings import MotionSettings
-from simple_clip_lstm_ros.node.parameters import table
-from simple_clip_lstm_ros.node.player_settings import PlayerSettings
-from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.dashboard.dashboard_node import DashboardParameters
+from simple_clip_lstm_ros.harness.bag_player import PlayerParameters
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.recording.recorded_topics import RecorderParameters
+from simple_clip_lstm_ros.ros.motion_parameters import GuardParameters, MotionParameters
+from simple_clip_lstm_ros.ros.parameters import to_markdown
 
-print("Of both nodes:\n", table(MotionSettings), sep="\n")
-print("\nOf the inference node:\n", table(Settings, beyond=MotionSettings), sep="\n")
-print("\nOf the guard:\n", table(GuardSettings, beyond=MotionSettings), sep="\n")
-print("\nOf the dashboard:\n", table(DashboardSettings), sep="\n")
-print("\nOf the recorder (`record.launch.py`):\n", table(BagSettings), sep="\n")
-print("\nOf the player (`replay.launch.py`):\n", table(PlayerSettings), sep="\n")
+print("Of both nodes:\n", to_markdown(MotionParameters), sep="\n")
+print("\nOf the inference node:\n", to_markdown(InferenceParameters, beyond=MotionParameters), sep="\n")
+print("\nOf the guard:\n", to_markdown(GuardParameters, beyond=MotionParameters), sep="\n")
+print("\nOf the dashboard:\n", to_markdown(DashboardParameters), sep="\n")
+print("\nOf the recorder (`record.launch.py`):\n", to_markdown(RecorderParameters), sep="\n")
+print("\nOf the player (`replay.launch.py`):\n", to_markdown(PlayerParameters), sep="\n")

@@ -25,26 +25,25 @@ sys.path.insert(0, str(Path(__file__).parent))
 from document_keys import check, names
 from stand_ins import load
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.benchmark import environment as machines
+from simple_clip_lstm_ros.benchmark.environment import DevicePeak, measure_peak
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli import doctor, train
-from simple_clip_lstm_ros.cli.checks.eyes import eyes
-from simple_clip_lstm_ros.cli.checks.finding import Finding, Verdict
-from simple_clip_lstm_ros.cli.checks.libraries import libraries
-from simple_clip_lstm_ros.cli.checks.machine import machine
-from simple_clip_lstm_ros.cli.checks.transport import transport
-from simple_clip_lstm_ros.cli.console import COMMANDS
-from simple_clip_lstm_ros.cli.main import VERBS, main
+from simple_clip_lstm_ros.cli.main import SUBCOMMANDS, main
+from simple_clip_lstm_ros.cli.session_commands import COMMANDS
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.engine import machine as machines
+from simple_clip_lstm_ros.doctor.finding import Finding, Verdict
+from simple_clip_lstm_ros.doctor.libraries import libraries
+from simple_clip_lstm_ros.doctor.resources import check_cameras, machine
+from simple_clip_lstm_ros.doctor.transport import transport
 from simple_clip_lstm_ros.engine import memory as memories
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory
-from simple_clip_lstm_ros.engine.machine import Machine, measure
 from simple_clip_lstm_ros.engine.memory import CudaMemory, Memory, ProcessMemory, read_memory
-from simple_clip_lstm_ros.policy.photographs import crops
-from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 from simple_clip_lstm_ros.sim.layout import Layout
+from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL
 from simple_clip_lstm_ros.sim.world import STEP, World
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +57,7 @@ Run = Callable[..., Any]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the command with --json and return its document; the machine is not measured."""
-    monkeypatch.setattr(machines, measure.__name__, lambda device: Machine({"fp32": 1e12, "bf16": 1e12}, 1e10))
+    monkeypatch.setattr(machines, measure_peak.__name__, lambda device: DevicePeak({"fp32": 1e12, "bf16": 1e12}, 1e10))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def run(*words: object) -> Any:
@@ -72,7 +71,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def photograph(tmp_path: Path) -> Path:
     """Write a photograph."""
-    cv2.imwrite(str(tmp_path / "photograph.png"), next(crops(1))[:, :, ::-1])
+    cv2.imwrite(str(tmp_path / "photograph.png"), next(sample_crops(1))[:, :, ::-1])
     return tmp_path / "photograph.png"
 
 
@@ -101,7 +100,7 @@ def bag(tmp_path: Path) -> Path:
     from bag import EPOCH, compressed, text, twist, write_bag
 
     happened = [(0.0, "/instruction", text("go left")), (0.0, "/inference/reason", text(f"{Reason.MOVING.name}: so"))]
-    for number, image in enumerate(crops(5)):
+    for number, image in enumerate(sample_crops(5)):
         at = number / 10
         happened += [(at, "/image_raw/compressed", compressed(image, EPOCH + at)), (at, "/cmd_vel", twist(0.1))]
     return write_bag(tmp_path / "bag", happened)
@@ -162,7 +161,7 @@ def test_train(run: Run, episodes: Path, tmp_path: Path, monkeypatch: pytest.Mon
         states.extend([content] if Path(path).suffix == ".state" else [])
         save(content, path)
 
-    monkeypatch.setattr(torch, "save", kept)
+    monkeypatch.setattr(torch, "save_figure", kept)
     out = tmp_path / "out.pth"
     told = run("train", episodes, "--checkpoint", "builtin:tiny", "--out", out, "--epochs", 1, "--device", "cpu")
     check("train", told)
@@ -189,7 +188,7 @@ def test_evaluate_of_episodes(run: Run, episodes: Path) -> None:
 def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a robot that drives straight on in place of the nodes."""
     pytest.importorskip("rclpy")
-    from simple_clip_lstm_ros.node import lockstep, stage
+    from simple_clip_lstm_ros.harness import lockstep, node_harness
 
     class Standing:
         def __init__(self, *_: object, **__: object) -> None: ...
@@ -208,7 +207,7 @@ def test_evaluate(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
                 world.advance(10 * STEP)
             return world
 
-    monkeypatch.setattr(stage, stage.Stage.__name__, Standing)
+    monkeypatch.setattr(node_harness, node_harness.NodeHarness.__name__, Standing)
     monkeypatch.setattr(lockstep, lockstep.Lockstep.__name__, Standing)
     check("evaluate", run("evaluate", *MODEL, "--layouts", 1))
 
@@ -227,7 +226,7 @@ def test_sensitivity_and_explain(run: Run, photograph: Path, tmp_path: Path) -> 
 
 def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the checkpoint only: other findings have the same keys, and take long."""
-    for checks in (libraries, machine, transport, eyes):
+    for checks in (libraries, machine, transport, check_cameras):
         monkeypatch.setattr(doctor, checks.__name__, lambda *_: iter([Finding("it", Verdict.OK, "well", "nothing")]))
     check("doctor", run("doctor", *MODEL))
 
@@ -241,7 +240,7 @@ def test_the_command_line(setup: dict[str, Any]) -> None:
     """Pin executables, verbs with their options, and the commands of a session."""
     check("executables", names(line.partition(" ")[0] for line in setup["entry_points"]["console_scripts"]))
     verbs = {}
-    for verb in VERBS:
+    for verb in SUBCOMMANDS:
         parser = argparse.ArgumentParser(add_help=False)
         importlib.import_module(f"{train.__package__}.{verb}").add_arguments(parser)
         verbs[verb] = names(name for each in parser._actions for name in (*each.option_strings, each.dest))
@@ -270,5 +269,5 @@ def test_the_scripts_of_benchmarks() -> None:
 
 
 def test_the_model_that_ships() -> None:
-    config = located("builtin:tiny") / "config.json"
+    config = resolve_path("builtin:tiny") / "config.json"
     check("config.json of the model that ships", json.loads(config.read_text()))

@@ -19,7 +19,7 @@ from ros_domain import own_domain
 from warm_python import WarmPython
 
 import simple_clip_lstm_ros
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 _NEED = re.compile(
     r"\Aneed \(GB\) +(fp32|bf16|fp16|int8) (eager|packed) on (cpu|cuda(:\d+)?)(; [^\n]+)?\n"
@@ -120,5 +120,5 @@ def save(tiny: Path, tmp_path: Path) -> Callable[[Any], Path]:
 @pytest.fixture(scope="session")
 def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photograph") / "photograph.png"
-    cv2.imwrite(str(path), next(crops(1))[:, :, ::-1])
+    cv2.imwrite(str(path), next(sample_crops(1))[:, :, ::-1])
     return path

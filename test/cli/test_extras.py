@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from simple_clip_lstm_ros.cli.main import VERBS
-from simple_clip_lstm_ros.extras import EXTRAS, naming_extras
+from simple_clip_lstm_ros.cli.main import SUBCOMMANDS
+from simple_clip_lstm_ros.errors import EXTRAS, name_missing_extra
 
 # As if they were not installed, in this process and those that it starts.
 _HIDE = """
@@ -68,9 +68,9 @@ PROGRAMS = [
 _NODE = """
 import sys
 from pathlib import Path
-from simple_clip_lstm_ros.node.stage import Stage
+from simple_clip_lstm_ros.harness.node_harness import NodeHarness
 
-with Stage({"checkpoint": "builtin:tiny", "device": "cpu"}, threads=1, logs=Path(sys.argv[1])) as stage:
+with NodeHarness({"checkpoint": "builtin:tiny", "device": "cpu"}, threads=1, logs=Path(sys.argv[1])) as stage:
     stage.start()
     stage.instruct("go around the left side of the box and reach the cup")
     assert stage.watch(30.0, lambda: stage.command is not None and stage.reason.startswith("MOVING")), stage.reason
@@ -114,7 +114,7 @@ def test_the_node_and_its_subcommands_take_ten_requirements_at_most(setup: dict[
 
 
 def test_other_import_errors_are_passed_on() -> None:
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"), naming_extras("this"):
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"), name_missing_extra("this"):
         import no_such_module  # noqa: F401
 
 
@@ -142,7 +142,7 @@ def test_one_line_names_the_extra_that_a_subcommand_misses(
 @pytest.mark.parametrize("program, module, extra", PROGRAMS)
 def test_one_line_names_the_extra_that_a_node_misses(run: Run, program: str, module: str, extra: str) -> None:
     pytest.importorskip("rclpy")
-    code = f"from simple_clip_lstm_ros.node.programs import {program}; {program}()"
+    code = f"from simple_clip_lstm_ros.cli.node_programs import {program}; {program}()"
     ran = run(sys.executable, "-c", code, hidden=module)
     assert ran.returncode == 1
     assert ran.stderr == f"error: {program} needs {module}: pip install 'simple_clip_lstm_ros[{extra}]'\n"
@@ -158,8 +158,8 @@ def test_a_library_that_does_not_load_says_why(run: Run, tmp_path: Path) -> None
 def test_help_of_each_subcommand_needs_no_extra(run: Run) -> None:
     code = """
 import contextlib, io
-from simple_clip_lstm_ros.cli.main import VERBS, main
-for verb in (None, *VERBS):
+from simple_clip_lstm_ros.cli.main import SUBCOMMANDS, main
+for verb in (None, *SUBCOMMANDS):
     try:
         with contextlib.redirect_stdout(io.StringIO()) as told:
             main([verb, "--help"] if verb else ["--help"])
@@ -167,7 +167,7 @@ for verb in (None, *VERBS):
         print(verb, ended.code, told.getvalue().startswith("usage: simple_clip_lstm"))
 """
     ran = run(sys.executable, "-c", code, hidden=" ".join(EXTRAS))
-    assert ran.stdout.splitlines() == [f"{verb} 0 True" for verb in (None, *VERBS)], ran.stderr
+    assert ran.stdout.splitlines() == [f"{verb} 0 True" for verb in (None, *SUBCOMMANDS)], ran.stderr
 
 
 @pytest.mark.slow

@@ -23,12 +23,12 @@ from robot import Robot
 from warm_python import WarmPython
 from watch import machine
 
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
 
 def results(faults: Sequence[Fault], runs: int, folder: Path) -> Iterator[Result]:
     """Each fault in its turn, on a robot of its own."""
-    synthesise("tiny", folder / "tiny.pth")
+    write_random_checkpoint("tiny", folder / "tiny.pth")
     python = WarmPython()
     for number, fault in enumerate(faults):
         logs = folder / f"logs-{number}"

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 from warm_python import WarmPython
 from watch import machine
 
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
 _PERIOD = 0.05  # s, of commands
 _ON_TIME = 0.2  # of it
@@ -118,7 +118,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="soak_") as folder, Console(stderr=True).status("driving"):
         checkpoint = options.checkpoint or Path(folder) / "tiny.pth"
         if options.checkpoint is None:
-            synthesise("tiny", checkpoint)
+            write_random_checkpoint("tiny", checkpoint)
         python = WarmPython()
         with Robot(python, Path(folder), checkpoint, lifetime=int(options.minutes * 60) + 600) as robot:
             rates = [rate_while_loading(robot), rate_while_reset(robot, 20.0)]

@@ -34,18 +34,17 @@ from ros_domain import LOCAL, own_domain
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.cli import benchmark
-from simple_clip_lstm_ros.data.following import Topics
-from simple_clip_lstm_ros.node import image_loss
-from simple_clip_lstm_ros.node import stage as stages
-from simple_clip_lstm_ros.node.bag_player import BagPlayer
-from simple_clip_lstm_ros.node.bag_recorder import BagRecorder
-from simple_clip_lstm_ros.node.dashboard import Dashboard
-from simple_clip_lstm_ros.node.dashboard_settings import DashboardSettings
-from simple_clip_lstm_ros.node.episode_recorder import EpisodeRecorder
-from simple_clip_lstm_ros.node.photo_camera import PhotoCamera
-from simple_clip_lstm_ros.node.reporter import LATCHED
-from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.dashboard.dashboard_node import Dashboard, DashboardParameters
+from simple_clip_lstm_ros.data.episode_segmenter import DriveTopics
+from simple_clip_lstm_ros.harness import image_loss_probe
+from simple_clip_lstm_ros.harness import node_harness as stages
+from simple_clip_lstm_ros.harness.bag_player import BagPlayer
+from simple_clip_lstm_ros.harness.node_harness import NAMESPACE, NodeHarness
+from simple_clip_lstm_ros.harness.photo_camera import PhotoCamera
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
+from simple_clip_lstm_ros.recording.bag_recorder import BagRecorder
+from simple_clip_lstm_ros.recording.episode_recorder import EpisodeRecorder
+from simple_clip_lstm_ros.ros.status_publisher import LATCHED
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
@@ -53,7 +52,7 @@ TEXT = "go around the left side of the box and reach the cup"
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
     """Start the robot, the inference node and the guard as processes, and have the robot follow an instruction."""
     with ExitStack() as cleanup:
         patch = cleanup.enter_context(pytest.MonkeyPatch.context())
@@ -62,7 +61,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         given = {"checkpoint": "builtin:tiny", "device": "cpu"}
         logs = tmp_path_factory.mktemp("logs")
-        stage = cleanup.enter_context(Stage(given, robot={}, threads=1, logs=logs))
+        stage = cleanup.enter_context(NodeHarness(given, robot={}, threads=1, logs=logs))
         stage.start()
         stage.instruct(TEXT)
         assert stage.watch(20.0, lambda: stage.action is not None), stage.reason
@@ -77,7 +76,7 @@ class Beside:
         self.port = free_port()
         self.bags, self.out = folder / "bags", folder / "out"
         self.bags.mkdir()
-        topics = Topics("image_raw", "cmd_vel", "instruction")
+        topics = DriveTopics("image_raw", "cmd_vel", "instruction")
         self._nodes = [
             PhotoCamera(),
             EpisodeRecorder(folder, topics, rate=None, stamped=False),
@@ -104,7 +103,7 @@ class Beside:
 def bag(folder: Path) -> Path:
     """Write a bag of a second: an instruction, images and commands."""
     happened = [(0.0, "/instruction", text("go left"))]
-    for number, image in enumerate(crops(10)):
+    for number, image in enumerate(sample_crops(10)):
         at = number / 10
         happened += [(at, "/image_raw/compressed", compressed(image, EPOCH + at)), (at, "/cmd_vel", twist(0.1))]
     return write_bag(folder / "bag", happened)
@@ -117,7 +116,7 @@ def ended() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def beside(stage: Stage, ended: list[int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+def beside(stage: NodeHarness, ended: list[int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
     """Start the nodes of this process, which neither lower its priority nor end it."""
     kill = os.kill
     with ExitStack() as cleanup:
@@ -127,18 +126,18 @@ def beside(stage: Stage, ended: list[int], tmp_path_factory: pytest.TempPathFact
         yield Beside(tmp_path_factory.mktemp("beside"), cleanup)
 
 
-def test_the_report(stage: Stage) -> None:
+def test_the_report(stage: NodeHarness) -> None:
     check("inference/report", stage.report())
 
 
-def test_the_outcome(stage: Stage) -> None:
+def test_the_outcome(stage: NodeHarness) -> None:
     told: list[Any] = []
     stage.node.create_subscription(String, "sim_robot/outcome", lambda m: told.append(json.loads(m.data)), LATCHED)
     assert stage.watch(10.0, lambda: bool(told))
     check("sim_robot/outcome", *told)
 
 
-def test_diagnostics(stage: Stage) -> None:
+def test_diagnostics(stage: NodeHarness) -> None:
     told: dict[str, dict[str, None]] = {}
 
     def heard(message: DiagnosticArray) -> None:
@@ -150,31 +149,31 @@ def test_diagnostics(stage: Stage) -> None:
     check("diagnostics", told)
 
 
-def test_how_images_arrive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_loss, "_SECONDS", 0.2)
-    check("image_loss of a camera", image_loss.listen(f"/{NAMESPACE}/image_raw"))
-    check("image_loss", image_loss.measure_loss())
+def test_how_images_arrive(stage: NodeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_loss_probe, "_SECONDS", 0.2)
+    check("image_loss of a camera", image_loss_probe.listen(f"/{NAMESPACE}/image_raw"))
+    check("image_loss", image_loss_probe.measure_loss())
 
 
-def test_a_benchmark_with_the_node(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_with_the_node(stage: NodeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the nodes that run already in place of those that it starts."""
 
     class Standing:
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def __enter__(self) -> Stage:
+        def __enter__(self) -> NodeHarness:
             return stage
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(stages, Stage.__name__, Standing)
-    monkeypatch.setattr(stage, Stage.start.__name__, lambda: None)
+    monkeypatch.setattr(stages, NodeHarness.__name__, Standing)
+    monkeypatch.setattr(stage, NodeHarness.start.__name__, lambda: None)
     parser = argparse.ArgumentParser()
     benchmark.add_arguments(parser)
     check("node of a benchmark", benchmark._node(parser.parse_args(["builtin:tiny", "--rounds", "8"])))
 
 
-def test_the_dashboard(stage: Stage, beside: Beside) -> None:
+def test_the_dashboard(stage: NodeHarness, beside: Beside) -> None:
     told: list[Any] = []
 
     async def visit() -> None:
@@ -191,7 +190,7 @@ def test_the_dashboard(stage: Stage, beside: Beside) -> None:
     check("dashboard", *told)
 
 
-def test_a_bag(stage: Stage, beside: Beside) -> None:
+def test_a_bag(stage: NodeHarness, beside: Beside) -> None:
     """Wait for the values of parameters: the recorder asks every two seconds, at first for their names alone."""
     stage.watch(beside.begun + 5.0 - time.monotonic())
     stage.ask("recorder/dump")
@@ -203,12 +202,12 @@ def test_a_bag(stage: Stage, beside: Beside) -> None:
     check("topics of a bag", {each["name"]: names([each["type"]]) for each in topics})
 
 
-def test_a_replay_of_the_player(stage: Stage, beside: Beside, ended: list[int]) -> None:
+def test_a_replay_of_the_player(stage: NodeHarness, beside: Beside, ended: list[int]) -> None:
     assert stage.watch(20.0, lambda: bool(ended))
     check("replay of the player", json.loads((beside.out / "replay.json").read_text()))
 
 
-def test_topics_services_and_parameters(stage: Stage, beside: Beside) -> None:
+def test_topics_services_and_parameters(stage: NodeHarness, beside: Beside) -> None:
     node = stage.node
     stage.watch(1.0)  # until all nodes know each other
     found = {}
@@ -228,4 +227,4 @@ def test_topics_services_and_parameters(stage: Stage, beside: Beside) -> None:
             topics.update({topic: names(types) for topic, types in topics.items() if isinstance(types, list)})
     check("nodes", found)
     # What the dashboard answers are not its own parameters.
-    check("parameters of the dashboard", names(item.name for item in fields(DashboardSettings)))
+    check("parameters of the dashboard", names(item.name for item in fields(DashboardParameters)))

@@ -176,11 +176,11 @@ def main() -> None:
     torch.set_num_threads(1)
     for module in (*_LIBRARIES, *(f"simple_clip_lstm_ros.{each}" for each in _MODULES)):
         importlib.import_module(module)
-    from simple_clip_lstm_ros.checkpoint import builtin, load
-    from simple_clip_lstm_ros.policy.photographs import crops
+    from simple_clip_lstm_ros.checkpoint import load, user_input
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
     # What is imported on first use is there too.
-    load.load_policy(builtin.located("builtin:tiny"), device="cpu").step(next(crops(1)), "go")
+    load.load_policy(user_input.resolve_path("builtin:tiny"), device="cpu").step(next(sample_crops(1)), "go")
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, f"{len(threads)} threads: only the one that forks would live on in a child"
     gc.freeze()
