@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ import setuptools
 import torch
 
 from simple_clip_lstm_ros.checkpoint import builtin
+from simple_clip_lstm_ros.checkpoint.bundle import SUMS, sha256
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.synth import synthesise
 
@@ -48,6 +50,24 @@ def models(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(builtin, "MODELS", folder)
     monkeypatch.chdir(tmp_path)  # where nothing bears such a name
     return folder
+
+
+@pytest.fixture(params=["clip", "kosmos"])
+def bundle_with_code(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
+    """A whole bundle whose tokenizer asks Hugging Face to load code, and the file that this code would write."""
+    bundle, marker = tmp_path / "bundle", tmp_path / "the_code_ran"
+    shutil.copytree(builtin.MODELS / "tiny", bundle)
+    folder = next((bundle / "processors").glob(f"{request.param}*"))
+    (folder / "custom.py").write_text(f"open({str(marker)!r}, 'w')\n\nclass Custom:\n    pass\n")
+    classes = {"AutoTokenizer": ["custom.Custom"] * 2, "AutoProcessor": "custom.Custom", "AutoConfig": "custom.Custom"}
+    for name in ("tokenizer_config.json", "processor_config.json", "config.json"):
+        settings = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+        settings |= {"auto_map": classes, "tokenizer_class": "Custom", "processor_class": "Custom"}
+        (folder / name).write_text(json.dumps(settings))
+    files = [file for file in sorted(bundle.rglob("*")) if file.is_file() and file.name != SUMS]
+    lines = [f"{sha256(file)}  {file.relative_to(bundle).as_posix()}\n" for file in files]
+    (bundle / SUMS).write_text("".join(lines))
+    return bundle, marker
 
 
 @pytest.fixture

@@ -12,14 +12,15 @@ NAME = "simple_clip_lstm_ros"
 PACKAGE = Path(__file__).parents[1] / NAME
 LINES = 400
 
-ALL = {"control", "policy", "engine", "checkpoint", "sim", "data", "node", "cli"}
+ALL = {"language", "control", "policy", "engine", "checkpoint", "sim", "data", "node", "cli"}
 MAY_IMPORT = {
+    "language": set(),
     "control": set(),
-    "policy": {"control"},
+    "policy": {"control", "language"},
     "engine": {"policy"},
     "checkpoint": {"policy", "engine"},
     "sim": {"control"},
-    "data": {"policy", "checkpoint", "engine", "control", "sim"},
+    "data": {"policy", "checkpoint", "engine", "control", "sim", "language"},
     "node": ALL - {"cli"},
     "cli": ALL,
 }

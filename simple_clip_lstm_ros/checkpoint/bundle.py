@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from simple_clip_lstm_ros.checkpoint.mapped import MappedFile, Stored
 from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.policy.processor_files import check_no_code
 
 FORMAT = "simple_clip_lstm_ros bundle"
 FORMAT_VERSION = 1
@@ -47,12 +48,16 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
-        """Raises CheckpointError for a folder that is not a whole bundle. The weights' checksums are for `verify`."""
+        """Open the bundle at `path`; `verify` checks the weights' checksums.
+
+        Raise CheckpointError for a folder that is not a complete bundle, ProcessorsError for processors with code.
+        """
         try:
             sums = read_sums(path)
             small = {name: checksum for name, checksum in sums.items() if not name.endswith(".safetensors")}
             check_sums(path, small)
             config = _read_config(path / CONFIG)
+            check_no_code(path / PROCESSORS)
             tensors: dict[str, Stored] = {}
             for name in sorted(sums.keys() - small.keys()):
                 shard = _read_shard(path / name)

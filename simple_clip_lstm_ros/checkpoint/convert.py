@@ -23,7 +23,8 @@ from simple_clip_lstm_ros.engine.precision import storage_precision
 from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, what_lacks
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, DeviceError
 from simple_clip_lstm_ros.plain import finite
-from simple_clip_lstm_ros.policy.inputs import Texts, find_processors
+from simple_clip_lstm_ros.policy.inputs import Texts
+from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 Report = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all; may raise to cancel
 

@@ -18,7 +18,8 @@ from simple_clip_lstm_ros.engine.memory import Memory, clear_memory, is_out_of_m
 from simple_clip_lstm_ros.engine.precision import candidates, resolve_device
 from simple_clip_lstm_ros.engine.quantise import what_lacks
 from simple_clip_lstm_ros.errors import DeviceError, MemoryBudgetError, first_line
-from simple_clip_lstm_ros.policy.inputs import Texts, find_processors
+from simple_clip_lstm_ros.policy.inputs import Texts
+from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def _limits_of_profile(machine: Machine) -> dict[str, float]:
 def _entries(args: argparse.Namespace) -> list[Entry]:
     """The baseline, and each precision and engine. Raises what a runner would, before minutes of measuring."""
     from simple_clip_lstm_ros.checkpoint.plan import survey
-    from simple_clip_lstm_ros.policy.inputs import find_processors
+    from simple_clip_lstm_ros.policy.processor_files import find_processors
 
     given = {
         "processors": args.processors,

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.convert import convert
     from simple_clip_lstm_ros.checkpoint.destination import refuse_unwritable
     from simple_clip_lstm_ros.checkpoint.save import refuse_taken, save
-    from simple_clip_lstm_ros.policy.inputs import find_processors
+    from simple_clip_lstm_ros.policy.processor_files import find_processors
 
     _check(args)
     refuse_taken(args.out, 0)

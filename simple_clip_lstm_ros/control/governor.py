@@ -41,6 +41,7 @@ class Reason(enum.Enum):
     NO_IMAGE = "no image has arrived yet"
     IMAGE_STALE = "the newest image is too old"
     NO_INSTRUCTION = "no instruction is set"
+    STOP_PHRASE = "the instruction asks the robot to stop"
     STOPPING = "the instruction was cleared or replaced; slowing down"
     NO_ACTION = "waiting for the first action for this instruction"
     COMMAND_STALE = "the newest action is too old"
@@ -100,7 +101,7 @@ class Governor:
         """Forget everything but `enabled`: what was true before says nothing about the next activation."""
         self._active = False
         self._instruction = ""
-        self._refusal = ""
+        self._refusal = self._stop_phrase = ""
         self._image_stamp: float | None = None
         self._is_image_stale = False
         self._begin_era()
@@ -127,11 +128,16 @@ class Governor:
 
     def instruct(self, text: str) -> None:
         """Set the instruction; blank clears it. Actions for another instruction no longer count."""
-        self._refusal = ""
+        self._refusal = self._stop_phrase = ""
         text = text.strip()
         if text != self._instruction:
             self._instruction = text
             self._set_action(None)
+
+    def stop(self, phrase: str) -> None:
+        """Clear the instruction because `phrase` asks for it: the robot slows down within max_decel."""
+        self.instruct("")
+        self._stop_phrase = phrase.strip()
 
     def refuse(self, why: str) -> None:
         """An instruction that cannot be used: the robot stops rather than follow the one before it."""
@@ -256,6 +262,8 @@ class Governor:
         velocity = self.limits.ramp(self._velocity, ZERO, self._period)
         if not velocity.is_zero:
             return Decision(velocity, Reason.STOPPING)
+        if self._stop_phrase:
+            return Decision(ZERO, Reason.STOP_PHRASE, self._stop_phrase)
         return Decision(ZERO, Reason.NO_ACTION if self._instruction else Reason.NO_INSTRUCTION)
 
 

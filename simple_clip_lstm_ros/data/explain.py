@@ -15,6 +15,7 @@ import numpy as np
 
 from simple_clip_lstm_ros.data.instructions import mirrored
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.policy.policy import Policy
 
 GRID = 12  # cells along each side of the frame
@@ -112,7 +113,8 @@ def _hidden(frame: np.ndarray) -> np.ndarray:
 def _without_each(instruction: str) -> Iterator[tuple[str, str]]:
     words = instruction.split()
     for index, word in enumerate(words):
-        yield word, " ".join([*words[:index], *words[index + 1 :]]) or _NOTHING
+        rest = " ".join([*words[:index], *words[index + 1 :]])
+        yield word, _NOTHING if not rest or is_stop_phrase(rest) else rest
 
 
 def _other_side(instruction: str) -> str | None:

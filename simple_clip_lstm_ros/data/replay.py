@@ -20,6 +20,7 @@ from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.happenings import Commanded, Happening, Picture, Reasoned, Told
 from simple_clip_lstm_ros.data.stated import number, numbers
 from simple_clip_lstm_ros.errors import ConfigError, InputError
+from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.policy.continuity import Continuity
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -146,8 +147,9 @@ class Replay:
             self.unreadable += 1
 
     def _instruct(self, text: str) -> None:
-        refusal = self._policy.refusal(text) if text.strip() else ""
-        if refusal:
+        if is_stop_phrase(text):
+            self.governor.stop(text)
+        elif text.strip() and (refusal := self._policy.refusal(text)):
             self.governor.refuse(refusal)
         else:
             self.governor.instruct(text)

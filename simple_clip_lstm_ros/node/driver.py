@@ -32,6 +32,7 @@ from simple_clip_lstm_ros.control.report import drive_report, sentences
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.overlay import legible, with_lines
 from simple_clip_lstm_ros.errors import Cancelled
+from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.node.commands import CommandPublisher
 from simple_clip_lstm_ros.node.eye import Eye
 from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
@@ -153,10 +154,13 @@ class Driver:
             inference.reset()
 
     def instruct(self, text: str) -> None:
-        """Follow it from now on, stop if it is blank, and stop with a reason if it cannot be used."""
-        refusal = self.policy.refusal(text) if text.strip() else ""
+        """Follow it from now on, stop if it is blank or a stop phrase, and stop with a reason if it cannot be used."""
+        is_stop = is_stop_phrase(text)
+        refusal = self.policy.refusal(text) if text.strip() and not is_stop else ""
         with self._lock:
-            if refusal:
+            if is_stop:
+                self._governor.stop(text)
+            elif refusal:
                 self._governor.refuse(refusal)
             else:
                 self._governor.instruct(text)

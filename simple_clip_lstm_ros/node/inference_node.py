@@ -32,6 +32,7 @@ from simple_clip_lstm_ros.data.images import READER
 from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.engine.warm_up import warm_up
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
+from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.node import parameters, process, settings
 from simple_clip_lstm_ros.node.advice import advice, find_ignored
 from simple_clip_lstm_ros.node.driver import Driver
@@ -245,7 +246,8 @@ class InferenceNode(LifecycleNodeMixin, Node):
             raise ConfigError("a transition is under way; change parameters before or after it")
         new = settings.read(self, changes)
         is_instructed = any(change.name == "instruction" for change in changes)
-        if is_instructed and new.instruction.strip() and (refusal := driver.policy.refusal(new.instruction)):
+        is_stop = not new.instruction.strip() or is_stop_phrase(new.instruction)
+        if is_instructed and not is_stop and (refusal := driver.policy.refusal(new.instruction)):
             raise ConfigError(f"instruction: {refusal}")
         driver.adjust(new)
         if is_instructed:

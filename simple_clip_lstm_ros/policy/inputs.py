@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, Kosmos2Processor
 
 from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line
+from simple_clip_lstm_ros.language.stop_phrases import MAX_CHARACTERS, is_stop_phrase
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import Pixels, Tokens
+from simple_clip_lstm_ros.policy.processor_files import HOW_TO_GET, check_no_code
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +28,6 @@ NORMALIZATIONS = {
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
-# CLIP reads 77 tokens and Kosmos-2 2048; to look through a megabyte for control tokens would keep the node waiting.
-_MOST_CHARACTERS = 2000
 # Beside the slots of the image. What a step needs in memory grows with them, and must be known before a drive.
 MOST_TOKENS = 256
 
@@ -127,7 +127,7 @@ class Texts:
             # Where files are lost, a tokenizer may load all the same, knowing no word or no special token.
             known = set(tokenizer("go forward", add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}
             if tokenizer.unk_token_id is None or not known:
-                raise ProcessorsError(f"the tokenizer in {tokenizer.name_or_path} is incomplete; {_HOW_TO_GET}")
+                raise ProcessorsError(f"the tokenizer in {tokenizer.name_or_path} is incomplete; {HOW_TO_GET}")
 
     def __call__(self, instruction: str) -> Tokens:
         """Raises InputError for a text that is blank or holds control tokens; WARNs of one that CLIP must cut."""
@@ -148,10 +148,12 @@ class Texts:
         """Why this instruction cannot be used, or an empty string."""
         if not instruction.strip():
             return "the instruction is blank"
-        if len(instruction) > _MOST_CHARACTERS:
-            return f"the instruction is too long: {len(instruction)} characters, at most {_MOST_CHARACTERS}"
+        if len(instruction) > MAX_CHARACTERS:
+            return f"the instruction is too long: {len(instruction)} characters, at most {MAX_CHARACTERS}"
         if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in instruction):
             return "the instruction contains a NUL or a character that is no text"
+        if is_stop_phrase(instruction):
+            return f"{instruction.strip()!r} asks the robot to stop: there is no action to compute"
         # As the tokenizers may see it: they fold case and full-width letters.
         folded = _folded(instruction)
         held = sorted(token for token in self._control_tokens if _folded(token) in folded)
@@ -196,35 +198,19 @@ class Texts:
         return {name: batch[name].to(self._device) for name in batch if batch[name].dtype == torch.int64}
 
 
-def find_processors(checkpoint: Path, folder: str | Path | None = None) -> Path:
-    """The processors folder: the one given, else that inside or beside the checkpoint. Raises ProcessorsError."""
-    beside = (checkpoint / "processors", Path(f"{checkpoint}.processors"), checkpoint.parent / "processors")
-    candidates = (Path(folder),) if folder else beside
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    tried = ", ".join(str(candidate) for candidate in candidates)
-    raise ProcessorsError(f"no processors folder at {tried}; {_HOW_TO_GET}")
-
-
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
-
-
-_HOW_TO_GET = (
-    "put microsoft/kosmos-2-patch14-224 and openai/clip-vit-base-patch32 (tokenizer and processor files) into one "
-    "folder with `hf download` on a machine with network, and name that folder as processors"
-)
 
 
 def _load(kind: Any, folder: Path, encoder: str) -> Any:
     found = sorted(path for path in folder.glob(f"{encoder}*") if path.is_dir())
     if not found:
-        raise ProcessorsError(f"{folder} has no sub-folder {encoder}*; {_HOW_TO_GET}")
+        raise ProcessorsError(f"{folder} has no sub-folder {encoder}*; {HOW_TO_GET}")
+    check_no_code(found[0])
     try:
-        return kind.from_pretrained(found[0], local_files_only=True)
+        return kind.from_pretrained(found[0], local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of a broken file the tokenizers' library raises just that
         reason = first_line(error)
         raise ProcessorsError(
-            f"the {encoder} processor in {found[0]} does not load ({reason}); {_HOW_TO_GET}"
+            f"the {encoder} processor in {found[0]} does not load ({reason}); {HOW_TO_GET}"
         ) from error

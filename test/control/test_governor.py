@@ -124,6 +124,8 @@ def scenario(reason: Reason) -> Decision:
     governor = new(may_move=reason is not Reason.UNTRAINED)
     governor.image(1.0, 1.0)
     governor.instruct("" if reason is Reason.NO_INSTRUCTION else TEXT)
+    if reason is Reason.STOP_PHRASE:
+        governor.stop("halt!")
     return governor.tick(1.0)
 
 
@@ -140,6 +142,7 @@ def test_each_reason_is_given_with_its_sentence(reason):
     [
         (Reason.STEP_ERROR, "out of memory"),
         (Reason.INSTRUCTION_REFUSED, "it contains a NUL character"),
+        (Reason.STOP_PHRASE, "halt!"),
         (Reason.IMAGE_STALE, "over 0.5 s"),
         (Reason.COMMAND_STALE, "over 0.6 s"),
     ],
@@ -187,6 +190,17 @@ def ticks_to_zero(governor: Governor, now: float) -> list[Decision]:
         governor.image(now, now)
         decisions.append(governor.tick(now))
     return decisions
+
+
+def test_a_stop_phrase_ramps_down_like_a_cleared_instruction_and_says_so():
+    governor, now = moving()
+    governor.stop(" please halt\n")
+    decisions = ticks_to_zero(governor, now)
+    assert [d.reason for d in decisions] == [Reason.STOPPING] * (len(decisions) - 1) + [Reason.STOP_PHRASE]
+    assert decisions[-1].detail == "please halt" and governor.instruction == ""
+    governor.image(now + 10.0, now + 10.0)
+    governor.instruct("")
+    assert governor.tick(now + 10.0).reason is Reason.NO_INSTRUCTION
 
 
 @pytest.mark.parametrize("blank", ["", "  \n"])

@@ -80,8 +80,14 @@ def test_it_commands_at_its_rate_and_moves_once_it_is_told():
     assert replay.steps == 10
 
 
+def test_a_stop_phrase_stops_it_and_never_reaches_the_policy():
+    policy, _, moments = run([Told(0.0, "go"), *pictures(*every(0.1, 2.0)), Told(1.0, "please stop!")])
+    assert moments[-1].reason.name == "STOP_PHRASE" and moments[-1].velocity == Velocity()
+    assert policy.text == "go" and max(stamp for stamp, _ in policy.steps) <= 1.0
+
+
 def test_the_state_is_carried_and_forgotten_as_in_the_node():
-    told = [Told(0.0, "go"), Told(0.55, "stop there"), Told(0.75, "stop there")]
+    told = [Told(0.0, "go"), Told(0.55, "turn there"), Told(0.75, "turn there")]
     policy, _, _ = run([*told, *pictures(*every(0.1, 1.0), *every(0.1, 4.2, begin=4.0))])
     counts = [count for _, count in policy.steps]
     # From the beginning, from the new instruction, and after a gap of more than state_timeout.

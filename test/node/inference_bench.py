@@ -54,7 +54,10 @@ class NodeProcess:
         root = Path(__file__).parents[2]
         with log.open("w") as stream:
             command += ["--ros-args", *arguments]
-            self._process = subprocess.Popen(command, cwd=root, env=environment, stderr=stream)
+            self._process = subprocess.Popen(command, cwd=root, env=environment, stderr=stream, stdin=subprocess.PIPE)
+        # Libraries may ask on stdin whether to run code: a node must not even where somebody says yes.
+        with self._process.stdin as answers:
+            answers.write(b"y\n" * 9)
 
     @property
     def log(self) -> str:

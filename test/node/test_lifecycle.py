@@ -114,6 +114,13 @@ def test_configure_is_refused_with_the_reason_for(bench, files, parameters, reas
     assert bench.configure(), "and with the right parameters it works"
 
 
+def test_code_among_the_processors_never_runs(bench, bundle_with_code):
+    bundle, marker = bundle_with_code
+    assert not bench.configure(checkpoint=str(bundle))
+    bench.until(lambda: "custom.py is code" in bench.reason or "auto_map" in bench.reason, "the reason")
+    assert not marker.exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_configure_is_refused_for_a_device_that_is_not_there(bench):
     assert not bench.configure(device="cuda")

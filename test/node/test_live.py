@@ -74,6 +74,17 @@ def test_an_instruction_may_be_a_parameter(bench):
     bench.until_reason("NO_INSTRUCTION")
 
 
+def test_a_stop_phrase_stops_the_robot_by_topic_and_by_parameter(bench):
+    bench.drive()
+    bench.instruct("Please stop now!")
+    bench.until_reason("STOP_PHRASE")
+    bench.until(lambda: not bench.is_moving(), "a zero")
+    assert bench.set_parameters(instruction="go to the door").successful
+    bench.until_reason("MOVING")
+    assert bench.set_parameters(instruction="멈춰").successful
+    bench.until_reason("STOP_PHRASE")
+
+
 def test_a_drive_is_reported_while_it_lasts_and_after(bench):
     bench.drive()
     bench.until(lambda: report(bench)["seconds"] > 1.0, "a second")

@@ -28,6 +28,7 @@ LEVELS = {
     Reason.INACTIVE: OK,
     Reason.DISABLED: OK,
     Reason.NO_INSTRUCTION: OK,
+    Reason.STOP_PHRASE: OK,
     Reason.STOPPING: OK,
     Reason.NO_ACTION: OK,
     Reason.UNTRAINED: WARN,

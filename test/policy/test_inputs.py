@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, CLIPImageProcessor, Kosmos2Processor
 
 from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
 from simple_clip_lstm_ros.errors import InputError, ProcessorsError
-from simple_clip_lstm_ros.policy.inputs import MOST_TOKENS, NORMALIZATIONS, Images, Texts, find_processors
+from simple_clip_lstm_ros.policy.inputs import MOST_TOKENS, NORMALIZATIONS, Images, Texts
+from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]

@@ -169,7 +169,7 @@ function reason(id, party, extra) {
     return show($(`${id}-words`), `Nothing has been heard of it for over 2 s.${last}`);
   }
   const [name, ...words] = party.reason.split(": ");
-  const isIdle = ["INACTIVE", "NO_INSTRUCTION", "DISABLED", "NO_COMMAND"].includes(name);
+  const isIdle = ["INACTIVE", "NO_INSTRUCTION", "STOP_PHRASE", "DISABLED", "NO_COMMAND"].includes(name);
   show($(`${id}-reason`), name.replaceAll("_", " ") || "–", `reason ${isIdle ? "warn" : LEVELS[party.level]}`);
   show($(`${id}-words`), words.join(": ") + extra);
 }

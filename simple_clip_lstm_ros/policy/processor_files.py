@@ -1,0 +1,41 @@
+"""Where the tokenizers of a checkpoint are, and that their files are data: nothing of them may run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from simple_clip_lstm_ros.errors import ProcessorsError
+
+HOW_TO_GET = (
+    "put microsoft/kosmos-2-patch14-224 and openai/clip-vit-base-patch32 (tokenizer and processor files) into one "
+    "folder with `hf download` on a machine with network, and name that folder as processors"
+)
+_CODE_SUFFIXES = (".py", ".pyc", ".pyo", ".so")
+
+
+def find_processors(checkpoint: Path, folder: str | Path | None = None) -> Path:
+    """Return the processors folder: `folder`, else that inside or next to the checkpoint. Raise ProcessorsError."""
+    beside = (checkpoint / "processors", Path(f"{checkpoint}.processors"), checkpoint.parent / "processors")
+    candidates = (Path(folder),) if folder else beside
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    tried = ", ".join(str(candidate) for candidate in candidates)
+    raise ProcessorsError(f"no processors folder at {tried}; {HOW_TO_GET}")
+
+
+def check_no_code(folder: Path) -> None:
+    """Raise ProcessorsError for a file in `folder` that is code, or that makes Hugging Face load some (`auto_map`)."""
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in _CODE_SUFFIXES:
+            raise ProcessorsError(f"{file} is code, which processors must not contain; remove it")
+        if file.name.endswith("config.json") and _names_code(file):
+            raise ProcessorsError(f"{file} asks for code (auto_map); use the original model's processors")
+
+
+def _names_code(file: Path) -> bool:
+    try:
+        return "auto_map" in json.loads(file.read_text())
+    except (OSError, ValueError, TypeError, RecursionError):  # such a file fails when it is loaded, with the reason
+        return False
