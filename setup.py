@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 NAME = "simple_clip_lstm_ros"
-DATA = ("models", "node/dashboard_page")  # folders of the package that hold no Python
+DATA = ("models", "dashboard/page")  # folders of the package that hold no Python
 
 setup(
     name=NAME,

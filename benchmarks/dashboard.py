@@ -38,14 +38,14 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from watch import machine
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
+from simple_clip_lstm_ros.harness.node_harness import NAMESPACE, NodeHarness
 
 PROFILE = Path(__file__).parents[1] / "config" / "fastdds.xml"
 SIZES = ("640x480", "1280x720")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
-_PATIENCE = 20.0  # s
+_TIMEOUT = 20.0  # s
 _SETTLE = 3.0  # s after a viewer has come
 # So that whatever the model sees, the robot is to move.
 _DRIVING = {"action_scale": "[0.05, 0.05]", "action_offset": "[0.2, 0.0]"}
@@ -123,7 +123,7 @@ class Rig:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each row")
     parser.add_argument("--presses", type=int, default=100, help="of each kind")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="of the pictures; presses at the last")
@@ -151,13 +151,13 @@ def main() -> None:
 
 
 @contextmanager
-def driving(width: int, height: int) -> Iterator[Stage]:
+def driving(width: int, height: int) -> Iterator[NodeHarness]:
     """The camera, the node and the guard; the robot moves."""
     with tempfile.TemporaryDirectory() as logs:
         profile = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), str(PROFILE))
-        node = {"checkpoint": located("builtin:tiny"), "device": "cpu", "instruction": "go", **_DRIVING}
+        node = {"checkpoint": resolve_path("builtin:tiny"), "device": "cpu", "instruction": "go", **_DRIVING}
         os.environ.update(profile)
-        stage = Stage(node, camera={"width": width, "height": height}, threads=1, logs=Path(logs))
+        stage = NodeHarness(node, camera={"width": width, "height": height}, threads=1, logs=Path(logs))
         for name in profile:  # the dashboard does without, as in the launch file
             del os.environ[name]
         with stage:
@@ -171,7 +171,7 @@ def dashboard() -> Iterator[tuple[psutil.Process, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "simple_clip_lstm_ros.node.dashboard", "--ros-args"]
+    command = [sys.executable, "-m", "simple_clip_lstm_ros.dashboard.dashboard_node", "--ros-args"]
     command += ["-r", f"__ns:=/{NAMESPACE}", "-p", f"port:={port}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
@@ -283,10 +283,10 @@ async def _timed(
 
 
 async def _until(so: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     while not so():
         if time.monotonic() > end:
-            raise RuntimeError(f"{what} did not come within {_PATIENCE:g} s")
+            raise RuntimeError(f"{what} did not come within {_TIMEOUT:g} s")
         await asyncio.sleep(0.005)
 
 

@@ -21,15 +21,15 @@ from pathlib import Path
 from watch import Peaks, machine, watch
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.node.stage import Stage
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.harness.node_harness import NodeHarness
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 _INSTRUCTION = "go to the red box on the left and stop in front of it, then turn around"
 _DRIVE = 30.0  # s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path, required=True)
     parser.add_argument("--profile", default="seed", choices=("seed", "published"))
@@ -72,7 +72,7 @@ def _step(args: argparse.Namespace) -> None:
     policy = load_policy(args.checkpoint, processors=args.processors, precision=args.step)
     load = time.monotonic() - begin
     # The first frame warms up: its latency is that of reading the weights, not of the model.
-    latencies = [policy.step(frame, _INSTRUCTION).latency for frame in crops(args.frames + 1)][1:]
+    latencies = [policy.step(frame, _INSTRUCTION).latency for frame in sample_crops(args.frames + 1)][1:]
     print(json.dumps({"load": load, "p50": statistics.median(latencies), "max": max(latencies)}))
 
 
@@ -88,7 +88,7 @@ def _drive(args: argparse.Namespace) -> None:
     named = re.search(r"command_timeout to ([0-9.]+)", warnings)
     if named:
         parameters["command_timeout"] = float(named[1])
-    with tempfile.TemporaryDirectory() as logs, Stage(parameters, threads=None, logs=Path(logs)) as stage:
+    with tempfile.TemporaryDirectory() as logs, NodeHarness(parameters, threads=None, logs=Path(logs)) as stage:
         begin = time.monotonic()
         peaks = Peaks(stage.pid("inference_node"))
         stage.start(on_wait=peaks.sample)
@@ -107,7 +107,7 @@ def _drive(args: argparse.Namespace) -> None:
 
 def _warnings_of(parameters: dict[str, object]) -> str:
     with tempfile.TemporaryDirectory() as logs:
-        with Stage(parameters, threads=None, logs=Path(logs)) as stage:
+        with NodeHarness(parameters, threads=None, logs=Path(logs)) as stage:
             stage.start()
         lines = (Path(logs) / "inference_node.log").read_text().splitlines()
     return "\n".join(f"    {line.partition(']: ')[2]}" for line in lines if "[WARN]" in line)

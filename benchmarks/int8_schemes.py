@@ -2,8 +2,8 @@
 
     python benchmarks/int8_schemes.py CHECKPOINT --processors DIR
 
-Prints a Markdown table; needs memory for the mapped file and a bfloat16 copy. `engine/quantise.py` is the scheme that
-was chosen by it: weight-only, one scale a row, computing in bfloat16.
+Prints a Markdown table; needs memory for the mapped file and a bfloat16 copy. The chosen one is in
+`engine/quantization.py`: weight-only, one scale a row, computing in bfloat16.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8Weig
 from watch import machine
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.engine.difference import Trace, difference, trace
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.engine.output_error import OutputTrace, compare_outputs, trace_outputs
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 # Name, dtype of the arithmetic, torchao's configuration.
 _SCHEMES: tuple[tuple[str, str, Any], ...] = (
@@ -38,7 +38,7 @@ _SCHEMES: tuple[tuple[str, str, Any], ...] = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path)
     parser.add_argument("--frames", type=int, default=8)
@@ -55,16 +55,16 @@ def main() -> None:
             for encoder in filter(None, (policy.model.kosmos_model, policy.model.clip_model)):
                 quantize_(encoder, config, filter_fn=lambda module, _: isinstance(module, nn.Linear))
         found, seconds = _traced(policy, args.frames)
-        errors = difference(reference, found)
+        errors = compare_outputs(reference, found)
         told = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
         print(f"| {name} | {sum(_sizes(policy)) / 1e9:.2f} | {seconds:.2f} | {told} |", flush=True)
         del policy
 
 
-def _traced(policy: Policy, frames: int) -> tuple[Trace, float]:
+def _traced(policy: Policy, frames: int) -> tuple[OutputTrace, float]:
     """What it made of the frames, and the median time of one; the first reads the weights and does not count."""
     stamps = [time.perf_counter()]
-    found = trace(policy, crops(frames), stepped=lambda: stamps.append(time.perf_counter()))
+    found = trace_outputs(policy, sample_crops(frames), stepped=lambda: stamps.append(time.perf_counter()))
     return found, statistics.median([b - a for a, b in pairwise(stamps)][1:])
 
 

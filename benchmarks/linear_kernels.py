@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from watch import machine
 
-from simple_clip_lstm_ros.engine.packed import pack, pack_int8
+from simple_clip_lstm_ros.engine.packed_linear import pack, pack_int8
 from simple_clip_lstm_ros.errors import first_line
 
 Layer = Callable[[Tensor], Tensor]
@@ -49,7 +49,7 @@ def plain(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
 
 
 def packed(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
-    """oneDNN's, its weight laid out once, as `engine/packed.py` has it."""
+    """oneDNN's, its weight laid out once, as `engine/packed_linear.py` has it."""
 
     def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
         ready, bias = pack(weight.to(dtype)), bias.to(dtype)
@@ -59,17 +59,17 @@ def packed(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
 
 
 def packed_int8(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """int8 with a scale a token, as `engine/packed.py` has it. Without VNNI some products overflow."""
+    """int8 with a scale a token, as `engine/packed_linear.py` has it. Without VNNI some products overflow."""
     ready = pack_int8(*_quantised(weight))
     return lambda x: F.linear(x, ready, bias)
 
 
 def weight_only(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
-    """torchao's int8, as `engine/quantise.py` has it, widened to `dtype` at each product."""
-    from simple_clip_lstm_ros.engine.quantise import as_weight, quantise
+    """torchao's int8, as `engine/quantization.py` has it, widened to `dtype` at each product."""
+    from simple_clip_lstm_ros.engine.quantization import quantize, to_quantized_linear_weight
 
     def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-        narrow, bias = as_weight(*quantise(weight), dtype), bias.to(dtype)
+        narrow, bias = to_quantized_linear_weight(*quantize(weight), dtype), bias.to(dtype)
         return lambda x: F.linear(x.to(dtype), narrow, bias).float()
 
     return make
@@ -149,7 +149,7 @@ KERNELS = {
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--only", metavar="WORD", default="", help="kernels whose name contains it")
     args = parser.parse_args()

@@ -41,14 +41,14 @@ class Row:
     remark: str = ""
 
     def __str__(self) -> str:
-        numbers = (self.load_resident, self.load, self.step, self.need, self.predicted)
+        numbers = (self.load_resident, self.load, self.step, self.estimate, self.predicted)
         shown = " | ".join("" if number is None else f"{number:.2f}" for number in numbers)
         peaks = f"{self.resident:.2f} | {self.anonymous:.2f}"
         return f"| {self.what} | {self.seconds:.0f} | {peaks} | {shown} | {self.remark} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path)
     parser.add_argument("--work", type=Path, help="folder for the bundles")
@@ -148,10 +148,10 @@ def _naive(args: argparse.Namespace) -> None:
     """As the training script's own author would: build it, read all of the file, copy it over."""
     import torch
 
-    from simple_clip_lstm_ros.checkpoint.blueprint import open_blueprint
+    from simple_clip_lstm_ros.checkpoint.spec import open_spec
     from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
-    config = open_blueprint(args.checkpoint, {}).config
+    config = open_spec(args.checkpoint, {}).config
     begin = time.monotonic()
     model = SimpleCLIPLSTM(config)
     model.load_state_dict(torch.load(args.checkpoint, weights_only=False)["model_state_dict"])
@@ -160,17 +160,17 @@ def _naive(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.load import load
-    from simple_clip_lstm_ros.checkpoint.plan import survey
-    from simple_clip_lstm_ros.engine.difference import INSTRUCTION
+    from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
     from simple_clip_lstm_ros.engine.memory import read_process
-    from simple_clip_lstm_ros.policy.photographs import crops
+    from simple_clip_lstm_ros.engine.output_error import INSTRUCTION
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-    plan = survey(args.checkpoint, args.processors, "cpu", {}, 0.0).choose(args.precision, "eager")
+    plan = inspect_machine(args.checkpoint, args.processors, "cpu", {}, 0.0).choose(args.precision, "eager")
     begin = time.monotonic()
     policy = load(plan)
     seconds, resident = time.monotonic() - begin, read_process().peak
     # The first step reads the weights: its time is not that of the model.
-    latencies = [policy.step(frame, INSTRUCTION).latency for frame in crops(_FRAMES + 1)][1:]
+    latencies = [policy.step(frame, INSTRUCTION).latency for frame in sample_crops(_FRAMES + 1)][1:]
     weights = args.checkpoint.rglob("*") if args.checkpoint.is_dir() else [args.checkpoint]
     files = {str(path.resolve()) for path in weights}
     maps = psutil.Process().memory_maps(grouped=True)
@@ -181,18 +181,18 @@ def _load(args: argparse.Namespace) -> None:
         "step": statistics.median(latencies),
         "mapped": mapped / 1e9,
     }
-    print(json.dumps(figures | {"predicted": plan.need.total / 1e9}))
+    print(json.dumps(figures | {"predicted": plan.estimate.total / 1e9}))
 
 
 def _trace(args: argparse.Namespace) -> None:
     import numpy as np
 
     from simple_clip_lstm_ros.checkpoint.load import load_policy
-    from simple_clip_lstm_ros.engine.difference import trace
-    from simple_clip_lstm_ros.policy.photographs import crops
+    from simple_clip_lstm_ros.engine.output_error import trace_outputs
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
     policy = load_policy(args.checkpoint, processors=args.processors, precision=args.precision, engine="eager")
-    found = trace(policy, crops(_ERROR_FRAMES))
+    found = trace_outputs(policy, sample_crops(_ERROR_FRAMES))
     np.savez(args.work, axes=found.axes, actions=found.actions, **found.features)
 
 
@@ -202,7 +202,7 @@ def _errors(args: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from simple_clip_lstm_ros.engine.difference import Trace, difference
+    from simple_clip_lstm_ros.engine.output_error import OutputTrace, compare_outputs
 
     traces = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -214,12 +214,12 @@ def _errors(args: argparse.Namespace) -> None:
             if watch([*command, *processors]).code:
                 sys.exit(f"the trace of {name} failed")
             found = dict(np.load(file))
-            traces[name] = Trace(tuple(found.pop("axes")), actions=found.pop("actions"), features=found)
+            traces[name] = OutputTrace(tuple(found.pop("axes")), actions=found.pop("actions"), features=found)
     reference = traces.pop("fp32 .pth")
     print(f"\n| bundle | {' | '.join([*reference.features, *(f'action {axis}' for axis in reference.axes)])} |")
     print("|---" * (1 + len(reference.features) + len(reference.axes)) + "|")
     for name, found in traces.items():
-        errors = difference(reference, found)
+        errors = compare_outputs(reference, found)
         told = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
         print(f"| {name} | {told} |")
 

@@ -30,7 +30,7 @@ from lifecycle_msgs.srv import ChangeState
 from rosbags.highlevel import AnyReader
 from std_srvs.srv import Trigger
 
-from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
+from simple_clip_lstm_ros.harness.node_harness import NAMESPACE, NodeHarness
 
 _RATE = 10.0  # Hz, of the camera
 _SETTLE = 5.0  # s
@@ -38,7 +38,7 @@ _IMAGES = f"/{NAMESPACE}/image_raw/compressed"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0, help="that the recorder keeps, and that are measured")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -65,7 +65,7 @@ def main() -> None:
     print(f"\n{where()}")
 
 
-def _begin(stage: Stage) -> None:
+def _begin(stage: NodeHarness) -> None:
     """A new drive, once all processes have started: to start takes both cores of a small machine."""
     stage.watch(_SETTLE)
     for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
@@ -74,8 +74,8 @@ def _begin(stage: Stage) -> None:
             raise RuntimeError(f"the inference node did not begin anew: {stage.reason}")
 
 
-def _felt(stage: Stage) -> dict[str, float]:
-    """What the node itself reports of its drive: see control/cadence.py."""
+def _felt(stage: NodeHarness) -> dict[str, float]:
+    """What the node itself reports of its drive: see control/timing.py."""
     report = stage.report()
     overhead, commands = report["overhead"], report["commands"]
     return {
@@ -88,7 +88,7 @@ def _felt(stage: Stage) -> dict[str, float]:
 
 @contextmanager
 def _recorder(folder: str, seconds: float) -> Iterator[psutil.Process]:
-    command = [sys.executable, "-m", "simple_clip_lstm_ros.node.bag_recorder", "--ros-args"]
+    command = [sys.executable, "-m", "simple_clip_lstm_ros.recording.bag_recorder", "--ros-args"]
     command += ["-r", f"__ns:=/{NAMESPACE}", "-p", f"folder:={folder}", "-p", f"last:={float(seconds)}"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
@@ -98,7 +98,7 @@ def _recorder(folder: str, seconds: float) -> Iterator[psutil.Process]:
 
 
 async def _watched(
-    stage: Stage, address: str, recorder: psutil.Process, seconds: float
+    stage: NodeHarness, address: str, recorder: psutil.Process, seconds: float
 ) -> tuple[dict[str, Any], dict[str, float]]:
     async with viewer(address):
         await asyncio.to_thread(_begin, stage)
@@ -113,7 +113,7 @@ async def _watched(
         return kept, await asyncio.to_thread(_felt, stage)
 
 
-def _asked(stage: Stage) -> dict[str, Any]:
+def _asked(stage: NodeHarness) -> dict[str, Any]:
     """Writing, and what was written. Raises RuntimeError where that fails."""
     begin = time.monotonic()
     answer = stage.call(Trigger, "recorder/dump", Trigger.Request())

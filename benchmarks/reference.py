@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 _INSTRUCTION = "go to the red box on the left"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=3)
@@ -34,7 +34,7 @@ def main() -> None:
     inputs: list[tuple] = []
     features = policy.model.features
     policy.model.features = lambda *given: inputs.append((*given, features(*given))) or inputs[-1][-1]
-    for frame in crops(args.frames):
+    for frame in sample_crops(args.frames):
         policy.step(frame, _INSTRUCTION)
     _compare(args.checkpoint, policy.config, inputs, seen)
 

@@ -25,10 +25,10 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 from watch import machine
 
-from simple_clip_lstm_ros.data.bag_writer import write_bag
-from simple_clip_lstm_ros.data.images import to_jpeg
-from simple_clip_lstm_ros.data.ring import Channel, Message
-from simple_clip_lstm_ros.policy.photographs import pan
+from simple_clip_lstm_ros.data.image_decoding import to_jpeg
+from simple_clip_lstm_ros.policy.sample_images import iter_pan
+from simple_clip_lstm_ros.recording.bag_writer import write_bag
+from simple_clip_lstm_ros.recording.ring_buffer import Channel, Message
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
 _IMAGE = Channel("/image_raw/compressed", "sensor_msgs/msg/CompressedImage")
@@ -40,7 +40,7 @@ _SIDES = ("left", "right")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _drive(count: int) -> Iterator[Message]:
-    for number, photograph in zip(range(count), pan()):  # noqa: B905 (the photographs never end)
+    for number, photograph in zip(range(count), iter_pan()):  # noqa: B905 (the photographs never end)
         time = _BEGIN + number * _PERIOD
         if number % 300 == 0:
             side = _SIDES[number // 300 % 2]

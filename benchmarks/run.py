@@ -15,10 +15,9 @@ import numpy as np
 from rich import box
 from rich.console import Console
 
+from simple_clip_lstm_ros.benchmark.environment import format_env
 from simple_clip_lstm_ros.cli import benchmark
-from simple_clip_lstm_ros.cli.benchmark_file import read_document
-from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, heading, remarks
-from simple_clip_lstm_ros.engine.conditions import in_words
+from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, heading, read_document, remarks
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 _BINS = 24
@@ -26,7 +25,7 @@ _WIDTH = 60  # characters of the longest bar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", metavar="FILE", type=Path, help="of this document, and measure nothing")
     benchmark.add_measuring_options(parser)
     args = parser.parse_args()
@@ -46,10 +45,10 @@ def show(document: dict[str, Any]) -> None:
         console.print()
     for line in remarks(document):
         console.print(f"- {line}")
-    console.print(f"\n{in_words(document['conditions'])}\n")
-    for name, way in document["ways"].items():
-        console.print(f"{heading(name, way)}, ms:\n")
-        for line in histogram(way["seconds"]):
+    console.print(f"\n{format_env(document['conditions'])}\n")
+    for name, execution in document["ways"].items():
+        console.print(f"{heading(name, execution)}, ms:\n")
+        for line in histogram(execution["seconds"]):
             console.print(f"    {line}")
         console.print()
 

@@ -26,7 +26,7 @@ _WAYS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, len(os.sched_getaffinity(0))], metavar="N")
     args, words = parser.parse_known_args()
     print(f"{machine()}\n")
@@ -55,8 +55,12 @@ def row(words: Sequence[str], environment: dict[str, str]) -> str:
     command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "benchmark", *words, "--no-baseline", "--json"]
     done = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True)
     document = json.loads(done.stdout)
-    (way,), drives = document["ways"].values(), document["node"]["drives"]
-    times = [way["frame"]["p50"], way["frame"]["p99"], *(drive["latency"]["p50"] for drive in drives.values())]
+    (execution,), drives = document["ways"].values(), document["node"]["drives"]
+    times = [
+        execution["frame"]["p50"],
+        execution["frame"]["p99"],
+        *(drive["latency"]["p50"] for drive in drives.values()),
+    ]
     times.append(max(drive["overhead"]["p99"] for drive in drives.values()))
     on_time = min(drive["commands"]["on_time"] for drive in drives.values())
     return " | ".join([*(f"{seconds * 1e3:.1f}" for seconds in times), f"{on_time:.1%}"])

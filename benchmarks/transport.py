@@ -42,7 +42,7 @@ PROFILES = {"nowhere": (None, None), "listener": (None, PROFILE), "camera": (PRO
 
 _RATE = 30.0
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_PATIENCE = 20.0  # s, for one to find the other
+_TIMEOUT = 20.0  # s, for one to find the other
 _SETTLE = 0.5  # s, in which the first images after the match are not counted, and the last ones arrive
 
 
@@ -68,7 +68,7 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each row")
     parser.add_argument("--json", action="store_true")
     # How the script calls itself.
@@ -118,8 +118,8 @@ def measure(
                 )
             )
         listener, camera = children
-        told = camera.communicate(timeout=seconds + 2 * _PATIENCE)[0]
-        heard = listener.communicate(timeout=_PATIENCE)[0]  # closes its stdin, upon which it tells
+        told = camera.communicate(timeout=seconds + 2 * _TIMEOUT)[0]
+        heard = listener.communicate(timeout=_TIMEOUT)[0]  # closes its stdin, upon which it tells
     finally:
         for child in children:
             child.kill()
@@ -172,7 +172,7 @@ def _camera(args: argparse.Namespace) -> None:
     node = rclpy.create_node("camera")
     message = _jpeg() if args.image == JPEG else _raw(*RAW[args.image])
     publisher = node.create_publisher(type(message), "image_raw", _QOS)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not publisher.get_subscription_count():
         if time.monotonic() > deadline:
             sys.exit("nobody listens")
@@ -201,9 +201,9 @@ def _raw(width: int, height: int) -> Image:
 def _jpeg() -> CompressedImage:
     import cv2
 
-    from simple_clip_lstm_ros.policy.photographs import crops
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-    (photograph,) = crops(1, size=(270, 480))
+    (photograph,) = sample_crops(1, size=(270, 480))
     _, encoded = cv2.imencode(".jpg", cv2.resize(photograph, (1280, 720), interpolation=cv2.INTER_CUBIC))
     message = CompressedImage(format="jpeg")
     message.data = array.array("B", encoded.tobytes())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from simple_clip_lstm_ros.engine.conditions import in_words, read_conditions
+from simple_clip_lstm_ros.benchmark.environment import collect_env, format_env
 
 
 @dataclass
@@ -95,7 +95,7 @@ def _group(limit: int) -> Iterator[Callable[[], None] | None]:
 
 def machine() -> str:
     """Where figures come from, in one line."""
-    return in_words(read_conditions(torch.device("cpu")))
+    return format_env(collect_env(torch.device("cpu")))
 
 
 def _bytes(text: str, name: str) -> int:

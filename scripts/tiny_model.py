@@ -25,21 +25,21 @@ from transformers import AutoTokenizer, Kosmos2Processor
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.save import save
-from simple_clip_lstm_ros.checkpoint.tiny_processors import write_tiny_processors
-from simple_clip_lstm_ros.data.conditions import FIRST_SEED
-from simple_clip_lstm_ros.data.course import ready, spread_of
-from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
-from simple_clip_lstm_ros.data.encoders import Encoders
-from simple_clip_lstm_ros.data.fresh import fresh
-from simple_clip_lstm_ros.data.instructions import trained
-from simple_clip_lstm_ros.data.learner import Learner, Looker
-from simple_clip_lstm_ros.data.sequences import Example
-from simple_clip_lstm_ros.data.teacher import VIEWS, Teacher
-from simple_clip_lstm_ros.data.training import Schedule, Training, accelerator_on
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_tiny_processors
+from simple_clip_lstm_ros.checkpoint.save import save_checkpoint
 from simple_clip_lstm_ros.policy.config import PolicyConfig
-from simple_clip_lstm_ros.policy.inputs import Images, Texts
+from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, InstructionTokenizer
+from simple_clip_lstm_ros.sim.instructions import training_phrases
+from simple_clip_lstm_ros.sim.perturbations import FIRST_SEED
+from simple_clip_lstm_ros.sim.rollouts import LANDMARKS
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+from simple_clip_lstm_ros.training.dagger import VIEWS, DaggerSampler
+from simple_clip_lstm_ros.training.feature_extractor import FeatureExtractor
+from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, accelerator_on
+from simple_clip_lstm_ros.training.losses import BehaviorCloningLoss, EncoderPretrainingLoss
+from simple_clip_lstm_ros.training.sequences import Example
+from simple_clip_lstm_ros.training.trainer import action_std, prepare_model
+from simple_clip_lstm_ros.training.weight_init import init_model
 
 WIDTH, HIDDEN, IMAGE, PATCH, LATENTS = 96, 112, 64, 16, 8
 FEATURES = ("kosmos_text", "kosmos_vision", "clip_image_embeds", "clip_text_embeds")
@@ -63,7 +63,7 @@ class Effort:
             return max(round(number * share), 2)
 
         return Effort(
-            some(self.views),
+            some(self.random_views),
             some(self.eye_epochs),
             some(self.demonstrations),
             tuple(map(some, self.rounds[: some(len(self.rounds))])),
@@ -90,11 +90,13 @@ class Making:
         self._begin = time.monotonic()
         self._folder, self._seed, self._workers, self._effort = folder, seed, workers, effort
         self._processors = folder / "processors"
-        texts = sorted({text for scenario in SCENARIOS for text in trained(scenario)})
+        texts = sorted({text for scenario in SCENARIOS for text in training_phrases(scenario)})
         write_tiny_processors(self._processors, texts)
-        self._model = fresh(configured(self._processors), seed)
-        images = Images(self._model.config, CPU, torch.float32)
-        self._encoders = Encoders(self._model, images, Texts(self._processors, self._model.config, CPU))
+        self._model = init_model(configured(self._processors), seed)
+        images = ImagePreprocessor(self._model.config, CPU, torch.float32)
+        self._encoders = FeatureExtractor(
+            self._model, images, InstructionTokenizer(self._processors, self._model.config, CPU)
+        )
         self._layout = seed * SEEDS  # the next one to be drawn
         self._saved = 0
 
@@ -104,7 +106,7 @@ class Making:
     def make(self) -> Path:
         """The checkpoint."""
         effort = self._effort
-        self._learn_to_see([*self._taught("views", effort.views)])
+        self._learn_to_see([*self._taught("views", effort.random_views)])
         examples = [*self._taught("demonstration", effort.demonstrations)]
         for drives in (*effort.rounds, 0):
             self._learn_to_drive(examples)
@@ -114,18 +116,25 @@ class Making:
     def _learn_to_see(self, examples: Sequence[Example]) -> None:
         self._model.requires_grad_(True)
         actions = torch.cat([example[0].actions for example in examples])
-        looker = Looker(self._model, self._encoders, len(LANDMARKS), spread_of(actions))
-        self._train(looker, examples, Schedule(self._effort.eye_epochs, batch=4, seed=self._seed), every=1)
+        looker = EncoderPretrainingLoss(self._model, self._encoders, len(LANDMARKS), action_std(actions))
+        self._train(looker, examples, TrainingConfig(self._effort.eye_epochs, batch=4, seed=self._seed), every=1)
 
     def _learn_to_drive(self, examples: Sequence[Example]) -> None:
         actions = torch.cat([example[0].actions for example in examples])
-        ready(self._model, actions, encoders=False)
-        learner = Learner(self._model, self._encoders, len(LANDMARKS), spread_of(actions))
-        schedule = Schedule(self._effort.epochs, batch=8, learning_rate=2e-3, seed=self._seed)
+        prepare_model(self._model, actions, encoders=False)
+        learner = BehaviorCloningLoss(self._model, self._encoders, len(LANDMARKS), action_std(actions))
+        schedule = TrainingConfig(self._effort.epochs, batch=8, learning_rate=2e-3, seed=self._seed)
         self._train(learner, examples, schedule, every=10)
 
-    def _train(self, learner: Looker | Learner, examples: Sequence[Example], schedule: Schedule, *, every: int) -> None:
-        training = Training(learner, examples, schedule, accelerator_on("cpu"))
+    def _train(
+        self,
+        learner: EncoderPretrainingLoss | BehaviorCloningLoss,
+        examples: Sequence[Example],
+        schedule: TrainingConfig,
+        *,
+        every: int,
+    ) -> None:
+        training = TrainingLoop(learner, examples, schedule, accelerator_on("cpu"))
         for epoch in range(schedule.epochs):
             loss = training.run_epoch()
             if epoch % every == every - 1 or epoch == schedule.epochs - 1:
@@ -150,7 +159,9 @@ class Making:
         self._saved += 1
         path = self._folder / f"{self._saved}.pth"
         settings = {"seed": self._seed, **vars(self._effort)}
-        save(self._model, path, self._processors, epoch=0, val_mae=float("nan"), optimizer={}, settings=settings)
+        save_checkpoint(
+            self._model, path, self._processors, epoch=0, val_mae=float("nan"), optimizer={}, settings=settings
+        )
         return path
 
 
@@ -178,13 +189,13 @@ def configured(processors: Path) -> PolicyConfig:
     )
 
 
-_teacher: Teacher
+_teacher: DaggerSampler
 
 
 def _hire(checkpoint: Path) -> None:
     global _teacher
     torch.set_num_threads(1)
-    _teacher = Teacher(load_policy(checkpoint, device="cpu", precision="fp32", engine="eager"))
+    _teacher = DaggerSampler(load_policy(checkpoint, device="cpu", precision="fp32", engine="eager"))
 
 
 def _teach(kind: str, seed: int) -> bytes:

@@ -16,10 +16,10 @@ import pytest
 import setuptools
 import torch
 
-from simple_clip_lstm_ros.checkpoint import builtin
+from simple_clip_lstm_ros.checkpoint import user_input
 from simple_clip_lstm_ros.checkpoint.bundle import SUMS, sha256
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +37,7 @@ torch.set_num_threads(1)
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny checkpoint with its processors beside it; treat it as read-only."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.pth"
-    synthesise("tiny", path)
+    write_random_checkpoint("tiny", path)
     return path
 
 
@@ -47,7 +47,7 @@ def models(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     convert(tiny, folder / "small")
-    monkeypatch.setattr(builtin, "MODELS", folder)
+    monkeypatch.setattr(user_input, "MODELS", folder)
     monkeypatch.chdir(tmp_path)  # where nothing bears such a name
     return folder
 
@@ -56,7 +56,7 @@ def models(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def bundle_with_code(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path]:
     """A whole bundle whose tokenizer asks Hugging Face to load code, and the file that this code would write."""
     bundle, marker = tmp_path / "bundle", tmp_path / "the_code_ran"
-    shutil.copytree(builtin.MODELS / "tiny", bundle)
+    shutil.copytree(user_input.MODELS / "tiny", bundle)
     folder = next((bundle / "processors").glob(f"{request.param}*"))
     (folder / "custom.py").write_text(f"open({str(marker)!r}, 'w')\n\nclass Custom:\n    pass\n")
     classes = {"AutoTokenizer": ["custom.Custom"] * 2, "AutoProcessor": "custom.Custom", "AutoConfig": "custom.Custom"}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
-from simple_clip_lstm_ros.engine.cpu import multiplies_int8
+from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
+from simple_clip_lstm_ros.engine.cpu import has_int8_dot
 
 ROOT = Path(__file__).parent.parent
 BUNDLES = ("fp32", "bf16", "int8")
@@ -33,12 +33,12 @@ def write_wide(path: Path) -> None:
 
     None of them is large beside the whole, nor is what a step makes of them, as in a real model.
     """
-    tiny = PROFILES["tiny"]
+    tiny = REFERENCE_CONFIGS["tiny"]
     kosmos = tiny.kosmos | {"text_config": tiny.kosmos["text_config"] | {"ffn_dim": 20_000, "layers": 14}}
     vision = tiny.clip["vision_config"] | {"intermediate_size": 6_000, "num_hidden_layers": 8}
     clip = tiny.clip | {"vision_config": vision}
     config = replace(tiny, kosmos=kosmos, clip=clip)
-    state = {name: torch.full(shape, 0.001) for name, shape in needed_shapes(build(config)).items()}
+    state = {name: torch.full(shape, 0.001) for name, shape in expected_shapes(build_model(config)).items()}
     torch.save({"model_state_dict": state, "policy_config": config.to_dict()}, path)
 
 
@@ -80,7 +80,7 @@ def test_from_the_file_a_cast_takes_its_result_and_no_cast_takes_nothing(rows: d
     assert rows["load and step fp32 from .pth"]["anonymous"] < 0.15
     assert 0.4 < rows["load and step bf16 from .pth"]["anonymous"] < 0.65
     # Where a CPU multiplies int8, weights are packed, and what that takes for a moment is in a sample or is not.
-    most = 0.45 if multiplies_int8() else 0.4
+    most = 0.45 if has_int8_dot() else 0.4
     assert 0.15 < rows["load and step int8 from .pth"]["anonymous"] < most
 
 

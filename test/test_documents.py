@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import cv2
 import pytest
 
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -123,14 +123,14 @@ def test_links_of_the_pages_that_are_not_in_the_site_lead_somewhere(document: Pa
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """A new folder with what the documents take for granted: a checkpoint, an image, a recipe."""
     model = tmp_path_factory.mktemp("model") / "best_simple_clip_lstm_model.pth"
-    synthesise("tiny", model)
+    write_random_checkpoint("tiny", model)
 
     def make() -> Path:
         folder = tmp_path_factory.mktemp("reader")
         for file in (model, Path(f"{model}.processors")):
             (folder / file.name).symlink_to(file)
         shutil.copytree(ROOT / "docs", folder / "docs")  # some commands make its pictures
-        cv2.imwrite(str(folder / "photo.jpg"), next(crops(1)))
+        cv2.imwrite(str(folder / "photo.jpg"), next(sample_crops(1)))
         (folder / "mine.yaml").write_text("image_normalization: imagenet\n")
         return folder
 

@@ -49,7 +49,7 @@ def rooms(file: str) -> set[str]:
 
 
 def files_of(name: str) -> set[str]:
-    """The files of the package that `import name` reads: `.policy.inputs.Images` is policy/inputs.py."""
+    """The files of the package that `import name` reads: `.policy.inputs.Images` is policy/preprocessing.py."""
     parts = name.removeprefix(".").split(".")
     stems = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
     return {path for stem in stems for path in (f"{stem}.py", f"{stem}/__init__.py")} & set(FILES)
@@ -104,4 +104,4 @@ def test_no_file_is_too_long_to_read(file):
 def test_this_test_sees_what_it_looks_for():
     assert rooms("checkpoint/load.py") >= {"policy", "engine", "checkpoint"}
     assert "torch" in reached("checkpoint/load.py") and "torch" in reached("cli/infer.py")
-    assert files_of(".policy.inputs.Images") == {"policy/__init__.py", "policy/inputs.py"}
+    assert files_of(".policy.inputs.Images") == {"policy/__init__.py", "policy/preprocessing.py"}

@@ -89,7 +89,7 @@ def test_every_package_is_installed(setup):
 
 
 def test_the_models_and_the_page_that_come_with_the_package_are_installed_whole(setup):
-    folders = [ROOT / NAME / "models", ROOT / NAME / "node" / "dashboard_page"]
+    folders = [ROOT / NAME / "models", ROOT / NAME / "dashboard" / "page"]
     beside = {f for folder in folders for f in folder.rglob("*") if f.is_file()}
     assert {ROOT / NAME / file for file in setup["package_data"][NAME]} == beside
     assert {f.parent for f in beside} >= {*folders[1:]}

@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import IO, Any
 
-from simple_clip_lstm_ros.checkpoint.mapped import MappedFile, Stored
+from simple_clip_lstm_ros.checkpoint.mapped_file import MappedFile, MappedTensor
 from simple_clip_lstm_ros.checkpoint.unpickler import RestrictedUnpickler, TensorRef
 from simple_clip_lstm_ros.errors import CheckpointError
 
@@ -45,30 +45,30 @@ class Archive:
 
     @classmethod
     def _open(cls, path: Path) -> Archive:
-        _refuse_what_is_no_zip(path)
+        _check_is_zip(path)
         with path.open("rb") as file:
             try:
                 records = _records(path, file)
                 mapped = MappedFile(path)
             except zipfile.BadZipFile:
-                raise CheckpointError(_why_incomplete(path, file)) from None
+                raise CheckpointError(_describe_truncation(path, file)) from None
         content = RestrictedUnpickler.load(mapped[slice(*_extent(records, "data.pkl", path))], str(path))
         archive = cls(path, content, records, mapped)
         archive._check_extents()
         return archive
 
-    def stored(self, ref: TensorRef) -> Stored:
+    def stored(self, ref: TensorRef) -> MappedTensor:
         offset, _ = self._records[f"data/{ref.key}"]
-        return Stored(self._file, ref.dtype, ref.shape, offset + ref.offset * ref.dtype.itemsize, ref.stride)
+        return MappedTensor(self._file, ref.dtype, ref.shape, offset + ref.offset * ref.dtype.itemsize, ref.stride)
 
     def _check_extents(self) -> None:
         for ref in tensor_refs(self.content):
             _, size = self._records.get(f"data/{ref.key}", (0, -1))
-            if not _is_sound(ref) or size < ref.storage_numel * ref.dtype.itemsize:
+            if not _is_within_storage(ref) or size < ref.storage_numel * ref.dtype.itemsize:
                 raise CheckpointError(f"{self.path} is damaged: a tensor of shape {list(ref.shape)} has no data")
 
 
-def _is_sound(ref: TensorRef) -> bool:
+def _is_within_storage(ref: TensorRef) -> bool:
     """Whether the view lies within its storage; a file may claim anything."""
     numbers = (ref.offset, ref.storage_numel, *ref.shape, *ref.stride)
     if len(ref.shape) != len(ref.stride) or any(type(number) is not int or number < 0 for number in numbers):
@@ -89,7 +89,7 @@ def tensor_refs(content: Any) -> Iterator[TensorRef]:
             yield from tensor_refs(value)
 
 
-def _refuse_what_is_no_zip(path: Path) -> None:
+def _check_is_zip(path: Path) -> None:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; check the path, or mount the folder that holds it")
     if path.is_dir():
@@ -132,7 +132,7 @@ def _extent(records: dict[str, tuple[int, int]], name: str, path: Path) -> tuple
     return offset, offset + size
 
 
-def _why_incomplete(path: Path, file: IO[bytes]) -> str:
+def _describe_truncation(path: Path, file: IO[bytes]) -> str:
     """The central directory stands at the end and is lost; but data.pkl comes first and tells all sizes."""
     size = path.stat().st_size
     file.seek(0)

@@ -14,7 +14,7 @@ from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 
-def build(config: PolicyConfig) -> SimpleCLIPLSTM:
+def build_model(config: PolicyConfig) -> SimpleCLIPLSTM:
     """The model on the meta device: all of its structure, none of its memory, no random initialisation."""
     try:
         with torch.device("meta"):
@@ -23,12 +23,12 @@ def build(config: PolicyConfig) -> SimpleCLIPLSTM:
         raise ConfigError(f"these settings make no model: {first_line(error)}") from None
 
 
-def needed_shapes(model: SimpleCLIPLSTM) -> dict[str, tuple[int, ...]]:
+def expected_shapes(model: SimpleCLIPLSTM) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that a checkpoint of this model holds."""
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def fill(
+def load_weights(
     model: SimpleCLIPLSTM, tensors: Iterable[tuple[str, Tensor]], device: torch.device, precision: Precision
 ) -> None:
     """Give a model on the meta device its parameters, and the buffers that no state dict holds."""
@@ -36,12 +36,12 @@ def fill(
     for module in model.modules():
         if isinstance(module, Kosmos2TextSinusoidalPositionalEmbedding):
             count, width = module.weights.shape
-            module.weights = module.get_embedding(count, width, module.padding_idx).to(device, precision.arithmetic)
+            module.weights = module.get_embedding(count, width, module.padding_idx).to(device, precision.compute_dtype)
         elif isinstance(positions := getattr(module, "position_ids", None), Tensor):
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
         elif isinstance(module, nn.Embedding):
             # Rows of a table that stays mapped in another dtype are cast as they are looked up.
-            module.register_forward_hook(lambda module, ids, rows: rows.to(precision.dtype).to(precision.arithmetic))
+            module.register_forward_hook(lambda module, ids, rows: rows.to(precision.dtype).to(precision.compute_dtype))
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if left:
         raise CheckpointError(f"this version of transformers has buffers that are not known here: {', '.join(left)}")

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from simple_clip_lstm_ros.checkpoint.mapped import MappedFile, Stored
+from simple_clip_lstm_ros.checkpoint.mapped_file import MappedFile, MappedTensor
 from simple_clip_lstm_ros.errors import CheckpointError
 from simple_clip_lstm_ros.policy.processor_files import check_no_code
 
@@ -34,7 +37,7 @@ SCALED = f".weight{SCALE}"
 # safetensors' names.
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I8": torch.int8}
 
-AGAIN = "copy it again, or convert its source again"
+REMEDY = "copy it again, or convert its source again"
 _BLOCK = 8 << 20
 
 
@@ -44,7 +47,7 @@ class Bundle:
 
     path: Path
     config: dict[str, Any]
-    tensors: dict[str, Stored]
+    tensors: dict[str, MappedTensor]
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
@@ -58,12 +61,12 @@ class Bundle:
             check_sums(path, small)
             config = _read_config(path / CONFIG)
             check_no_code(path / PROCESSORS)
-            tensors: dict[str, Stored] = {}
+            tensors: dict[str, MappedTensor] = {}
             for name in sorted(sums.keys() - small.keys()):
                 shard = _read_shard(path / name)
                 twice = next(iter(shard.keys() & tensors.keys()), None)
                 if twice:
-                    raise CheckpointError(f"{path} holds {twice} twice; {AGAIN}")
+                    raise CheckpointError(f"{path} holds {twice} twice; {REMEDY}")
                 tensors |= shard
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -72,16 +75,18 @@ class Bundle:
 
 def read_sums(path: Path) -> dict[str, str]:
     """File -> checksum, of exactly the files that are there. Raises CheckpointError where others are, or some lack."""
-    sums = stated_sums(path)
-    found = files_of(path)
+    sums = parse_sums(path)
+    found = list_files(path)
     if missing := sorted(sums.keys() - found):
-        raise CheckpointError(f"{path} lacks {some(missing)}; {AGAIN}")
+        raise CheckpointError(f"{path} lacks {join_names(missing)}; {REMEDY}")
     if extra := sorted(found - sums.keys()):
-        raise CheckpointError(f"{path} holds {some(extra)}, which is not of the bundle; remove it from the folder")
+        raise CheckpointError(
+            f"{path} holds {join_names(extra)}, which is not of the bundle; remove it from the folder"
+        )
     return sums
 
 
-def stated_sums(path: Path) -> dict[str, str]:
+def parse_sums(path: Path) -> dict[str, str]:
     """File -> checksum, of the files that should be there. Raises CheckpointError for what is no bundle's manifest."""
     if not path.is_dir():
         raise CheckpointError(f"{path} is no bundle; name a folder that `convert` made")
@@ -91,14 +96,14 @@ def stated_sums(path: Path) -> dict[str, str]:
     lines = (path / SUMS).read_text(errors="replace").splitlines()
     pairs = [line.split("  ", 1) for line in lines]
     if any(len(pair) != 2 or len(pair[0]) != 64 for pair in pairs):
-        raise CheckpointError(f"{path / SUMS} is damaged; {AGAIN}")
+        raise CheckpointError(f"{path / SUMS} is damaged; {REMEDY}")
     sums = {name: checksum for checksum, name in pairs}
     if CONFIG not in sums or not any(name.endswith(".safetensors") for name in sums):
-        raise CheckpointError(f"{path / SUMS} is incomplete; {AGAIN}")
+        raise CheckpointError(f"{path / SUMS} is incomplete; {REMEDY}")
     return sums
 
 
-def files_of(path: Path) -> set[str]:
+def list_files(path: Path) -> set[str]:
     """Those that are there, the manifest aside."""
     return {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()} - {SUMS}
 
@@ -108,7 +113,7 @@ def check_sums(path: Path, sums: Mapping[str, str]) -> None:
     for name, checksum in sums.items():
         if sha256(path / name) != checksum:
             hint = " (state settings with --config)" if name == CONFIG else ""
-            raise CheckpointError(f"{path / name} is not as it was written: its checksum differs{hint}; {AGAIN}")
+            raise CheckpointError(f"{path / name} is not as it was written: its checksum differs{hint}; {REMEDY}")
 
 
 def sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
@@ -128,7 +133,7 @@ def fingerprint(path: str | Path) -> str:
     return sha256(sums) if sums.is_file() else ""
 
 
-def some(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """The first few, in words."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
 
@@ -137,7 +142,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deep
-        raise CheckpointError(f"{path} is damaged; {AGAIN}") from None
+        raise CheckpointError(f"{path} is damaged; {REMEDY}") from None
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not of a bundle of this package; name a folder that `convert` made")
     version = config.get("format_version")
@@ -147,26 +152,117 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"package reads {FORMAT_VERSION}; update the package, or convert the source with this one"
         )
     if not isinstance(config.get("policy_config"), dict):
-        raise CheckpointError(f"{path} has no policy_config; {AGAIN}")
+        raise CheckpointError(f"{path} has no policy_config; {REMEDY}")
     return config
 
 
-def _read_shard(path: Path) -> dict[str, Stored]:
+def _read_shard(path: Path) -> dict[str, MappedTensor]:
     try:
         with safe_open(path, "pt"):
             """The library checks that the header is sound and covers the file, without holes."""
         mapped = MappedFile(path)
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or incomplete ({error}); {AGAIN}") from None
+        raise CheckpointError(f"{path} is damaged or incomplete ({error}); {REMEDY}") from None
     start = 8 + int.from_bytes(mapped[0:8], "little")
     header = json.loads(mapped[8:start])
     header.pop("__metadata__", None)
-    return {name: _stored(path, name, mapped, start, entry) for name, entry in header.items()}
+    return {name: _map_tensor(path, name, mapped, start, entry) for name, entry in header.items()}
 
 
-def _stored(path: Path, name: str, mapped: MappedFile, start: int, entry: Mapping[str, Any]) -> Stored:
+def _map_tensor(path: Path, name: str, mapped: MappedFile, start: int, entry: Mapping[str, Any]) -> MappedTensor:
     if entry["dtype"] not in DTYPES:
-        raise CheckpointError(f"{path}: {name} is stored as {entry['dtype']}, which no bundle holds; {AGAIN}")
+        raise CheckpointError(f"{path}: {name} is stored as {entry['dtype']}, which no bundle holds; {REMEDY}")
     shape = tuple(entry["shape"])
     stride = tuple(prod(shape[dimension + 1 :]) for dimension in range(len(shape)))
-    return Stored(mapped, DTYPES[entry["dtype"]], shape, start + entry["data_offsets"][0], stride)
+    return MappedTensor(mapped, DTYPES[entry["dtype"]], shape, start + entry["data_offsets"][0], stride)
+
+
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor to be written."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file: its header and where each tensor begins."""
+
+    file: str
+    header: bytes
+    offsets: dict[str, int]
+    nbytes: int
+
+
+def plan_shards(entries: Sequence[TensorSpec], limit: int) -> list[Shard]:
+    """Files of at most `limit` bytes of tensors each, in order; one that is larger has a file of its own."""
+    groups: list[list[TensorSpec]] = [[]]
+    for entry in entries:
+        if groups[-1] and sum(other.nbytes for other in groups[-1]) + entry.nbytes > limit:
+            groups.append([])
+        groups[-1].append(entry)
+    if len(groups) == 1:
+        return [_shard("model.safetensors", groups[0])]
+    count = len(groups)
+    return [_shard(f"model-{index:05}-of-{count:05}.safetensors", group) for index, group in enumerate(groups, 1)]
+
+
+def _shard(file: str, entries: Sequence[TensorSpec]) -> Shard:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    relative, end = {}, 0
+    # The few of odd sizes last, so that all others are aligned as in a .pth: their arithmetic is the same bit for bit.
+    # Of those the widest first, so that each tensor begins where its dtype may.
+    for entry in sorted(entries, key=lambda entry: (entry.nbytes % _ALIGNMENT != 0, -entry.dtype.itemsize)):
+        relative[entry.name], end = end, end + entry.nbytes
+        extent = [relative[entry.name], end]
+        header[entry.name] = {"dtype": _DTYPE_NAMES[entry.dtype], "shape": list(entry.shape), "data_offsets": extent}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    data = len(text).to_bytes(8, "little") + text
+    return Shard(file, data, {name: len(data) + offset for name, offset in relative.items()}, len(data) + end)
+
+
+def build_index(shards: Sequence[Shard], total: int) -> Mapping[str, object]:
+    """What Hugging Face's tools want to read beside several shards."""
+    names = {name: shard.file for shard in shards for name in shard.offsets}
+    return {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
+
+
+class ShardWriter(AbstractContextManager["ShardWriter"]):
+    """The files of `shards` in `folder`, with their room on the disk taken. Raises OSError."""
+
+    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+        self._stack = ExitStack()
+        self._places: dict[str, tuple[IO[bytes], int]] = {}
+        with self._stack:
+            for shard in shards:
+                file = self._stack.enter_context((folder / shard.file).open("xb"))
+                os.posix_fallocate(file.fileno(), 0, shard.nbytes)
+                file.write(shard.header)
+                self._places |= {name: (file, offset) for name, offset in shard.offsets.items()}
+            self._stack = self._stack.pop_all()
+        if len(shards) > 1:
+            total = sum(shard.nbytes - len(shard.header) for shard in shards)
+            (folder / INDEX).write_text(json.dumps(build_index(shards, total), indent=2))
+
+    def write(self, name: str, first: int, rows: Tensor) -> None:
+        """Some rows of the tensor, from the row `first` on."""
+        file, offset = self._places[name]
+        row = rows[0].nbytes if rows.ndim and len(rows) else 0
+        file.seek(offset + first * row)
+        file.write(rows.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+    def __exit__(self, *exception: object) -> None:
+        with self._stack:
+            for file in {id(file): file for file, _ in self._places.values()}.values():
+                file.flush()

@@ -13,23 +13,34 @@ from typing import Any
 import torch
 
 from simple_clip_lstm_ros import __version__
-from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
-from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.checkpoint.bundle import CONFIG, FORMAT, FORMAT_VERSION, PROCESSORS, SCALE, SUMS, sha256
-from simple_clip_lstm_ros.checkpoint.cast import Cast
-from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
-from simple_clip_lstm_ros.checkpoint.shards import Entry, Shard, Writer, lay_out
+from simple_clip_lstm_ros.checkpoint.bundle import (
+    CONFIG,
+    FORMAT,
+    FORMAT_VERSION,
+    PROCESSORS,
+    SCALE,
+    SUMS,
+    Shard,
+    ShardWriter,
+    TensorSpec,
+    plan_shards,
+    sha256,
+)
+from simple_clip_lstm_ros.checkpoint.spec import CheckpointSpec, open_spec
+from simple_clip_lstm_ros.checkpoint.tensors import TensorCast
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.engine.precision import storage_precision
-from simple_clip_lstm_ros.engine.quantise import SCALE_DTYPE, what_lacks
+from simple_clip_lstm_ros.engine.quantization import SCALE_DTYPE, missing_dependency
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, DeviceError
-from simple_clip_lstm_ros.plain import finite
-from simple_clip_lstm_ros.policy.inputs import Texts
+from simple_clip_lstm_ros.files import check_writable, temp_path
+from simple_clip_lstm_ros.json_utils import nan_to_null
+from simple_clip_lstm_ros.policy.preprocessing import InstructionTokenizer
 from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 Report = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all; may raise to cancel
 
 SHARD_BYTES = 5_000_000_000
-_MOST_SHARDS = 500  # all are open at once
+_MAX_SHARDS = 500  # all are open at once
 
 # A folder that was filled from a hub may hold weights and caches besides tokenizers.
 _NO_PROCESSORS = {".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
@@ -49,31 +60,31 @@ def convert(
 
     Raises CheckpointError, ConfigError, ProcessorsError or DeviceError; nothing is left behind then.
     """
-    source, destination = located(source), Path(destination)
+    source, destination = resolve_path(source), Path(destination)
     if shard_bytes < 1:
         raise ConfigError(f"a shard holds at least one byte, not {shard_bytes}")
     if destination.absolute().is_relative_to(source.absolute()):
         raise CheckpointError(f"{destination} lies within {source}; choose a folder elsewhere")
-    before = _stamp(source)
-    blueprint = open_blueprint(source, config or {})
+    before = _source_state(source)
+    spec = open_spec(source, config or {})
     folder = find_processors(source, processors)
-    Texts(folder, blueprint.config, torch.device("cpu"))
-    target = storage_precision(precision, blueprint.description.precision)
-    if target.name == "int8" and (lacking := what_lacks()):
+    InstructionTokenizer(folder, spec.config, torch.device("cpu"))
+    target = storage_precision(precision, spec.info.precision)
+    if target.name == "int8" and (lacking := missing_dependency()):
         raise DeviceError(lacking)
-    casts = blueprint.casts(target)
-    shards = lay_out([entry for cast in casts for entry in _entries(cast)], shard_bytes)
-    if len(shards) > _MOST_SHARDS:
+    casts = spec.casts(target)
+    shards = plan_shards([entry for cast in casts for entry in _tensor_specs(cast)], shard_bytes)
+    if len(shards) > _MAX_SHARDS:
         raise ConfigError(f"a shard of {shard_bytes} bytes makes {len(shards)} files; choose a larger one")
     tokenizers = _processor_files(folder)
-    refuse_unwritable(destination, sum(shard.nbytes for shard in shards) + sum(map(_size, tokenizers.values())))
-    partial = partial_of(destination)
+    check_writable(destination, sum(shard.nbytes for shard in shards) + sum(map(_size, tokenizers.values())))
+    partial = temp_path(destination)
     if partial.exists():
         raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
     report = report or (lambda what, done, total: None)
     try:
         partial.mkdir()
-        _Conversion(source, before, blueprint, target.name, casts, shards, tokenizers, report).write(partial)
+        _Conversion(source, before, spec, target.name, casts, shards, tokenizers, report).write(partial)
         partial.rename(destination)
     except OSError as error:
         raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from error
@@ -85,9 +96,9 @@ def convert(
 class _Conversion:
     source: Path
     before: list[tuple[Path, int, int, int]]
-    blueprint: Blueprint
+    spec: CheckpointSpec
     precision: str
-    casts: list[Cast]
+    casts: list[TensorCast]
     shards: list[Shard]
     tokenizers: dict[Path, Path]
     report: Report
@@ -102,20 +113,20 @@ class _Conversion:
             "format_version": FORMAT_VERSION,
             "package_version": __version__,
             "precision": self.precision,
-            "policy_config": self.blueprint.config.to_dict(),
+            "policy_config": self.spec.config.to_dict(),
             "origin": self._origin(),
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
-        if _stamp(self.source) != self.before:
+        if _source_state(self.source) != self.before:
             raise CheckpointError(f"{self.source} changed while it was converted; convert it again when it is complete")
         self._write_sums(folder)
         _sync(folder)
 
     def _write_tensors(self, folder: Path) -> None:
         total, done = sum(cast.stored.nbytes for cast in self.casts), 0
-        with Writer(folder, self.shards) as writer:
+        with ShardWriter(folder, self.shards) as writer:
             for cast in self.casts:
-                for rows, values, scales in cast.pieces():
+                for rows, values, scales in cast.iter_chunks():
                     writer.write(cast.name, rows.start, values)
                     if scales is not None:
                         writer.write(cast.name + SCALE, rows.start, scales)
@@ -124,7 +135,7 @@ class _Conversion:
 
     def _origin(self) -> dict[str, Any]:
         """Where the weights come from: of a bundle that is converted again, what it says itself."""
-        metadata = self.blueprint.description.metadata
+        metadata = self.spec.info.metadata
         if self.source.is_dir():
             return metadata
         size = _size(self.source)
@@ -133,7 +144,7 @@ class _Conversion:
         except OSError as error:
             raise CheckpointError(f"{self.source} cannot be read: {error.strerror or error}") from None
         told = {name: metadata.get(name) for name in ("epoch", "val_mae")}
-        return {"file": self.source.name, "bytes": size, "sha256": checksum, **finite(told)}
+        return {"file": self.source.name, "bytes": size, "sha256": checksum, **nan_to_null(told)}
 
     def _write_sums(self, folder: Path) -> None:
         # The config comes last: a list that was cut off lacks it, and is known by that.
@@ -162,12 +173,14 @@ def _processor_files(folder: Path) -> dict[Path, Path]:
     return {name: file for name, file in files.items() if name not in hidden and name.suffix not in _NO_PROCESSORS}
 
 
-def _entries(cast: Cast) -> list[Entry]:
-    entry = Entry(cast.name, cast.dtype, cast.stored.shape)
-    return [entry, Entry(cast.name + SCALE, SCALE_DTYPE, cast.scale_shape)] if cast.dtype == torch.int8 else [entry]
+def _tensor_specs(cast: TensorCast) -> list[TensorSpec]:
+    entry = TensorSpec(cast.name, cast.dtype, cast.stored.shape)
+    return (
+        [entry, TensorSpec(cast.name + SCALE, SCALE_DTYPE, cast.scale_shape)] if cast.dtype == torch.int8 else [entry]
+    )
 
 
-def _stamp(source: Path) -> list[tuple[Path, int, int, int]]:
+def _source_state(source: Path) -> list[tuple[Path, int, int, int]]:
     """What tells whether the source was changed or replaced; empty where it is not there."""
     files = sorted(source.rglob("*")) if source.is_dir() else [source]
     try:

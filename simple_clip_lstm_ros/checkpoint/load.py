@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from simple_clip_lstm_ros.checkpoint.build import fill
-from simple_clip_lstm_ros.checkpoint.part import Part
-from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
+from simple_clip_lstm_ros.checkpoint.build import load_weights
+from simple_clip_lstm_ros.checkpoint.plan import Plan, inspect_machine
+from simple_clip_lstm_ros.checkpoint.tensors import TensorPlan
 from simple_clip_lstm_ros.engine.memory import clear_memory
-from simple_clip_lstm_ros.policy.inputs import Images
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all; may raise to cancel
 
@@ -35,7 +35,9 @@ def load_policy(
     and take no anonymous memory. All or nothing: raises CheckpointError, ConfigError, ProcessorsError, DeviceError or
     MemoryBudgetError, each before the weights are read where it can be.
     """
-    return load(survey(path, processors, device, config or {}, memory_budget_gb).choose(precision, engine), progress)
+    return load(
+        inspect_machine(path, processors, device, config or {}, memory_budget_gb).choose(precision, engine), progress
+    )
 
 
 def load(plan: Plan, progress: Progress | None = None) -> Policy:
@@ -43,15 +45,15 @@ def load(plan: Plan, progress: Progress | None = None) -> Policy:
 
     Raises CheckpointError for weights that are not finite, and MemoryBudgetError where memory runs out.
     """
-    found, precision = plan.survey, plan.way.precision
-    model, device = found.blueprint.model, found.device
-    with plan.carried_out():
-        fill(model, _tensors(found.blueprint.parts(plan.way, device), progress), device, precision)
+    found, precision = plan.candidates, plan.execution.precision
+    model, device = found.spec.model, found.device
+    with plan.oom_as_error():
+        load_weights(model, _tensors(found.spec.parts(plan.execution, device), progress), device, precision)
     clear_memory()  # what the pieces left would be kept by the heap
-    return Policy(model, Images(model.config, device, precision.arithmetic), found.texts, precision.name)
+    return Policy(model, ImagePreprocessor(model.config, device, precision.compute_dtype), found.texts, precision.name)
 
 
-def _tensors(parts: Sequence[Part], progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
+def _tensors(parts: Sequence[TensorPlan], progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
     total, done = sum(part.cast.stored.nbytes for part in parts), 0
     for part in parts:
         yield part.name, part.read()

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint, open_blueprint
-from simple_clip_lstm_ros.checkpoint.layers import FEW_LAYERS, count_layers, parse_layers
-from simple_clip_lstm_ros.engine.budget import Need, capacity, fits
-from simple_clip_lstm_ros.engine.engines import Way, engines
+from simple_clip_lstm_ros.checkpoint.layer_pruning import FEW_LAYERS, count_layers, parse_layers
+from simple_clip_lstm_ros.checkpoint.spec import CheckpointSpec, open_spec
+from simple_clip_lstm_ros.engine.linear_backends import ExecutionConfig, linear_backends
 from simple_clip_lstm_ros.engine.memory import Memory, clear_memory, is_out_of_memory, read_memory
+from simple_clip_lstm_ros.engine.memory_estimate import MemoryEstimate, available_memory, fits
 from simple_clip_lstm_ros.engine.precision import candidates, resolve_device
-from simple_clip_lstm_ros.engine.quantise import what_lacks
+from simple_clip_lstm_ros.engine.quantization import missing_dependency
 from simple_clip_lstm_ros.errors import DeviceError, MemoryBudgetError, first_line
-from simple_clip_lstm_ros.policy.inputs import Texts
+from simple_clip_lstm_ros.policy.preprocessing import InstructionTokenizer
 from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 
@@ -26,78 +26,80 @@ from simple_clip_lstm_ros.policy.processor_files import find_processors
 class Plan:
     """A load for which the memory should suffice. `why` tells how device, precision and engine were chosen."""
 
-    survey: Survey
-    way: Way
-    need: Need
+    candidates: LoadCandidates
+    execution: ExecutionConfig
+    estimate: MemoryEstimate
     why: str
 
     @contextmanager
-    def carried_out(self) -> Iterator[None]:
+    def oom_as_error(self) -> Iterator[None]:
         """Around the load and the first steps. Raises MemoryBudgetError where memory does not suffice after all."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise MemoryBudgetError(self.survey.overflow(self, first_line(error))) from None
+            raise MemoryBudgetError(self.candidates.oom_message(self, first_line(error))) from None
 
 
 @dataclass(frozen=True)
-class Survey:
+class LoadCandidates:
     """A checkpoint on this machine, with `limit` bytes for it, before precision and engine are chosen."""
 
-    blueprint: Blueprint
+    spec: CheckpointSpec
     device: torch.device
-    texts: Texts
+    texts: InstructionTokenizer
     memory: Memory
     limit: int
 
-    def ways(self, precision: str = "auto", engine: str = "auto") -> list[Way]:
+    def configs(self, precision: str = "auto", engine: str = "auto") -> list[ExecutionConfig]:
         """What these allow here, best first. Raises ConfigError or DeviceError where that is nothing."""
         found, lacking = [], ""
-        for option in candidates(precision, self.device, self.blueprint.description.precision):
-            for each in engines(engine, option):
-                lacks = each.lacks(option, self.device)
+        for option in candidates(precision, self.device, self.spec.info.precision):
+            for each in linear_backends(engine, option):
+                lacks = each.unsupported_reason(option, self.device)
                 lacking = lacking or lacks
                 if not lacks:
-                    found.append(Way(option, each))
+                    found.append(ExecutionConfig(option, each))
         if not found:
             raise DeviceError(lacking)
         return found
 
-    def need(self, way: Way, blueprint: Blueprint | None = None) -> Need:
-        return (blueprint or self.blueprint).need(way, self.device, self.memory.process.anonymous)
+    def estimate(self, execution: ExecutionConfig, spec: CheckpointSpec | None = None) -> MemoryEstimate:
+        return (spec or self.spec).estimate(execution, self.device, self.memory.process.anonymous)
 
     def choose(self, precision: str = "auto", engine: str = "auto") -> Plan:
         """The first that fits of what these allow. Raises as `ways` does, and MemoryBudgetError where none fits."""
-        wider: dict[Way, Need] = {}
-        for way in self.ways(precision, engine):
-            need = self.need(way)
+        wider: dict[ExecutionConfig, MemoryEstimate] = {}
+        for execution in self.configs(precision, engine):
+            need = self.estimate(execution)
             if fits(need, self.memory, self.limit):
                 break
-            wider[way] = need
+            wider[execution] = need
         else:
-            raise MemoryBudgetError(self._refusal({way.precision.name: need for way, need in wider.items()}))
+            raise MemoryBudgetError(
+                self._error_message({execution.precision.name: need for execution, need in wider.items()})
+            )
         told = "".join(f"; {other} would need {more.peak / 1e9:.1f} GB" for other, more in wider.items())
-        if way.precision.name == "int8" and (lacking := what_lacks()):
+        if execution.precision.name == "int8" and (lacking := missing_dependency()):
             raise DeviceError(f"{lacking}{told}")
-        return Plan(self, way, need, f"{way} on {self.device}{told}")
+        return Plan(self, execution, need, f"{execution} on {self.device}{told}")
 
-    def overflow(self, plan: Plan, told: str) -> str:
+    def oom_message(self, plan: Plan, told: str) -> str:
         """Why what was planned did not fit after all, as a library `told` it, and what next to try."""
-        path, name = self.blueprint.description.path, plan.way.precision.name
-        problem = f"{path} at precision {name} was to need {plan.need}, but memory ran out: {told}"
-        smaller = (what for what, need in self._narrower({name}) if need.peak < plan.need.peak)
+        path, name = self.spec.info.path, plan.execution.precision.name
+        problem = f"{path} at precision {name} was to need {plan.estimate}, but memory ran out: {told}"
+        smaller = (what for what, need in self._smaller({name}) if need.peak < plan.estimate.peak)
         return f"{problem}; free memory, or try {next(smaller, 'a smaller model')}"
 
-    def _refusal(self, tried: dict[str, Need]) -> str:
+    def _error_message(self, tried: dict[str, MemoryEstimate]) -> str:
         """Why no precision that was asked for fits, and the nearest that does."""
         needs = ", ".join(f"precision {name} needs {need}" for name, need in tried.items())
         cuda = self.memory.cuda
         gpu = f" and {cuda.free / 1e9:.1f} GB of {cuda.name}" if cuda and not cuda.shared else ""
-        problem = f"{self.blueprint.description.path} does not fit into {self.limit / 1e9:.1f} GB{gpu}: {needs}"
+        problem = f"{self.spec.info.path} does not fit into {self.limit / 1e9:.1f} GB{gpu}: {needs}"
         least, smallest = "", min(need.peak for need in tried.values())
-        for name, need in self._narrower(tried):
+        for name, need in self._smaller(tried):
             if fits(need, self.memory, self.limit):
                 return f"{problem}; {name} needs {need.peak / 1e9:.1f} GB and fits"
             if need.peak < smallest:
@@ -106,32 +108,34 @@ class Survey:
             f"{problem}; nothing smaller fits{least}: free memory, or raise memory_budget_gb or the container's limit"
         )
 
-    def _narrower(self, tried: Container[str]) -> Iterator[tuple[str, Need]]:
+    def _smaller(self, tried: Container[str]) -> Iterator[tuple[str, MemoryEstimate]]:
         """What else could be asked for: the other precisions, then the few layers that a cut model is left with."""
-        ways = [way for way in self.ways() if way.precision.name != "int8" or not what_lacks()]
-        for way in ways:
-            if way.precision.name not in tried:
-                yield f"precision {way.precision.name}", self.need(way)
-        counts = count_layers(self.blueprint.description.tensors)
+        configs = [
+            execution for execution in self.configs() if execution.precision.name != "int8" or not missing_dependency()
+        ]
+        for execution in configs:
+            if execution.precision.name not in tried:
+                yield f"precision {execution.precision.name}", self.estimate(execution)
+        counts = count_layers(self.spec.info.tensors)
         few = {tower: kept for tower, kept in FEW_LAYERS.items() if counts[tower] > kept}
-        if few and ways:
+        if few and configs:
             words = ",".join(f"{tower}={kept}" for tower, kept in few.items())
-            need = self.need(ways[-1], self.blueprint.with_layers(parse_layers(few)))
-            yield f"precision {ways[-1].precision.name} with layers {words} (a cut model, its actions differ)", need
+            need = self.estimate(configs[-1], self.spec.with_layers(parse_layers(few)))
+            yield f"precision {configs[-1].precision.name} with layers {words} (a cut model, its actions differ)", need
 
 
-def survey(
+def inspect_machine(
     path: str | Path,
     processors: str | Path | None,
     device: str,
     overrides: Mapping[str, Any],
     memory_budget_gb: float,
-) -> Survey:
+) -> LoadCandidates:
     """Of the checkpoint at `path`, as load_policy takes it. Raises what load_policy raises."""
     target = resolve_device(device)
-    blueprint = open_blueprint(path, overrides)
-    texts = Texts(find_processors(blueprint.description.path, processors), blueprint.config, target)
+    spec = open_spec(path, overrides)
+    texts = InstructionTokenizer(find_processors(spec.info.path, processors), spec.config, target)
     # Now that libraries and tokenizers are there, which the need counts as the runtime; without what they left behind.
     clear_memory()
     memory = read_memory(target)
-    return Survey(blueprint, target, texts, memory, capacity(memory, memory_budget_gb))
+    return LoadCandidates(spec, target, texts, memory, available_memory(memory, memory_budget_gb))

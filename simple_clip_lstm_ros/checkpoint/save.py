@@ -1,22 +1,28 @@
-"""A trained policy as the file that the original trainer would leave: `.pth`, with its processors beside it."""
+"""Write `.pth` files as torch.save does: a trained policy at once, a random one tensor by tensor."""
 
 from __future__ import annotations
 
 import argparse
+import collections
+import io
+import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.files import check_writable, temp_path
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 
-def save(
+def save_checkpoint(
     model: SimpleCLIPLSTM,
     path: Path,
     processors: Path,
@@ -36,8 +42,8 @@ def save(
         "args": argparse.Namespace(**settings),
         "policy_config": model.config.to_dict(),
     }
-    refuse_taken(path, sum(tensor.nbytes for tensor in weights.values()))
-    with written(path) as partial:
+    check_free(path, sum(tensor.nbytes for tensor in weights.values()))
+    with atomic_checkpoint(path) as partial:
         try:
             torch.save(content, partial)
         except RuntimeError as error:  # so torch's own writer tells of a full disk
@@ -46,9 +52,9 @@ def save(
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
+def atomic_checkpoint(path: Path) -> Iterator[Path]:
     """Where to write what becomes `path`, with its processors beside that: all, or nothing and CheckpointError."""
-    partial = partial_of(path)
+    partial = temp_path(path)
     try:
         yield partial
         partial.replace(path)
@@ -60,9 +66,9 @@ def written(path: Path) -> Iterator[Path]:
             shutil.rmtree(processors_of(path), ignore_errors=True)
 
 
-def refuse_taken(path: Path, weights: int) -> None:
+def check_free(path: Path, weights: int) -> None:
     """Raises CheckpointError where so many bytes of weights have no room, or a checkpoint or processors lie already."""
-    refuse_unwritable(path, round(weights * 1.01))
+    check_writable(path, round(weights * 1.01))
     if processors_of(path).exists():
         raise CheckpointError(f"{processors_of(path)} exists; remove it or choose another name")
 
@@ -70,3 +76,76 @@ def refuse_taken(path: Path, weights: int) -> None:
 def processors_of(path: Path) -> Path:
     """The folder that belongs to a checkpoint, beside it."""
     return Path(f"{path}.processors")
+
+
+_ALIGNMENT = 64  # torch.save's own, so that mapped tensors are aligned
+_LOCAL_HEADER_SIZE = 30
+_STORAGE_TYPES = {torch.float32: torch.FloatStorage, torch.int64: torch.LongStorage}
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A contiguous tensor that `make` gives when its turn to be written has come."""
+
+    shape: tuple[int, ...]
+    make: Callable[[], torch.Tensor]
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a LazyTensor as torch.save writes a tensor: a call of _rebuild_tensor_v2 on a storage known by its key."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=2)
+        self.tensors: list[LazyTensor] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, LazyTensor):
+            return NotImplemented
+        stride = tuple(prod(obj.shape[dim + 1 :]) for dim in range(len(obj.shape)))
+        rebuild = torch._utils._rebuild_tensor_v2
+        return rebuild, (_StorageOf(obj), 0, obj.shape, stride, False, collections.OrderedDict())
+
+    def persistent_id(self, obj: Any) -> Any:
+        if not isinstance(obj, _StorageOf):
+            return None
+        self.tensors.append(obj.tensor)
+        key = str(len(self.tensors) - 1)
+        return ("storage", _STORAGE_TYPES[obj.tensor.dtype], key, "cpu", prod(obj.tensor.shape))
+
+
+@dataclass(frozen=True)
+class _StorageOf:
+    tensor: LazyTensor
+
+
+def write_archive(path: Path, content: Any, written: Callable[[int], None]) -> None:
+    """Write `content`, in which LazyTensors stand for tensors. `written` is told the bytes of each tensor."""
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer)
+    pickler.dump(content)
+    with zipfile.ZipFile(path, "w") as archive:
+        # data.pkl first: a file that was cut off can then still tell how long it should be.
+        _write(archive, "data.pkl", buffer.getvalue())
+        _write(archive, "byteorder", b"little")
+        for key, tensor in enumerate(pickler.tensors):
+            made = tensor.make().contiguous()
+            if tuple(made.shape) != tensor.shape or made.dtype != tensor.dtype:
+                raise ValueError(f"a tensor of {tensor.shape} {tensor.dtype} became {tuple(made.shape)} {made.dtype}")
+            _write(archive, f"data/{key}", made.reshape(-1).view(torch.uint8).numpy().data)
+            written(tensor.nbytes)
+        _write(archive, "version", b"3\n")
+
+
+def _write(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
+    info = zipfile.ZipInfo(f"{Path(archive.filename or '').name.partition('.')[0]}/{name}")
+    info.file_size = len(data)
+    header = archive.start_dir + _LOCAL_HEADER_SIZE + len(info.filename.encode()) + 4
+    padding = -header % _ALIGNMENT
+    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
+    with archive.open(info, "w") as record:
+        record.write(data)

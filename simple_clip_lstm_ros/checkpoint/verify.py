@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.checkpoint.bundle import Bundle, files_of, sha256, some, stated_sums
+from simple_clip_lstm_ros.checkpoint.bundle import Bundle, join_names, list_files, parse_sums, sha256
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.errors import CheckpointError
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifyResult:
     """`files` are those of the manifest; `broken` tells of some of them what is wrong: file -> words."""
 
     path: Path
@@ -23,20 +23,20 @@ class Verified:
         """In one line."""
         if not self.broken:
             return f"{self.path}: {len(self.files)} files are as they were written"
-        told = some([f"{name} ({what})" for name, what in self.broken.items()])
+        told = join_names([f"{name} ({what})" for name, what in self.broken.items()])
         return (
             f"{self.path}: {len(self.broken)} of {len(self.files)} files are not as they were written: {told}; "
             "copy these again, the others are whole"
         )
 
 
-def verify(path: Path, report: Callable[[int, int], None]) -> Verified:
+def verify(path: Path, report: Callable[[int, int], None]) -> VerifyResult:
     """Check every file of the bundle against its manifest. `report` is told bytes done and in all.
 
     Raises CheckpointError for what is no bundle, has files too many, or whose files are whole and fit no model.
     """
-    path = located(path)
-    sums = stated_sums(path)
+    path = resolve_path(path)
+    sums = parse_sums(path)
     there = {name: (path / name).stat().st_size for name in sums if (path / name).is_file()}
     total, done = sum(there.values()), 0
 
@@ -45,15 +45,17 @@ def verify(path: Path, report: Callable[[int, int], None]) -> Verified:
         done += count
         report(done, total)
 
-    broken = {name: what for name, checksum in sums.items() if (what := _fault(path / name, checksum, read))}
-    if extra := sorted(files_of(path) - sums.keys()):
-        raise CheckpointError(f"{path} holds {some(extra)}, which is not of the bundle; remove it from the folder")
+    broken = {name: what for name, checksum in sums.items() if (what := _find_fault(path / name, checksum, read))}
+    if extra := sorted(list_files(path) - sums.keys()):
+        raise CheckpointError(
+            f"{path} holds {join_names(extra)}, which is not of the bundle; remove it from the folder"
+        )
     if not broken:
         Bundle.open(path)
-    return Verified(path, tuple(sums), broken)
+    return VerifyResult(path, tuple(sums), broken)
 
 
-def _fault(file: Path, checksum: str, read: Callable[[int], None]) -> str:
+def _find_fault(file: Path, checksum: str, read: Callable[[int], None]) -> str:
     """What is wrong with it; empty where nothing is."""
     if not file.is_file():
         return "missing"

@@ -16,29 +16,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_clip_lstm_ros import __version__
-from simple_clip_lstm_ros.cli.benchmark_file import FORMAT, read_document, refuse_unwritable
-from simple_clip_lstm_ros.cli.benchmark_tables import BASELINE, limits_table, print_tables
-from simple_clip_lstm_ros.cli.comparison import compare, comparison_table
-from simple_clip_lstm_ros.cli.node_benchmark import drive
+from simple_clip_lstm_ros.benchmark.interleaved import BenchmarkCase, CaseResult, run_interleaved
+from simple_clip_lstm_ros.cli.benchmark_tables import (
+    BASELINE,
+    FORMAT,
+    check_writable_file,
+    compare_documents,
+    comparison_table,
+    limits_table,
+    print_tables,
+    read_document,
+)
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_config_options,
     add_device_options,
     add_json_option,
     log_console,
+    make_console,
     overrides,
     print_json,
     steps_progress,
-    tables,
 )
-from simple_clip_lstm_ros.cli.race import Entry, Run, race
-from simple_clip_lstm_ros.cli.ros import node_parameters, what_lacks
+from simple_clip_lstm_ros.cli.ros import benchmark_node, missing_ros, node_parameters
 from simple_clip_lstm_ros.errors import ConfigError, MemoryBudgetError, SimpleClipLstmError, printable
-from simple_clip_lstm_ros.plain import write_json
+from simple_clip_lstm_ros.json_utils import write_json
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.checkpoint.plan import Survey
-    from simple_clip_lstm_ros.engine.machine import Machine
+    from simple_clip_lstm_ros.benchmark.environment import DevicePeak
+    from simple_clip_lstm_ros.checkpoint.plan import LoadCandidates
 
 logger = logging.getLogger(__name__)
 
@@ -82,17 +88,17 @@ def run(args: argparse.Namespace) -> None:
     elif args.checkpoint:
         print_tables(document)
     else:
-        tables().print(limits_table(document))
+        make_console().print(limits_table(document))
 
 
 def _show_comparison(args: argparse.Namespace) -> None:
-    found = compare(*map(read_document, args.compare))
+    found = compare_documents(*map(read_document, args.compare))
     if args.json:
         print_json(found)
         return
-    tables().print(comparison_table(found))
+    make_console().print(comparison_table(found))
     for line in found["remarks"]:
-        tables().print(printable(line))
+        make_console().print(printable(line))
 
 
 def _rounds(text: str) -> int:
@@ -104,7 +110,7 @@ def _rounds(text: str) -> int:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """The document, of add_measuring_options' arguments, which may have it saved."""
     if args.save:
-        refuse_unwritable(args.save)
+        check_writable_file(args.save)
     document = _measured(args)
     if args.save:
         write_json(args.save, document)
@@ -112,12 +118,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measured(args: argparse.Namespace) -> dict[str, Any]:
-    from simple_clip_lstm_ros.engine import machine as machines
-    from simple_clip_lstm_ros.engine.conditions import read_conditions
+    from simple_clip_lstm_ros.benchmark import environment as machines
+    from simple_clip_lstm_ros.benchmark.environment import collect_env
     from simple_clip_lstm_ros.engine.precision import resolve_device
 
     device = resolve_device(args.device)
-    entries = _entries(args) if args.checkpoint else []
+    entries = _build_cases(args) if args.checkpoint else []
     with_node = args.checkpoint and not args.no_node and _finds_ros()
     with log_console.status("measuring the machine"):
         machine = machines.measure(device)
@@ -125,27 +131,27 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
         "format": FORMAT,
         "version": __version__,
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
-        "conditions": read_conditions(device),
+        "conditions": collect_env(device),
         "rates": machine.rates,
         "bandwidth": machine.bandwidth,
     }
     if not args.checkpoint:
         return document | {"profile": _PROFILE, "limits": _limits_of_profile(machine)}
-    runs = _race(entries, args.rounds)
-    return document | _scores(args, machine, runs) | {"node": _node(args) if with_node else None}
+    runs = _run_cases(entries, args.rounds)
+    return document | _summarize_cases(args, machine, runs) | {"node": _node(args) if with_node else None}
 
 
-def _limits_of_profile(machine: Machine) -> dict[str, float]:
-    from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
-    from simple_clip_lstm_ros.engine.work import frame_work, limits
+def _limits_of_profile(machine: DevicePeak) -> dict[str, float]:
+    from simple_clip_lstm_ros.benchmark.roofline import frame_cost, lower_bounds
+    from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 
-    work = frame_work(PROFILES[_PROFILE], _TEXT_TOKENS)
-    return {precision: sum(limits(work, machine, precision).values()) for precision in machine.rates}
+    work = frame_cost(REFERENCE_CONFIGS[_PROFILE], _TEXT_TOKENS)
+    return {precision: sum(lower_bounds(work, machine, precision).values()) for precision in machine.rates}
 
 
-def _entries(args: argparse.Namespace) -> list[Entry]:
+def _build_cases(args: argparse.Namespace) -> list[BenchmarkCase]:
     """The baseline, and each precision and engine. Raises what a runner would, before minutes of measuring."""
-    from simple_clip_lstm_ros.checkpoint.plan import survey
+    from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
     from simple_clip_lstm_ros.policy.processor_files import find_processors
 
     given = {
@@ -154,26 +160,26 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
         "overrides": overrides(args),
         "memory_budget_gb": args.memory_budget_gb,
     }
-    found = survey(args.checkpoint, **given)
+    found = inspect_machine(args.checkpoint, **given)
     ways = list(product(dict.fromkeys(args.precision), dict.fromkeys(args.engine)))
-    for way in ways:
-        found.choose(*way)
-    entries = [Entry(_named(*way), args.checkpoint, given, *way) for way in ways]
+    for execution in ways:
+        found.choose(*execution)
+    entries = [BenchmarkCase(_case_name(*execution), args.checkpoint, given, *execution) for execution in ways]
     if args.baseline and not args.processors:
         # A bundle has its own; beside what it was converted from there may be none.
-        given = given | {"processors": find_processors(found.blueprint.description.path)}
+        given = given | {"processors": find_processors(found.spec.info.path)}
     source = args.baseline or args.checkpoint
-    if args.no_baseline or not _holds_baseline(survey(source, **given) if args.baseline else found):
+    if args.no_baseline or not _holds_baseline(inspect_machine(source, **given) if args.baseline else found):
         return entries
-    return [Entry(BASELINE, source, given, "fp32", "eager", plain=True), *entries]
+    return [BenchmarkCase(BASELINE, source, given, "fp32", "eager", plain=True), *entries]
 
 
-def _holds_baseline(found: Survey) -> bool:
+def _holds_baseline(found: LoadCandidates) -> bool:
     """Whether there is memory for it; says so where there is not. Raises ConfigError for weights of int8."""
-    description = found.blueprint.description
-    if description.precision == "int8":
+    info = found.spec.info
+    if info.precision == "int8":
         raise ConfigError(
-            f"{description.path} is int8, and the baseline float32: name what it was converted from by --baseline, or "
+            f"{info.path} is int8, and the baseline float32: name what it was converted from by --baseline, or "
             "take --no-baseline"
         )
     try:
@@ -185,46 +191,46 @@ def _holds_baseline(found: Survey) -> bool:
 
 
 def _finds_ros() -> bool:
-    lacking = what_lacks()
+    lacking = missing_ros()
     if lacking:
         logger.warning("the node will not be measured: %s", lacking)
     return not lacking
 
 
-def _named(*words: str) -> str:
+def _case_name(*words: str) -> str:
     return " ".join(word for word in words if word != "auto") or "auto"
 
 
-def _race(entries: Sequence[Entry], rounds: int) -> dict[str, Run]:
-    from simple_clip_lstm_ros.policy.photographs import crops
+def _run_cases(entries: Sequence[BenchmarkCase], rounds: int) -> dict[str, CaseResult]:
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
     with steps_progress() as progress:
         task = progress.add_task(f"loading {', '.join(entry.name for entry in entries)}", total=rounds * len(entries))
-        stepped = lambda: progress.update(task, advance=1, description="stepping in turn")  # noqa: E731
-        return race(entries, list(crops(rounds)), stepped)
+        stepped = lambda: progress.update(task, advance=1, info="stepping in turn")  # noqa: E731
+        return run_interleaved(entries, list(sample_crops(rounds)), stepped)
 
 
-def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) -> dict[str, Any]:
-    from simple_clip_lstm_ros.engine.score import as_plain, score
-    from simple_clip_lstm_ros.engine.work import frame_work, limits
+def _summarize_cases(args: argparse.Namespace, machine: DevicePeak, runs: dict[str, CaseResult]) -> dict[str, Any]:
+    from simple_clip_lstm_ros.benchmark.result import summarize, to_plain
+    from simple_clip_lstm_ros.benchmark.roofline import frame_cost, lower_bounds
 
     baseline = runs.get(BASELINE)
     ways = {}
     for name, run in runs.items():
         ready = run.ready
-        work = frame_work(ready.config, ready.text_tokens)
-        least = limits(work, machine, ready.way.precision.name)
-        found = score(run.laps, least, ready.config.action_axes, baseline.laps if baseline else None)
+        work = frame_cost(ready.config, ready.text_tokens)
+        least = lower_bounds(work, machine, ready.execution.precision.name)
+        found = summarize(run.laps, least, ready.config.action_axes, baseline.laps if baseline else None)
         ways[name] = {
-            "precision": ready.way.precision.name,
-            "engine": ready.way.engine.name,
+            "precision": ready.execution.precision.name,
+            "engine": ready.execution.engine.name,
             "device": ready.device,
             "load": ready.load,
             "resident": ready.memory.process.resident,
             "anonymous": ready.memory.process.anonymous,
             "peak": ready.memory.process.peak,
             "gpu": ready.memory.cuda.reserved if ready.memory.cuda else None,
-            **as_plain(found),
+            **to_plain(found),
             "seconds": [lap.seconds for lap in run.laps],
         }
     first = next(iter(runs.values())).ready
@@ -245,13 +251,13 @@ def _scores(args: argparse.Namespace, machine: Machine, runs: dict[str, Run]) ->
 
 def _node(args: argparse.Namespace) -> dict[str, Any] | None:
     """At the first precision and engine. None where it fails: what was measured before is not to be lost with it."""
-    way = {"precision": args.precision[0], "engine": args.engine[0]}
+    execution = {"precision": args.precision[0], "engine": args.engine[0]}
     try:
         with tempfile.TemporaryDirectory() as folder, steps_progress() as progress:
             task = progress.add_task("driving the node", total=2 * args.rounds)
-            parameters = node_parameters(args, Path(folder), **way)
-            drives = drive(parameters, args.rounds, Path(folder), lambda: progress.advance(task))
+            parameters = node_parameters(args, Path(folder), **execution)
+            drives = benchmark_node(parameters, args.rounds, Path(folder), lambda: progress.advance(task))
     except SimpleClipLstmError as error:
         logger.warning("the node is not measured: %s", error)
         return None
-    return {"way": _named(*way.values()), "drives": drives}
+    return {"way": _case_name(*execution.values()), "drives": drives}

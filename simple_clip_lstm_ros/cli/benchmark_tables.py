@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import tables
-from simple_clip_lstm_ros.errors import printable
+from simple_clip_lstm_ros.cli.options import make_console
+from simple_clip_lstm_ros.errors import InputError, first_line, printable
 
 BASELINE = "baseline"
 _ENOUGH_ROUNDS, _ENOUGH_SECONDS = 20, 60.0
@@ -17,7 +19,7 @@ _NOTICEABLE = 0.05  # of the CPUs, used by others: figures are worse than they s
 
 
 def print_tables(document: Mapping[str, Any]) -> None:
-    console = tables()
+    console = make_console()
     for line in _head(document):
         console.print(printable(line))
     for table in document_tables(document):
@@ -33,7 +35,7 @@ def document_tables(document: Mapping[str, Any]) -> list[Table]:
     return found + ([_node_table(document["node"])] if document["node"] else [])
 
 
-def way_table(way: Mapping[str, Any]) -> Table:
+def config_table(way: Mapping[str, Any]) -> Table:
     """One way by component, beside what the machine takes at least."""
     table = new_table("", "component", "p50 ms", "limit ms", "share")
     rows = {name: (seconds["p50"], way["limits"].get(name)) for name, seconds in way["components"].items()}
@@ -109,13 +111,15 @@ def _error(span: str, kind: str, name: str, way: Mapping[str, Any]) -> str:
 def _component_table(ways: Mapping[str, Any]) -> Table:
     table = new_table("", "component, p50 (limit)", *(heading(name, way) for name, way in ways.items()))
     for component in dict.fromkeys(name for way in ways.values() for name in way["components"]):
-        cells = [_beside(way["components"].get(component), way["limits"].get(component)) for way in ways.values()]
+        cells = [
+            _format_with_limit(way["components"].get(component), way["limits"].get(component)) for way in ways.values()
+        ]
         table.add_row(component, *cells)
-    table.add_row("frame", *(_beside(way["frame"], way["limit"]) for way in ways.values()))
+    table.add_row("frame", *(_format_with_limit(way["frame"], way["limit"]) for way in ways.values()))
     return table
 
 
-def _beside(seconds: Mapping[str, float] | None, limit: float | None) -> str:
+def _format_with_limit(seconds: Mapping[str, float] | None, limit: float | None) -> str:
     if not seconds or not seconds["p50"]:  # CLIP's text tower runs for a new instruction only
         return ""
     return milliseconds(seconds["p50"]) + (f" ({milliseconds(limit)})" if limit else "")
@@ -178,3 +182,86 @@ def new_table(title: str, *columns: str) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     return table
+
+
+FORMAT = 1
+
+
+def check_writable_file(path: Path) -> None:
+    """Before minutes of measuring. Raises InputError where no file can be made."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(f"{path} cannot be written: it is a folder, or its folder does not exist")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Raises InputError for what is no document of this format, with the measured ways of a model in it."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {first_line(error)}") from None
+    if not isinstance(document, dict) or "format" not in document:
+        raise InputError(f"{path} is not what `simple_clip_lstm benchmark CHECKPOINT --save FILE` writes")
+    if document["format"] != FORMAT:
+        raise InputError(f"{path} has format {document['format']}, and this version reads {FORMAT}: measure again")
+    if not document.get("ways"):
+        raise InputError(f"{path} tells the machine's limits alone: measure again with a CHECKPOINT")
+    return document
+
+
+# In which two documents must agree, or their times are of other work.
+_WORK = ("parameters", "instruction tokens", "config")
+
+
+def compare_documents(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON. Raises InputError where they are of other models, or have nothing in common."""
+    for name in _WORK:
+        if old[name] != new[name]:
+            told = f": {old[name]} and {new[name]}" if name != "config" else ""
+            raise InputError(f"these two are not of the same work and cannot be compared: other {name}{told}")
+    names = [name for name in old["ways"] if name in new["ways"]]
+    if not names:
+        raise InputError(f"nothing in common: {', '.join(old['ways'])} and {', '.join(new['ways'])}")
+    decisive = [name for name in old["conditions"] if name != "date"]
+    return {
+        "same conditions": all(old["conditions"][name] == new["conditions"].get(name) for name in decisive),
+        "machines": [machine_name(old), machine_name(new)],
+        "ways": {name: _compare_cases(name, old["ways"][name], new["ways"][name]) for name in names},
+        "remarks": [f"{when}: {line}" for when, each in (("old", old), ("new", new)) for line in remarks(each)],
+    }
+
+
+def _compare_cases(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    times = {"frame": (old["frame"]["p50"], new["frame"]["p50"])}
+    for component, found in old["components"].items():
+        if component in new["components"]:
+            times[component] = (found["p50"], new["components"][component]["p50"])
+    return {
+        "way": " -> ".join(dict.fromkeys(heading(name, way) for way in (old, new))),
+        "p50": {what: {"old": a, "new": b, "ratio": b / a} for what, (a, b) in times.items() if a},
+        "error": {"old": _worst(old), "new": _worst(new)},
+    }
+
+
+def _worst(way: Mapping[str, Any]) -> float | None:
+    """Error of the worst action over its standard deviation; None where it is not known."""
+    errors = way["error"]["actions"].values() if way["error"] else [None]
+    return None if None in errors else max(errors)
+
+
+def comparison_table(found: Mapping[str, Any]) -> Table:
+    old, new = found["machines"]
+    title = "same machine and versions" if found["same conditions"] else f"{old}\n{new}: other machines or versions"
+    columns = ("", "", "old p50 ms", "new p50 ms", "new / old", "old error", "new error")
+    table = new_table(title, *columns)
+    table.columns[1].justify = "left"
+    for way in found["ways"].values():
+        for what, times in way["p50"].items():
+            times = [milliseconds(times["old"]), milliseconds(times["new"]), f"{times['ratio']:.2f}"]
+            whole = what == "frame"
+            errors = [_percent(way["error"][when]) for when in ("old", "new")] if whole else []
+            table.add_row(way["way"] if whole else "", what, *times, *errors)
+    return table
+
+
+def _percent(error: float | None) -> str:
+    return "" if error is None else f"{error:.2%}"

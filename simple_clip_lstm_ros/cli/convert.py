@@ -25,7 +25,7 @@ from simple_clip_lstm_ros.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.engine.difference import Trace
+    from simple_clip_lstm_ros.engine.output_error import OutputTrace
 
 _UNITS = {"": 1e9, "GB": 1e9, "MB": 1e6}
 
@@ -90,11 +90,11 @@ class _Report:
 
 
 def _verify(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
-    from simple_clip_lstm_ros.engine.difference import difference
+    from simple_clip_lstm_ros.engine.output_error import compare_outputs
 
     ours, reference = _trace(args.source, args, settings, "fp32")
     theirs, other = _trace(args.destination, args, {}, "")
-    found = difference(reference, other)
+    found = compare_outputs(reference, other)
     if not args.json:
         ways = f"the bundle in {theirs} against the source in {ours}"
         print(f"over {args.verify} photographs, the hidden state carried, {ways}:")
@@ -107,20 +107,22 @@ def _verify(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any
     return {"source precision": ours, "bundle precision": theirs, **asdict(found)}
 
 
-def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any], precision: str) -> tuple[str, Trace]:
+def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any], precision: str) -> tuple[str, OutputTrace]:
     """At the precision named or, with "", at its own; float16 as float32 on a CPU, which keeps its values."""
     from simple_clip_lstm_ros.checkpoint.load import load
-    from simple_clip_lstm_ros.checkpoint.plan import survey
-    from simple_clip_lstm_ros.engine.difference import trace
-    from simple_clip_lstm_ros.policy.photographs import crops
+    from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
+    from simple_clip_lstm_ros.engine.output_error import trace_outputs
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-    surveyed = survey(path, args.processors if path == args.source else None, "auto", settings, 0.0)
-    stored = surveyed.blueprint.description.precision
+    surveyed = inspect_machine(path, args.processors if path == args.source else None, "auto", settings, 0.0)
+    stored = surveyed.spec.info.precision
     own = "fp32" if stored == "fp16" and surveyed.device.type == "cpu" else stored
     policy = load(surveyed.choose(own if stored == "int8" or not precision else precision, "eager"))
     with steps_progress() as progress:
         task = progress.add_task(f"stepping {path.name}", total=args.verify)
-        return policy.precision, trace(policy, crops(args.verify), stepped=lambda: progress.advance(task))
+        return policy.precision, trace_outputs(
+            policy, sample_crops(args.verify), stepped=lambda: progress.advance(task)
+        )
 
 
 def _bytes(text: str) -> int:

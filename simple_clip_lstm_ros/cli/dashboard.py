@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     require_ros()
-    from simple_clip_lstm_ros.node import process
-    from simple_clip_lstm_ros.node.dashboard import Dashboard
+    from simple_clip_lstm_ros.dashboard.dashboard_node import Dashboard
+    from simple_clip_lstm_ros.ros import process
 
     given = {name: getattr(args, name) for name in _PARAMETERS if getattr(args, name) is not None}
     process.run(lambda: Dashboard(given, args.namespace))

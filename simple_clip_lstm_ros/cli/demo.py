@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.cli.live import show
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
+from simple_clip_lstm_ros.cli.live_table import show_live
 from simple_clip_lstm_ros.cli.options import CHECKPOINT
 from simple_clip_lstm_ros.cli.ros import require_ros
 from simple_clip_lstm_ros.errors import InputError
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     require_ros()
     layout = _layout(args)
-    checkpoint = located(args.checkpoint).absolute()
+    checkpoint = resolve_path(args.checkpoint).absolute()
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,36 +58,36 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _layout(args: argparse.Namespace) -> Layout:
-    from simple_clip_lstm_ros.data.conditions import FIRST_SEED
-    from simple_clip_lstm_ros.sim.layout import draw
+    from simple_clip_lstm_ros.sim.layout import sample_layout
+    from simple_clip_lstm_ros.sim.perturbations import FIRST_SEED
 
     seed = FIRST_SEED + _WORLD if args.seed is None else args.seed
     if seed < 0 or not 0.0 < args.seconds <= _LONGEST:
         raise InputError(f"--seed must be zero or more, and --seconds above 0 and at most {_LONGEST:g}")
-    scenario = Scenario.named_in(args.scenario)
+    scenario = Scenario.parse(args.scenario)
     assert scenario is not None  # one of the choices
-    return draw(scenario, seed)
+    return sample_layout(scenario, seed)
 
 
 def _drive(console: Console, args: argparse.Namespace, layout: Layout, checkpoint: Path, logs: Path) -> None:
     from simple_clip_lstm_ros.cli.demo_drive import DemoDrive
-    from simple_clip_lstm_ros.cli.film import PERIOD
-    from simple_clip_lstm_ros.data import demonstrations
-    from simple_clip_lstm_ros.node.stage import Stage
-    from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
+    from simple_clip_lstm_ros.cli.drive_gif import PERIOD
+    from simple_clip_lstm_ros.harness.node_harness import NodeHarness
+    from simple_clip_lstm_ros.sim import rollouts
+    from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL
 
     limits = {name: list(value) for name, value in asdict(DIFFERENTIAL).items()}
     node = {**limits, "checkpoint": checkpoint, "allow_untrained": "true", "device": "cpu"}
-    robot = {"scenario": layout.scenario, "seed": layout.seed, "image_rate": 1.0 / demonstrations.PERIOD}
+    robot = {"scenario": layout.scenario, "seed": layout.seed, "image_rate": 1.0 / rollouts.PERIOD}
     # One thread is enough for a tiny model; two would fight over the cores with all else that runs here.
-    with Stage(node, guard=limits, robot=robot, threads=1, logs=logs) as stage:
+    with NodeHarness(node, guard=limits, robot=robot, threads=1, logs=logs) as stage:
         drive = DemoDrive(stage, layout)
         stage.start()
         if drive.is_untrained():
             random = f"The weights of {args.checkpoint} are random: the robot will move, but hardly to the cup."
             console.print(random, soft_wrap=True)
         first = layout.scenario.instruction if args.instruction is None else args.instruction
-        show(console, drive.acts([first] if args.then is None else [first, args.then], args.seconds), PERIOD)
+        show_live(console, drive.steps([first] if args.then is None else [first, args.then], args.seconds), PERIOD)
     happened = drive.conclude(args.out)
     console.print(f"The robot {happened}. From above: {args.out / 'trajectory.png'}; ", end="", soft_wrap=True)
     console.print(f"what it saw: {args.out / 'drive.gif'}", soft_wrap=True)

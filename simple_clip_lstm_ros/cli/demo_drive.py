@@ -7,56 +7,55 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from simple_clip_lstm_ros.cli.film import PERIOD, Film
-from simple_clip_lstm_ros.cli.live import row_of
-from simple_clip_lstm_ros.data.images import to_rgb
-from simple_clip_lstm_ros.data.plot import Told, plot_drive
+from simple_clip_lstm_ros.cli.drive_gif import PERIOD, DriveGif
+from simple_clip_lstm_ros.cli.live_table import status_row
+from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
-from simple_clip_lstm_ros.node.stage import Stage
-from simple_clip_lstm_ros.node.witness import Witness
+from simple_clip_lstm_ros.harness.node_harness import DriveObserver, NodeHarness
 from simple_clip_lstm_ros.sim.layout import Cylinder, Layout, Pose
+from simple_clip_lstm_ros.sim.plot import InstructionMark, plot_drive
 from simple_clip_lstm_ros.sim.world import Outcome
 
-_WITHOUT = 3.5  # s without an instruction
-_PATIENCE = 10.0  # s for the robot to move at all
+_IDLE = 3.5  # s without an instruction
+_TIMEOUT = 10.0  # s for the robot to move at all
 
 
 class DemoDrive:
     """On a Stage with a robot in the world `layout`."""
 
-    def __init__(self, stage: Stage, layout: Layout) -> None:
+    def __init__(self, stage: NodeHarness, layout: Layout) -> None:
         self._stage = stage
         self._layout = layout
-        self._witness = Witness(stage)
-        self._told: list[Told] = []
+        self._witness = DriveObserver(stage)
+        self._told: list[InstructionMark] = []
         self._seconds = 0.0  # since the first instruction
-        self._film = Film()
+        self._film = DriveGif()
 
     def is_untrained(self) -> bool:
-        self._stage.watch(2.0, lambda: "untrained" in self._stage.diagnostics)
+        self._stage.spin_for(2.0, lambda: "untrained" in self._stage.diagnostics)
         return self._stage.diagnostics.get("untrained") == "True"
 
-    def acts(self, instructions: Sequence[str], seconds: float) -> Iterator[tuple[str, dict[str, str]]]:
+    def steps(self, instructions: Sequence[str], seconds: float) -> Iterator[tuple[str, dict[str, str]]]:
         """For `show`: a moment without an instruction, the first, and half-way to the box the others.
 
         Until the drive has ended, or `seconds` have passed, or the robot has not moved for too long.
         """
         begin = time.monotonic()
-        while time.monotonic() - begin < _WITHOUT:
+        while time.monotonic() - begin < _IDLE:
             yield "no instruction yet: the command is zero", self._look()
         self._witness.begin()
         begin, left = time.monotonic(), [*instructions]
-        while not self._has_ended() and self._seconds < min(seconds, math.inf if self._has_moved() else _PATIENCE):
-            if left and (not self._told or self._layout.is_half_way(self._witness.path[-1])):
-                self._told.append(Told(left.pop(0), len(self._witness.path) - 1))
+        while not self._has_ended() and self._seconds < min(seconds, math.inf if self._has_moved() else _TIMEOUT):
+            if left and (not self._told or self._layout.is_halfway(self._witness.path[-1])):
+                self._told.append(InstructionMark(left.pop(0), len(self._witness.path) - 1))
                 self._stage.instruct(self._told[-1].instruction)
             yield f'instruction: "{self._told[-1].instruction}"', self._look()
             self._seconds = time.monotonic() - begin
 
     def _look(self) -> dict[str, str]:
-        self._stage.watch(PERIOD, self._has_ended)
+        self._stage.spin_for(PERIOD, self._has_ended)
         path = self._witness.path
-        row = row_of(self._stage, path[-1] if path else None, self._layout.cup)
+        row = status_row(self._stage, path[-1] if path else None, self._layout.cup)
         if self._stage.image is not None and path:
             text = self._told[-1].instruction if self._told else "no instruction"
             lines = (text, f"{self._seconds:4.1f} s   {row['command']}   {row['reason']}")
@@ -78,10 +77,10 @@ class DemoDrive:
         good = outcome is not None and outcome.reached and not outcome.contact
         plot_drive(self._layout, path, self._told, folder / "trajectory.png", good=good)
         self._film.write(folder / "drive.gif", self._layout, path)
-        return happened(outcome, path[-1], self._layout.cup, self._seconds)
+        return describe_outcome(outcome, path[-1], self._layout.cup, self._seconds)
 
 
-def happened(outcome: Outcome | None, pose: Pose, cup: Cylinder, seconds: float) -> str:
+def describe_outcome(outcome: Outcome | None, pose: Pose, cup: Cylinder, seconds: float) -> str:
     """What the robot did, at most `seconds` long, until it was at this pose."""
     away = f"{math.hypot(cup.x - pose.x, cup.y - pose.y):.1f} m away"
     side = f", passed on the {outcome.side}" if outcome and outcome.side else ""

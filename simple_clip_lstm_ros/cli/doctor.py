@@ -15,20 +15,18 @@ from dataclasses import asdict
 
 from rich.text import Text
 
-from simple_clip_lstm_ros.cli.checks.eyes import eyes
-from simple_clip_lstm_ros.cli.checks.finding import Finding, Here, Verdict
-from simple_clip_lstm_ros.cli.checks.libraries import libraries
-from simple_clip_lstm_ros.cli.checks.machine import machine
-from simple_clip_lstm_ros.cli.checks.model import model
-from simple_clip_lstm_ros.cli.checks.transport import transport
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_json_option,
     add_policy_options,
     bytes_progress,
+    make_console,
     print_json,
-    tables,
 )
+from simple_clip_lstm_ros.doctor.finding import Finding, Host, Verdict
+from simple_clip_lstm_ros.doctor.libraries import libraries
+from simple_clip_lstm_ros.doctor.resources import check_cameras, machine, model
+from simple_clip_lstm_ros.doctor.transport import transport
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.ERROR: "bold red", Verdict.SKIPPED: "dim"}
@@ -60,12 +58,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
-    here = Here()
+    here = Host()
     of_libraries = []
     for finding in libraries(here):
         of_libraries.append(finding)
         yield finding
-    yield from itertools.chain(machine(here), transport(here, args.image_topic), eyes(here, args.camera))
+    yield from itertools.chain(machine(here), transport(here, args.image_topic), check_cameras(here, args.camera))
     if not args.checkpoint:
         return
     if any(each.check in _NEEDED_BY_MODEL and each.verdict is Verdict.ERROR for each in of_libraries):
@@ -81,4 +79,4 @@ def _show(finding: Finding) -> None:
     line.append(f"{finding.check}: ", style="bold").append(printable(finding.says), style="not bold default")
     if finding.remedy:
         line.append(f"\n        -> {finding.remedy}", style="not bold default")
-    tables().print(line)
+    make_console().print(line)

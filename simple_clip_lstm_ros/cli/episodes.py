@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, print_json, steps_progress, tables
+from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, make_console, print_json, steps_progress
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError, printable
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.data.summary import Axis, Summary
+    from simple_clip_lstm_ros.data.dataset_stats import AxisStats, DatasetStats
 
 _OF_BAGS = ("image_topic", "command_topic", "instruction_topic", "rate")
 
@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> None:
         return
     if any(getattr(args, name) is not None for name in _OF_BAGS):
         raise ConfigError("topics and --rate are of a bag: name it with --from-bag")
-    from simple_clip_lstm_ros.data.summary import find_episodes, summarise
+    from simple_clip_lstm_ros.data.dataset_stats import find_episodes, summarize_dataset
 
     files = find_episodes(args.path)
     with steps_progress() as progress:
         task = progress.add_task("reading episodes", total=len(files))
-        found = summarise(files, read=lambda: progress.advance(task))
+        found = summarize_dataset(files, read=lambda: progress.advance(task))
     if args.json:
         print_json({"path": str(args.path), **found.as_plain()})
     else:
@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> None:
 def _convert(args: argparse.Namespace) -> None:
     if not args.image_topic or not args.command_topic:
         raise ConfigError("--from-bag needs --image-topic and --command-topic: what the camera and the driver sent on")
-    from simple_clip_lstm_ros.data.bags import convert_bag
-    from simple_clip_lstm_ros.data.following import Topics
+    from simple_clip_lstm_ros.data.bag_reader import convert_bag
+    from simple_clip_lstm_ros.data.episode_segmenter import DriveTopics
 
-    topics = Topics(args.image_topic, args.command_topic, args.instruction_topic)
+    topics = DriveTopics(args.image_topic, args.command_topic, args.instruction_topic)
     with steps_progress() as progress:
         task = progress.add_task("reading images", total=None)
         made = convert_bag(
@@ -78,8 +78,8 @@ def _convert(args: argparse.Namespace) -> None:
             print(printable(str(path)))
 
 
-def _show(path: Path, found: Summary) -> None:
-    console = tables()
+def _show(path: Path, found: DatasetStats) -> None:
+    console = make_console()
     if found.episodes:
         rate = f" ({found.frames / found.duration:.2f} a second)" if found.duration > 0.0 else ""
         units = ", ".join(f"{unit} ({count})" for unit, count in found.units.items())
@@ -101,7 +101,7 @@ def _scenario_table(scenarios: dict[str, int]) -> Table:
     return table
 
 
-def _axis_table(axes: dict[str, Axis]) -> Table:
+def _axis_table(axes: dict[str, AxisStats]) -> Table:
     table = new_table("", "axis", "mean", "std", "min", "max", "zero", "MAE of the mean", "MAE of the median")
     for name, axis in axes.items():
         spread = (f"{axis.mean:+.3f}", f"{axis.std:.3f}", f"{axis.min:+.3f}", f"{axis.max:+.3f}")
@@ -109,7 +109,7 @@ def _axis_table(axes: dict[str, Axis]) -> Table:
     return table
 
 
-def _remarks(found: Summary) -> Iterator[str]:
+def _remarks(found: DatasetStats) -> Iterator[str]:
     """What must be known of the figures, and what is to be done about files."""
     if len(found.units) > 1:
         yield "the episodes differ in the unit of their actions, and these figures mix them: look at one kind at a time"

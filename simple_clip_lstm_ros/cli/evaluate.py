@@ -19,23 +19,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
+from simple_clip_lstm_ros.cli.infer import warn_of
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
+    add_episode_options,
     add_json_option,
     add_policy_options,
-    add_told_options,
+    load_with_progress,
+    make_console,
     print_json,
     steps_progress,
-    tables,
 )
 from simple_clip_lstm_ros.cli.ros import node_parameters, require_ros
-from simple_clip_lstm_ros.errors import ConfigError, InputError
+from simple_clip_lstm_ros.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.data.scoring import Score
+    from simple_clip_lstm_ros.evaluation.metrics import DriveMetrics
     from simple_clip_lstm_ros.sim.layout import Layout
     from simple_clip_lstm_ros.sim.world import World
 
@@ -56,22 +60,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="all drives from above, as PNG, SVG or PDF")
     parser.add_argument("--episodes", metavar="DIR", type=Path, help="recorded episodes (.h5) in place of a world")
-    add_told_options(parser)
+    add_episode_options(parser)
     add_policy_options(parser)
     add_json_option(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    _refuse_of_other_kind(args)
+    _check_options(args)
     if args.episodes:
-        from simple_clip_lstm_ros.cli.offline import evaluate_offline
+        from simple_clip_lstm_ros.cli.evaluate import run_offline
 
-        evaluate_offline(args)
+        run_offline(args)
     else:
         _evaluate_drives(args)
 
 
-def _refuse_of_other_kind(args: argparse.Namespace) -> None:
+def _check_options(args: argparse.Namespace) -> None:
     others, why = _OF_EPISODES, "episodes: name --episodes DIR"
     if args.episodes:
         others, why = _OF_WORLDS, "drives in worlds: leave it out, or --episodes"
@@ -81,9 +85,9 @@ def _refuse_of_other_kind(args: argparse.Namespace) -> None:
 
 
 def _evaluate_drives(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.data.conditions import FIRST_SEED
-    from simple_clip_lstm_ros.data.scoring import score
-    from simple_clip_lstm_ros.sim.layout import draw
+    from simple_clip_lstm_ros.evaluation.metrics import summarize_drives
+    from simple_clip_lstm_ros.sim.layout import sample_layout
+    from simple_clip_lstm_ros.sim.perturbations import FIRST_SEED
     from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 
     require_ros()
@@ -93,38 +97,38 @@ def _evaluate_drives(args: argparse.Namespace) -> None:
         raise InputError("--layouts must be at least 1, and --first-seed zero or more")
     names = _conditions(args.conditions or [_AS_TRAINED])
     seeds = range(first, first + layouts)
-    driven = _drive(args, [draw(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
-    scores = {name: score(worlds) for name, worlds in driven.items()}
+    driven = _drive(args, [sample_layout(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
+    scores = {name: summarize_drives(worlds) for name, worlds in driven.items()}
     if args.plot:
-        from simple_clip_lstm_ros.data.plot import plot
+        from simple_clip_lstm_ros.sim.plot import plot_map
 
-        plot(driven, args.plot)
+        plot_map(driven, args.plot)
     if args.json:
         print_json({"layouts": layouts, "first seed": first, "scores": {n: _plain(s) for n, s in scores.items()}})
         return
-    tables().print(_table(layouts, scores))
+    make_console().print(_table(layouts, scores))
 
 
 def _conditions(names: list[str]) -> list[str]:
-    from simple_clip_lstm_ros.data.conditions import CONDITIONS
+    from simple_clip_lstm_ros.sim.perturbations import PERTURBATIONS
 
     if names == ["all"]:
-        return [*CONDITIONS]
-    unknown = [name for name in names if name not in CONDITIONS]
+        return [*PERTURBATIONS]
+    unknown = [name for name in names if name not in PERTURBATIONS]
     if unknown:
-        raise InputError(f"unknown condition {unknown[0]!r}; there are all, {', '.join(CONDITIONS)}")
+        raise InputError(f"unknown condition {unknown[0]!r}; there are all, {', '.join(PERTURBATIONS)}")
     return list(dict.fromkeys(names))
 
 
 def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) -> dict[str, list[World]]:
-    from simple_clip_lstm_ros.data.conditions import CONDITIONS
-    from simple_clip_lstm_ros.node.lockstep import GUARD, NODE, Lockstep
-    from simple_clip_lstm_ros.node.stage import Stage
+    from simple_clip_lstm_ros.harness.lockstep import GUARD, NODE, Lockstep
+    from simple_clip_lstm_ros.harness.node_harness import NodeHarness
+    from simple_clip_lstm_ros.sim.perturbations import PERTURBATIONS
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         given = {**node_parameters(args, folder, precision=args.precision, engine=args.engine), **NODE}
-        stage = stack.enter_context(Stage(given, guard=GUARD, camera=None, threads=None, logs=folder))
+        stage = stack.enter_context(NodeHarness(given, guard=GUARD, camera=None, threads=None, logs=folder))
         stage.start()
         lockstep = Lockstep(stage)
         progress = stack.enter_context(steps_progress())
@@ -133,7 +137,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
         for name in names:
             driven[name] = []
             for layout in layouts:
-                driven[name].append(lockstep.drive(layout, CONDITIONS[name]))
+                driven[name].append(lockstep.drive(layout, PERTURBATIONS[name]))
                 progress.advance(task)
         return driven
 
@@ -141,7 +145,7 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
 def _constant(layout: Layout) -> World:
     """What any number above must be compared with."""
     from simple_clip_lstm_ros.control.velocity import Velocity
-    from simple_clip_lstm_ros.data.demonstrations import PERIOD
+    from simple_clip_lstm_ros.sim.rollouts import PERIOD
     from simple_clip_lstm_ros.sim.world import World
 
     world = World(layout)
@@ -151,13 +155,13 @@ def _constant(layout: Layout) -> World:
     return world
 
 
-def _plain(found: Score) -> dict[str, Any]:
+def _plain(found: DriveMetrics) -> dict[str, Any]:
     shares = {"success": found.success, "obeyed": found.obeyed, "contact": found.contact}
     told = {name: {**asdict(each), "share": each.value, "interval": each.interval} for name, each in shares.items()}
     return asdict(found) | told
 
 
-def _table(layouts: int, scores: dict[str, Score]) -> Table:
+def _table(layouts: int, scores: dict[str, DriveMetrics]) -> Table:
     table = new_table("", f"{layouts} layouts", *_COLUMNS)
     for name, found in scores.items():
         table.add_row(name, *(cell(found) for cell in _COLUMNS.values()))
@@ -168,11 +172,65 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else ""
 
 
-_COLUMNS: dict[str, Callable[[Score], str]] = {
+_COLUMNS: dict[str, Callable[[DriveMetrics], str]] = {
     "success": lambda found: str(found.success),
     "side obeyed": lambda found: str(found.obeyed),
     "contact": lambda found: str(found.contact),
     "time s": lambda found: _number(found.time, 1),
     "way m": lambda found: _number(found.length, 2),
     "unrest rad/s²": lambda found: f"{found.unrest:.2f}",
+}
+
+
+if TYPE_CHECKING:
+    from simple_clip_lstm_ros.evaluation.metrics import AxisError, OfflineResult
+
+
+def run_offline(args: argparse.Namespace) -> None:
+    """Of `evaluate`'s arguments, where `episodes` is given."""
+    from simple_clip_lstm_ros.data.dataset import format_skipped, read_dataset
+    from simple_clip_lstm_ros.data.dataset_stats import find_episodes
+    from simple_clip_lstm_ros.evaluation.metrics import MOVING, evaluate_offline, format_verdict
+
+    # What the episodes lack is told before a checkpoint of gigabytes is read.
+    recordings, left_out = read_dataset(find_episodes(args.episodes), args.instruction, args.action_scale)
+    policy = load_with_progress(args)
+    warn_of(policy)
+    with steps_progress() as progress:
+        task = progress.add_task("stepping", total=sum(len(each.episode) for each in recordings))
+        found = evaluate_offline(policy, recordings, stepped=lambda: progress.advance(task))
+    left_out |= found.unreadable
+    if args.json:
+        document = {"episodes": str(args.episodes), "untrained": policy.config.untrained, "moving above": MOVING}
+        scenarios = {name: group.as_plain() for name, group in found.scenarios.items()}
+        document |= {"total": found.total.as_plain(), "scenarios": scenarios, "left out": left_out}
+        print_json(document | {"verdict": format_verdict(found.total)})
+        return
+    console = make_console()
+    console.print(_offline_table(found))
+    for line in format_skipped(left_out):
+        console.print(printable(f"left out: {line}"))
+    console.print(printable(format_verdict(found.total)))
+
+
+def _offline_table(found: OfflineResult) -> Table:
+    table = new_table("", "episodes", "axis", *_OFFLINE_COLUMNS)
+    table.columns[1].justify = "left"
+    for name, group in {"all": found.total, **found.scenarios}.items():
+        head = f"{name}: {group.episodes}, {group.frames} frames"
+        for axis, fit in {**group.axes, "all axes": group.overall}.items():
+            table.add_row(head, axis, *(cell(fit) for cell in _OFFLINE_COLUMNS.values()))
+            head = ""
+    return table
+
+
+def _format_share(value: float) -> str:
+    return f"{value:.0%}" if math.isfinite(value) else ""
+
+
+_OFFLINE_COLUMNS: dict[str, Callable[[AxisError], str]] = {
+    "MAE": lambda fit: f"{fit.error:.3f}",
+    "MAE of the mean": lambda fit: f"{fit.mean_error:.3f}",
+    "MAE of the median": lambda fit: f"{fit.median_error:.3f}",
+    "same direction": lambda fit: _format_share(fit.direction),
 }

@@ -20,14 +20,14 @@ from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
     load_with_progress,
+    make_console,
     print_json,
     steps_progress,
-    tables,
 )
 from simple_clip_lstm_ros.errors import printable
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.data.explain import Explanation
+    from simple_clip_lstm_ros.evaluation.occlusion import Explanation
 
 _STRONGEST = 5  # parts in the table
 
@@ -44,20 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.data.explain import explain, steps
-    from simple_clip_lstm_ros.data.explain_picture import draw_explanation
+    from simple_clip_lstm_ros.evaluation.occlusion import count_steps, draw_explanation, explain
 
     name, frame = next(read_frames(args.image))
     policy = load_with_progress(args)
     warn_of(policy)
     with steps_progress() as progress:
-        task = progress.add_task("stepping", total=steps(args.instruction, args.grid))
+        task = progress.add_task("stepping", total=count_steps(args.instruction, args.grid))
         found = explain(policy, frame, args.instruction, args.grid, lambda: progress.advance(task))
     draw_explanation(frame, args.instruction, found, args.out)
     if args.json:
         print_json({"image": name, "instruction": args.instruction, **_plain(found)})
         return
-    console = tables()
+    console = make_console()
     console.print(_table(found))
     console.print(printable(f"the picture: {args.out}"))
 

@@ -14,9 +14,9 @@ from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_config_options,
     add_json_option,
+    make_console,
     overrides,
     print_json,
-    tables,
 )
 from simple_clip_lstm_ros.errors import CheckpointError, printable
 
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.checkpoint.report import report
+    from simple_clip_lstm_ros.checkpoint.inspect_report import build_report
 
-    found = report(args.file, overrides(args))
+    found = build_report(args.file, overrides(args))
     if args.json:
         print_json(found)
     else:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    console = tables()
+    console = make_console()
     console.print(f"{found['file']}: {found['bytes'] / 1e9:.3f} GB, {found['keys']} tensors, ", end="")
     console.print(f"{found['parameters']:,} parameters, {found['precision']}")
     for name, value in found["metadata"].items():

@@ -13,7 +13,7 @@ from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 # Each verb is a module of this room with add_arguments(parser) and run(args); its docstring is its help.
-VERBS = (
+SUBCOMMANDS = (
     "inspect",
     "convert",
     "verify",
@@ -36,7 +36,7 @@ VERBS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    verb, arguments = _verb_and_arguments(sys.argv[1:] if argv is None else list(argv))
+    verb, arguments = _split_arguments(sys.argv[1:] if argv is None else list(argv))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     module = importlib.import_module(f"simple_clip_lstm_ros.cli.{verb}")
     parser = argparse.ArgumentParser(
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _verb_and_arguments(argv: list[str]) -> tuple[str, list[str]]:
+def _split_arguments(argv: list[str]) -> tuple[str, list[str]]:
     # Only the verb's own module is imported: `--help` must not wait for torch.
     parser = argparse.ArgumentParser(
         prog="simple_clip_lstm",
@@ -70,7 +70,7 @@ def _verb_and_arguments(argv: list[str]) -> tuple[str, list[str]]:
         epilog="simple_clip_lstm VERB --help tells more of each.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("verb", choices=VERBS, metavar=f"VERB ({', '.join(VERBS)})")
+    parser.add_argument("verb", choices=SUBCOMMANDS, metavar=f"VERB ({', '.join(SUBCOMMANDS)})")
     return parser.parse_args(argv[:1]).verb, argv[1:]
 
 

@@ -9,16 +9,16 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from simple_clip_lstm_ros.cli.memory_table import memory_table, need_table
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_config_options,
     add_device_options,
     add_json_option,
+    make_console,
     print_json,
-    surveyed,
-    tables,
+    survey_from_args,
 )
+from simple_clip_lstm_ros.cli.tables import memory_table, need_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,13 +36,13 @@ def run(args: argparse.Namespace) -> None:
     memory = read_memory(resolve_device(args.device), args.pid)
     document: dict[str, Any] = asdict(memory)
     if not args.json:
-        tables().print(memory_table(memory))
+        make_console().print(memory_table(memory))
     if args.checkpoint:
-        found = surveyed(args)
-        needs = {str(way): found.need(way) for way in found.ways()}
+        found = survey_from_args(args)
+        needs = {str(execution): found.estimate(execution) for execution in found.configs()}
         document |= {"limit": found.limit, "needs": {name: asdict(need) for name, need in needs.items()}}
         if not args.json:
-            tables().print("")
-            tables().print(need_table(needs, found.limit))
+            make_console().print("")
+            make_console().print(need_table(needs, found.limit))
     if args.json:
         print_json(document)

@@ -20,12 +20,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
-from simple_clip_lstm_ros.cli.memory_table import need_table
-from simple_clip_lstm_ros.plain import finite
+from simple_clip_lstm_ros.checkpoint.user_input import read_overrides
+from simple_clip_lstm_ros.cli.tables import need_table
+from simple_clip_lstm_ros.json_utils import nan_to_null
 
 if TYPE_CHECKING:
-    from simple_clip_lstm_ros.checkpoint.plan import Survey
+    from simple_clip_lstm_ros.checkpoint.plan import LoadCandidates
     from simple_clip_lstm_ros.policy.policy import Policy
 
 log_console = Console(stderr=True)
@@ -94,7 +94,7 @@ def _rate(text: str) -> float:
     return rate
 
 
-def add_told_options(parser: argparse.ArgumentParser) -> None:
+def add_episode_options(parser: argparse.ArgumentParser) -> None:
     """What episodes may not state themselves: for data.told."""
     parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
     add_action_scale_option(parser)
@@ -126,10 +126,10 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 def print_json(document: Any) -> None:
     """One document on stdout, with null for the numbers that JSON has no word for."""
-    print(json.dumps(finite(document), indent=2, allow_nan=False))
+    print(json.dumps(nan_to_null(document), indent=2, allow_nan=False))
 
 
-def tables() -> Console:
+def make_console() -> Console:
     """On stdout, for tables and text of anybody's choosing; wide where that is no terminal."""
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if not console.is_terminal:
@@ -137,19 +137,19 @@ def tables() -> Console:
     return console
 
 
-def surveyed(args: argparse.Namespace) -> Survey:
+def survey_from_args(args: argparse.Namespace) -> LoadCandidates:
     """The checkpoint of add_policy_options' arguments on this machine."""
-    from simple_clip_lstm_ros.checkpoint.plan import survey
+    from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
 
-    return survey(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
+    return inspect_machine(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
 
 
 def load_with_progress(args: argparse.Namespace) -> Policy:
     """Of add_policy_options' arguments; says on stderr what will be needed, and shows the progress there."""
     from simple_clip_lstm_ros.checkpoint.load import load
 
-    planned = surveyed(args).choose(args.precision, args.engine)
-    log_console.print(need_table({planned.why: planned.need}, planned.survey.limit), soft_wrap=True)
+    planned = survey_from_args(args).choose(args.precision, args.engine)
+    log_console.print(need_table({planned.why: planned.estimate}, planned.candidates.limit), soft_wrap=True)
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)
         return load(planned, lambda done, total: progress.update(task, completed=done, total=total))
@@ -158,16 +158,16 @@ def load_with_progress(args: argparse.Namespace) -> Policy:
 def steps_progress() -> AbstractContextManager[Progress]:
     """A bar of frames on stderr, silent where that is no terminal; rarely drawn, to be no part of what is measured."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return shown_at_a_terminal(Progress(*columns, console=log_console, transient=True, refresh_per_second=2))
+    return if_terminal(Progress(*columns, console=log_console, transient=True, refresh_per_second=2))
 
 
 def bytes_progress() -> AbstractContextManager[Progress]:
     """A bar with rate and remaining time on stderr; silent where that is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     progress = Progress(*columns, TimeRemainingColumn(), console=log_console, transient=True)
-    return shown_at_a_terminal(progress)
+    return if_terminal(progress)
 
 
-def shown_at_a_terminal(progress: Progress) -> AbstractContextManager[Progress]:
+def if_terminal(progress: Progress) -> AbstractContextManager[Progress]:
     """One that is not started shows nothing; one that is disabled leaves an empty line, in older versions of rich."""
     return progress if log_console.is_terminal else nullcontext(progress)

@@ -65,8 +65,8 @@ def _check_format(args: argparse.Namespace) -> None:
 
 
 def _record_bags(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.node import process
-    from simple_clip_lstm_ros.node.bag_recorder import BagRecorder
+    from simple_clip_lstm_ros.recording.bag_recorder import BagRecorder
+    from simple_clip_lstm_ros.ros import process
 
     is_compressed = args.image_topic.endswith(_COMPRESSED)
     given = {
@@ -81,9 +81,9 @@ def _record_bags(args: argparse.Namespace) -> None:
 
 
 def _record_episodes(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.data.following import Topics
-    from simple_clip_lstm_ros.node import process
-    from simple_clip_lstm_ros.node.episode_recorder import EpisodeRecorder
+    from simple_clip_lstm_ros.data.episode_segmenter import DriveTopics
+    from simple_clip_lstm_ros.recording.episode_recorder import EpisodeRecorder
+    from simple_clip_lstm_ros.ros import process
 
-    topics = Topics(args.image_topic, args.command_topic or "cmd_vel", args.instruction_topic)
+    topics = DriveTopics(args.image_topic, args.command_topic or "cmd_vel", args.instruction_topic)
     process.run(lambda: EpisodeRecorder(args.folder, topics, rate=args.rate, stamped=bool(args.stamped)))

@@ -22,18 +22,18 @@ from simple_clip_lstm_ros.cli.options import (
     add_policy_options,
     load_with_progress,
     log_console,
+    make_console,
     print_json,
     steps_progress,
-    tables,
 )
 from simple_clip_lstm_ros.errors import EpisodeError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.data.happenings import Recorded
-    from simple_clip_lstm_ros.data.replay import Replay, Rules
-    from simple_clip_lstm_ros.data.replayed import Replayed
+    from simple_clip_lstm_ros.data.drive_events import RecordedDrive
+    from simple_clip_lstm_ros.evaluation.replay import Replay, ReplayConfig
+    from simple_clip_lstm_ros.evaluation.replay_result import ReplayResult
     from simple_clip_lstm_ros.policy.policy import Policy
 
 _IN_TABLE = 5  # moments
@@ -60,13 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.data.replay import Rules
-    from simple_clip_lstm_ros.data.replay_files import make_folder, write_files
-    from simple_clip_lstm_ros.data.stated import stated_parameters
+    from simple_clip_lstm_ros.evaluation.replay import ReplayConfig
+    from simple_clip_lstm_ros.evaluation.replay_plots import make_folder, write_files
+    from simple_clip_lstm_ros.evaluation.ros_params_file import read_ros_params
 
     recorded = _recorded(args)
-    stated = recorded.parameters if args.params is None else stated_parameters(args.params)
-    rules = Rules.stated(stated, args.latency)
+    stated = recorded.parameters if args.params is None else read_ros_params(args.params)
+    rules = ReplayConfig.stated(stated, args.latency)
     make_folder(args.out)
     policy = load_with_progress(args)
     warn_of(policy)
@@ -90,46 +90,47 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(document)
         return
-    console = tables()
+    console = make_console()
     console.print(_reasons(document), _differences(document), sep="\n")
     _conclude(console, args, document, took)
 
 
-def _recorded(args: argparse.Namespace) -> Recorded:
-    from simple_clip_lstm_ros.data.happenings import BagDrive, EpisodeDrive, Named
+def _recorded(args: argparse.Namespace) -> RecordedDrive:
+    from simple_clip_lstm_ros.data.drive_events import BagDrive, EpisodeDrive, TopicSelection
     from simple_clip_lstm_ros.data.hdf5 import SUFFIX
 
-    found: Recorded
+    found: RecordedDrive
     if not args.recording.exists():
         raise EpisodeError(f"{args.recording} does not exist")
     if args.recording.suffix == SUFFIX:
         found = EpisodeDrive(args.recording, args.instruction, args.action_scale)
     else:
-        named = Named(args.image_topic, args.command_topic, args.instruction_topic)
+        named = TopicSelection(args.image_topic, args.command_topic, args.instruction_topic)
         found = BagDrive(args.recording, named)
     if not found.has_instruction and args.instruction is None:
         raise EpisodeError(f"{args.recording} has no instruction in it: give one with --instruction TEXT")
     return found
 
 
-def _replay(args: argparse.Namespace, recorded: Recorded, rules: Rules, policy: Policy) -> tuple[Replay, Replayed]:
-    from simple_clip_lstm_ros.data.happenings import Picture
-    from simple_clip_lstm_ros.data.replay import Replay
-    from simple_clip_lstm_ros.data.replay_files import FILM
-    from simple_clip_lstm_ros.data.replay_pictures import Film
-    from simple_clip_lstm_ros.data.replayed import Replayed
+def _replay(
+    args: argparse.Namespace, recorded: RecordedDrive, rules: ReplayConfig, policy: Policy
+) -> tuple[Replay, ReplayResult]:
+    from simple_clip_lstm_ros.data.drive_events import ImageEvent
+    from simple_clip_lstm_ros.evaluation.replay import Replay
+    from simple_clip_lstm_ros.evaluation.replay_plots import VIDEO, VideoWriter
+    from simple_clip_lstm_ros.evaluation.replay_result import ReplayResult
 
     replay = Replay(policy, rules, args.instruction)
-    found = Replayed(tuple(rules.limits.max_velocity))
-    with steps_progress() as progress, Film(args.out / FILM) as film:
+    found = ReplayResult(tuple(rules.limits.max_velocity))
+    with steps_progress() as progress, VideoWriter(args.out / VIDEO) as film:
         task = progress.add_task("replaying", total=recorded.images)
 
         def happenings() -> Any:
             for each in recorded:
                 yield each
-                progress.advance(task, isinstance(each, Picture))
+                progress.advance(task, isinstance(each, ImageEvent))
 
-        for moment in replay.moments(happenings()):
+        for moment in replay.run(happenings()):
             film.take(moment, found.add(moment))
     return replay, found
 
@@ -138,8 +139,8 @@ def _reasons(document: dict[str, Any]) -> Table:
     table = new_table("", "replayed, s", "times", "recorded, s", "times")
     replayed, recorded = document["reasons"]["replayed"], document["reasons"]["recorded"]
     for name in [*replayed, *(name for name in recorded if name not in replayed)]:
-        spells = [side.get(name) for side in (replayed, recorded)]
-        cells = [(f"{s['seconds']:.1f}", str(s["times"])) if s else ("", "") for s in spells]
+        reason_durations = [side.get(name) for side in (replayed, recorded)]
+        cells = [(f"{s['seconds']:.1f}", str(s["times"])) if s else ("", "") for s in reason_durations]
         table.add_row(name, *cells[0], *cells[1])
     return table
 

@@ -20,16 +20,16 @@ from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
     load_with_progress,
+    make_console,
     print_json,
     steps_progress,
-    tables,
 )
 from simple_clip_lstm_ros.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.data.sensitivity import Effect
+    from simple_clip_lstm_ros.evaluation.ablation import AblationEffect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,28 +44,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.data.sensitivity import INSTRUCTION, passes, sensitivity, verdict
-    from simple_clip_lstm_ros.policy.photographs import crops
+    from simple_clip_lstm_ros.evaluation.ablation import INSTRUCTION, ablate, format_verdict, num_passes
+    from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-    shown = (frame for _, frame in read_frames(args.image)) if args.image else crops(args.frames)
+    shown = (frame for _, frame in read_frames(args.image)) if args.image else sample_crops(args.frames)
     frames = list(islice(shown, max(args.frames, 0)))
     policy = load_with_progress(args)
     warn_of(policy)
     with steps_progress() as progress:
-        task = progress.add_task("stepping", total=len(frames) * passes())
+        task = progress.add_task("stepping", total=len(frames) * num_passes())
         instruction = args.instruction or INSTRUCTION
-        effects = sensitivity(policy, frames, instruction, stepped=lambda: progress.advance(task))
-    told = verdict(effects)
+        effects = ablate(policy, frames, instruction, stepped=lambda: progress.advance(task))
+    told = format_verdict(effects)
     if args.json:
         document = {"instruction": instruction, "frames": len(frames), "untrained": policy.config.untrained}
         print_json(document | {"effects": [asdict(effect) for effect in effects], "verdict": told})
         return
-    console = tables()
+    console = make_console()
     console.print(_table(effects))
     console.print(printable(told))
 
 
-def _table(effects: list[Effect]) -> Table:
+def _table(effects: list[AblationEffect]) -> Table:
     axes = effects[0].by_axis
     table = new_table("", "RMS change of the action by", "", *axes, "share of it")
     table.columns[1].justify = "left"

@@ -21,7 +21,7 @@ from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-    from simple_clip_lstm_ros.cli.console import Session
+    from simple_clip_lstm_ros.cli.session_commands import Session
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> Session:
-    from simple_clip_lstm_ros.cli.console import Session, describe
     from simple_clip_lstm_ros.cli.infer import warn_of
+    from simple_clip_lstm_ros.cli.session_commands import Session, describe_policy
 
     policy = load_with_progress(args)
     session = Session(policy, args.checkpoint, args.instruction)
@@ -55,7 +55,7 @@ def _load(args: argparse.Namespace) -> Session:
             "neither the checkpoint nor --config states %s; `simple_clip_lstm inspect` shows what is assumed instead",
             ", ".join(policy.config.assumed),
         )
-    loaded = printable(f"{args.checkpoint}: {describe(policy)}; help lists the commands")
+    loaded = printable(f"{args.checkpoint}: {describe_policy(policy)}; help lists the commands")
     print(loaded, file=sys.stderr, flush=True)
     return session
 
@@ -129,7 +129,7 @@ def _prompt() -> Callable[[], str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import NestedCompleter, PathCompleter
 
-    from simple_clip_lstm_ros.cli.console import COMMANDS
+    from simple_clip_lstm_ros.cli.session_commands import COMMANDS
 
     paths = PathCompleter(expanduser=True)
     completer = NestedCompleter.from_nested_dict(

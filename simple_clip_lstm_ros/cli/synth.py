@@ -9,7 +9,7 @@ import argparse
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from simple_clip_lstm_ros.cli.options import log_console, shown_at_a_terminal
+from simple_clip_lstm_ros.cli.options import if_terminal, log_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.checkpoint.synth import synthesise
+    from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with shown_at_a_terminal(Progress(*columns, console=log_console)) as progress:
+    with if_terminal(Progress(*columns, console=log_console)) as progress:
         tasks: dict[str, int] = {}
 
         def report(what: str, done: int, total: int) -> None:
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> None:
                 tasks[what] = progress.add_task(what + (" (MB)" if unit > 1 else ""), total=total // unit)
             progress.update(tasks[what], completed=done // unit)  # type: ignore[arg-type]
 
-        synthesise(args.profile, args.out, seed=args.seed, report=report)
+        write_random_checkpoint(args.profile, args.out, seed=args.seed, report=report)
     print(f"{args.out}: {args.profile} profile, untrained (random weights)")

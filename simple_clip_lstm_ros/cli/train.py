@@ -14,30 +14,30 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.options import (
     add_config_options,
     add_device_options,
+    add_episode_options,
     add_json_option,
-    add_told_options,
     load_with_progress,
+    make_console,
     print_json,
     steps_progress,
-    tables,
 )
 from simple_clip_lstm_ros.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.data.course import Course
-    from simple_clip_lstm_ros.data.encoders import Encoders
-    from simple_clip_lstm_ros.data.offline import Group
-    from simple_clip_lstm_ros.data.recordings import Recording
-    from simple_clip_lstm_ros.data.sequences import Example
-    from simple_clip_lstm_ros.policy.inputs import Images
+    from simple_clip_lstm_ros.data.dataset import LabelledEpisode
+    from simple_clip_lstm_ros.evaluation.metrics import ErrorSummary
     from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+    from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
+    from simple_clip_lstm_ros.training.feature_extractor import FeatureExtractor
+    from simple_clip_lstm_ros.training.sequences import Example
+    from simple_clip_lstm_ros.training.trainer import Trainer
 
 _SUFFIX = ".pth"
 # What must be the same for a training to go on.
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--learning-rate", metavar="R", type=float, default=1e-3, help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of split and order; default: %(default)s")
-    add_told_options(parser)
+    add_episode_options(parser)
     add_device_options(parser)
     add_config_options(parser)
     add_json_option(parser)
@@ -77,22 +77,22 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.convert import convert
-    from simple_clip_lstm_ros.checkpoint.destination import refuse_unwritable
-    from simple_clip_lstm_ros.checkpoint.save import refuse_taken, save
+    from simple_clip_lstm_ros.checkpoint.save import check_free, save_checkpoint
+    from simple_clip_lstm_ros.files import check_writable
     from simple_clip_lstm_ros.policy.processor_files import find_processors
 
     _check(args)
-    refuse_taken(args.out, 0)
-    refuse_unwritable(args.out.with_suffix(""), 0)
+    check_free(args.out, 0)
+    check_writable(args.out.with_suffix(""), 0)
     course, model, left_out = _prepare(args)
     _run_epochs(args, course)
     course.finish()
     if not course.writes:
         return
-    save(
+    save_checkpoint(
         model,
         args.out,
-        find_processors(located(args.checkpoint), args.processors),
+        find_processors(resolve_path(args.checkpoint), args.processors),
         epoch=course.best_epoch,
         val_mae=course.best.overall.error,
         optimizer=course.optimizer_state,
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     )
     convert(args.out, args.out.with_suffix(""))
     _state_file(args).unlink(missing_ok=True)
-    _tell(args, course, left_out)
+    _log(args, course, left_out)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -112,46 +112,51 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--resume: there is no {_state_file(args)}, so nothing was begun; leave it out")
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Course, SimpleCLIPLSTM, dict[str, str]]:
+def _prepare(args: argparse.Namespace) -> tuple[Trainer, SimpleCLIPLSTM, dict[str, str]]:
     import torch
 
-    from simple_clip_lstm_ros.data.course import Course, ready, split, spread_of
-    from simple_clip_lstm_ros.data.encoders import Encoders
-    from simple_clip_lstm_ros.data.learner import Learner
-    from simple_clip_lstm_ros.data.recordings import read_recordings
-    from simple_clip_lstm_ros.data.summary import find_episodes
-    from simple_clip_lstm_ros.data.training import Schedule, Training, accelerator_on
-    from simple_clip_lstm_ros.policy.inputs import Images
+    from simple_clip_lstm_ros.data.dataset import read_dataset
+    from simple_clip_lstm_ros.data.dataset_stats import find_episodes
+    from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
+    from simple_clip_lstm_ros.training.feature_extractor import FeatureExtractor
+    from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, accelerator_on
+    from simple_clip_lstm_ros.training.losses import BehaviorCloningLoss
+    from simple_clip_lstm_ros.training.trainer import Trainer, action_std, prepare_model, split
 
     with steps_progress() as progress:
         files = find_episodes(args.data)
         task = progress.add_task("looking through episodes", total=len(files))
-        recordings, left_out = read_recordings(
+        recordings, left_out = read_dataset(
             files, args.instruction, args.action_scale, read=lambda: progress.advance(task)
         )
-    taught, judges = split(recordings, args.seed)
+    train_episodes, val_episodes = split(recordings, args.seed)
     accelerator = accelerator_on(args.device)
     if args.device == "auto":
         args.device = str(accelerator.device)
     args.precision, args.engine = "fp32", "eager"  # what gradients need
     policy = load_with_progress(args)
-    images = Images(policy.config, policy.device, torch.float32)
-    encoders = Encoders(policy.model, images, policy.texts)
-    examples = _examples(args, taught, images, encoders, mirrored=args.mirror)
-    judging = [example[0] for example in _examples(args, judges, images, encoders, mirrored=False)]
+    images = ImagePreprocessor(policy.config, policy.device, torch.float32)
+    encoders = FeatureExtractor(policy.model, images, policy.texts)
+    examples = _examples(args, train_episodes, images, encoders, mirrored=args.mirror)
+    judging = [example[0] for example in _examples(args, val_episodes, images, encoders, mirrored=False)]
     actions = torch.cat([example[0].actions for example in examples])
-    ready(policy.model, actions, encoders=args.encoders == "trained")
+    prepare_model(policy.model, actions, encoders=args.encoders == "trained")
     torch.manual_seed(args.seed)
-    learner = Learner(policy.model, encoders, 0, spread_of(actions))
-    schedule = Schedule(args.epochs, args.batch, args.learning_rate, args.seed)
-    course = Course(learner, judging, Training(learner, examples, schedule, accelerator))
+    learner = BehaviorCloningLoss(policy.model, encoders, 0, action_std(actions))
+    schedule = TrainingConfig(args.epochs, args.batch, args.learning_rate, args.seed)
+    course = Trainer(learner, judging, TrainingLoop(learner, examples, schedule, accelerator))
     return course, policy.model, left_out
 
 
 def _examples(
-    args: argparse.Namespace, recordings: list[Recording], images: Images, encoders: Encoders, *, mirrored: bool
+    args: argparse.Namespace,
+    recordings: list[LabelledEpisode],
+    images: ImagePreprocessor,
+    encoders: FeatureExtractor,
+    *,
+    mirrored: bool,
 ) -> list[Example]:
-    from simple_clip_lstm_ros.data.course import example_of
+    from simple_clip_lstm_ros.training.trainer import example_of
 
     examples = []
     with steps_progress() as progress:
@@ -163,7 +168,7 @@ def _examples(
     return examples
 
 
-def _run_epochs(args: argparse.Namespace, course: Course) -> None:
+def _run_epochs(args: argparse.Namespace, course: Trainer) -> None:
     """Each one leaves a file from which `--resume` goes on."""
     import torch
 
@@ -174,10 +179,10 @@ def _run_epochs(args: argparse.Namespace, course: Course) -> None:
         loss, judged = course.run_epoch()
         if course.writes:
             torch.save({"facts": facts, "course": course.state()}, _state_file(args))
-            _tell_epoch(args, course, loss, judged)
+            _log_epoch(args, course, loss, judged)
 
 
-def _restore(args: argparse.Namespace, course: Course, facts: dict[str, str]) -> None:
+def _restore(args: argparse.Namespace, course: Trainer, facts: dict[str, str]) -> None:
     import torch
 
     file = _state_file(args)
@@ -198,16 +203,16 @@ def _state_file(args: argparse.Namespace) -> Path:
     return Path(f"{args.out}.state")
 
 
-def _tell_epoch(args: argparse.Namespace, course: Course, loss: float, judged: Group) -> None:
+def _log_epoch(args: argparse.Namespace, course: Trainer, loss: float, judged: ErrorSummary) -> None:
     if not args.json:
         errors = "  ".join(f"{axis} {fit.error:.4f}" for axis, fit in judged.axes.items())
         best = "  best" if course.best_epoch == course.epoch else ""
         print(f"epoch {course.epoch:3d}  loss {loss:.4f}  MAE {errors}{best}", flush=True)
 
 
-def _tell(args: argparse.Namespace, course: Course, left_out: dict[str, str]) -> None:
-    from simple_clip_lstm_ros.data.offline import verdict
-    from simple_clip_lstm_ros.data.recordings import in_words
+def _log(args: argparse.Namespace, course: Trainer, left_out: dict[str, str]) -> None:
+    from simple_clip_lstm_ros.data.dataset import format_skipped
+    from simple_clip_lstm_ros.evaluation.metrics import format_verdict
 
     best = course.best
     if args.json:
@@ -221,26 +226,26 @@ def _tell(args: argparse.Namespace, course: Course, left_out: dict[str, str]) ->
                 "constant": best.overall.constant_error,
                 "axes": _plain(best),
                 "left_out": left_out,
-                "verdict": verdict(best),
+                "verdict": format_verdict(best),
             }
         )
         return
-    console = tables()
+    console = make_console()
     console.print(_table(best))
-    for line in in_words(left_out):
+    for line in format_skipped(left_out):
         console.print(printable(f"left out: {line}"))
     console.print(
-        printable(f"{args.out} and {args.out.with_suffix('')}, of epoch {course.best_epoch}: {verdict(best)}")
+        printable(f"{args.out} and {args.out.with_suffix('')}, of epoch {course.best_epoch}: {format_verdict(best)}")
     )
 
 
-def _plain(best: Group) -> dict[str, Any]:
+def _plain(best: ErrorSummary) -> dict[str, Any]:
     return {
         axis: {"mae": fit.error, "mean": fit.mean_error, "median": fit.median_error} for axis, fit in best.axes.items()
     }
 
 
-def _table(best: Group) -> Table:
+def _table(best: ErrorSummary) -> Table:
     table = new_table("", "mean absolute error", "this model", "the mean", "the median")
     for axis, row in _plain(best).items():
         table.add_row(axis, *(f"{value:.4f}" for value in row.values()))

@@ -21,7 +21,7 @@ class Decision:
         return f"{self.reason.name}: {self.reason.value}" + (f" ({self.detail})" if self.detail else "")
 
 
-class Spells:
+class ReasonDurations:
     """How often each reason was entered and how long it held, by the caller's clock, in seconds."""
 
     def __init__(self) -> None:

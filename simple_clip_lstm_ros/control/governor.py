@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from simple_clip_lstm_ros.control.decision import Decision, Spells
+from simple_clip_lstm_ros.control.decision import Decision, ReasonDurations
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
@@ -48,7 +48,7 @@ class Reason(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Sight:
+class ObservationKey:
     """An image that counts, and the instruction in force when it came: what an action answers.
 
     `era` ends whenever time or activation starts anew: an action on a sight of an earlier era comes too late.
@@ -56,7 +56,7 @@ class Sight:
 
     stamp: float
     instruction: str
-    era: int
+    generation: int
 
 
 class Governor:
@@ -75,14 +75,14 @@ class Governor:
         self._period = period
         self._may_move = may_move
         self._enabled = True
-        self._era = 0
+        self._generation = 0
         self._now = self._last_tick = -math.inf
         self._velocity = ZERO
-        self.adjust(limits, image_timeout=image_timeout, command_timeout=command_timeout)
-        self._count_anew()
+        self.update_limits(limits, image_timeout=image_timeout, command_timeout=command_timeout)
+        self._reset_counts()
         self.deactivate()
 
-    def adjust(self, limits: Limits, *, image_timeout: float, command_timeout: float) -> None:
+    def update_limits(self, limits: Limits, *, image_timeout: float, command_timeout: float) -> None:
         """Replace limits and timeouts, also while moving: what is above a new limit comes down to it at once."""
         _check_times(image_timeout=image_timeout, command_timeout=command_timeout)
         self.limits = limits
@@ -93,7 +93,7 @@ class Governor:
     # What the world says.
 
     def activate(self) -> None:
-        self._count_anew()
+        self._reset_counts()
         self.deactivate()
         self._active = True
 
@@ -104,16 +104,16 @@ class Governor:
         self._refusal = self._stop_phrase = ""
         self._image_stamp: float | None = None
         self._is_image_stale = False
-        self._begin_era()
+        self._new_generation()
 
-    def _count_anew(self) -> None:
+    def _reset_counts(self) -> None:
         self.counts = Counter(dict.fromkeys(_COUNTS, 0))
-        self.spells = Spells()
+        self.reason_durations = ReasonDurations()
         self._ticks = 0
 
-    def _begin_era(self) -> None:
+    def _new_generation(self) -> None:
         """From rest, and no action on what was seen until now counts any more."""
-        self._era += 1
+        self._generation += 1
         self._velocity = ZERO
         self._still_ticks = 0
         self._set_action(None)
@@ -126,7 +126,7 @@ class Governor:
     def instruction(self) -> str:
         return self._instruction
 
-    def instruct(self, text: str) -> None:
+    def set_instruction(self, text: str) -> None:
         """Set the instruction; blank clears it. Actions for another instruction no longer count."""
         self._refusal = self._stop_phrase = ""
         text = text.strip()
@@ -136,16 +136,16 @@ class Governor:
 
     def stop(self, phrase: str) -> None:
         """Clear the instruction because `phrase` asks for it: the robot slows down within max_decel."""
-        self.instruct("")
+        self.set_instruction("")
         self._stop_phrase = phrase.strip()
 
-    def refuse(self, why: str) -> None:
+    def reject_instruction(self, why: str) -> None:
         """An instruction that cannot be used: the robot stops rather than follow the one before it."""
         self.counts["instructions refused"] += 1
-        self.instruct("")
+        self.set_instruction("")
         self._refusal = why
 
-    def image(self, stamp: float, now: float) -> Sight | None:
+    def image(self, stamp: float, now: float) -> ObservationKey | None:
         """Note an image; None if its stamp is too far ahead of `now`, or behind the newest image's: not to be used."""
         self._observe(now)
         self.counts["images"] += 1
@@ -157,29 +157,29 @@ class Governor:
             return None
         self._image_stamp = stamp
         self._is_image_stale = False
-        return Sight(stamp, self._instruction, self._era)
+        return ObservationKey(stamp, self._instruction, self._generation)
 
-    def action(self, velocity: Velocity, sight: Sight) -> None:
+    def action(self, velocity: Velocity, key: ObservationKey) -> None:
         """Take the action computed on `sight`; dropped if time, instruction or a newer action has gone past it."""
         self.counts["actions"] += 1
-        if not self._is_current(sight):
+        if not self._is_current(key):
             self.counts["actions dropped"] += 1
             return
-        self._set_action(velocity, sight.stamp)
+        self._set_action(velocity, key.stamp)
         if not velocity.is_finite:
             self.counts["actions not finite"] += 1
         elif self.limits.clamp(velocity) != velocity:
             self.counts["actions clipped"] += 1
 
-    def step_failed(self, why: str, sight: Sight) -> None:
+    def on_step_failed(self, why: str, key: ObservationKey) -> None:
         """A step on `sight` that raised; the robot stands until one succeeds. Dropped as an action would be."""
         self.counts["steps failed"] += 1
-        if self._is_current(sight):
+        if self._is_current(key):
             self._set_action(None, failure=why)
 
-    def _is_current(self, sight: Sight) -> bool:
-        is_of_now = (sight.era, sight.instruction) == (self._era, self._instruction)
-        return is_of_now and sight.stamp >= self._action_stamp
+    def _is_current(self, key: ObservationKey) -> bool:
+        is_of_now = (key.generation, key.instruction) == (self._generation, self._instruction)
+        return is_of_now and key.stamp >= self._action_stamp
 
     def _set_action(self, action: Velocity | None, stamp: float = -math.inf, failure: str = "") -> None:
         self._action = action
@@ -205,8 +205,8 @@ class Governor:
         decision = self._halt() or self._drive()
         self._velocity = decision.velocity
         self._ticks += 1
-        self.spells.note(decision.reason, self._ticks * self._period)
-        return Decision(self.limits.without_deadband(decision.velocity), decision.reason, decision.detail)
+        self.reason_durations.note(decision.reason, self._ticks * self._period)
+        return Decision(self.limits.apply_deadband(decision.velocity), decision.reason, decision.detail)
 
     def _observe(self, now: float) -> None:
         """Time goes forward. After a jump back the ages of what was seen before mean nothing, now or later.
@@ -215,7 +215,7 @@ class Governor:
         """
         if now < self._now - CLOCK_TOLERANCE:
             self.counts["clock jumps back"] += 1
-            self._begin_era()
+            self._new_generation()
             self._now = -math.inf
             if self._image_stamp is not None:
                 self._image_stamp = -math.inf

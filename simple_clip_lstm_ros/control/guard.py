@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Set
 
-from simple_clip_lstm_ros.control.decision import Decision, Spells
+from simple_clip_lstm_ros.control.decision import Decision, ReasonDurations
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
@@ -52,10 +52,10 @@ class Guard:
         self._called = math.inf
         self._awake = -math.inf
         self.counts = Counter(dict.fromkeys(_COUNTS, 0))
-        self.spells = Spells()
-        self.adjust(limits, timeout)
+        self.reason_durations = ReasonDurations()
+        self.update_limits(limits, timeout)
 
-    def adjust(self, limits: Limits, timeout: float) -> None:
+    def update_limits(self, limits: Limits, timeout: float) -> None:
         """Replace limits and timeout, also while moving."""
         if not 0.0 < timeout < math.inf:
             raise ConfigError(f"guard_timeout must be a positive number of seconds, not {timeout}")
@@ -115,8 +115,8 @@ class Guard:
     def _decide(self, now: float) -> Decision:
         decision = self._halt(now) or self._forward(now)
         self._velocity, self._published = decision.velocity, now
-        self.spells.note(decision.reason, now)
-        return Decision(self.limits.without_deadband(decision.velocity), decision.reason, decision.detail)
+        self.reason_durations.note(decision.reason, now)
+        return Decision(self.limits.apply_deadband(decision.velocity), decision.reason, decision.detail)
 
     def _halt(self, now: float) -> Decision | None:
         """Everything that stops the robot, at once."""
@@ -137,4 +137,6 @@ class Guard:
         target = self.limits.clamp(self._command)
         # Commands come unevenly, hence the time that has passed; but a late one must not make a large step.
         passed = min(now - self._published, 2.0 * self._period)
-        return Decision(self.limits.ramp(self._velocity.slowed_to(target), target, passed), GuardReason.FORWARDING)
+        return Decision(
+            self.limits.ramp(self._velocity.decelerated_toward(target), target, passed), GuardReason.FORWARDING
+        )

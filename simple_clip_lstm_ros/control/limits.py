@@ -11,19 +11,19 @@ from simple_clip_lstm_ros.control.velocity import AXES, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
 
-class Allowed(NamedTuple):
+class Bound(NamedTuple):
     """Which values a limit may have, as a test and in words."""
 
     test: Callable[[float], bool]
     words: str
 
 
-ALLOWED = {
-    "max_velocity": Allowed(lambda v: v >= 0.0, "zero or positive"),
-    "min_velocity": Allowed(lambda v: v <= 0.0, "zero or negative"),
-    "max_accel": Allowed(lambda v: v > 0.0, "positive"),
-    "max_decel": Allowed(lambda v: v < 0.0, "negative"),
-    "deadband_velocity": Allowed(lambda v: v >= 0.0, "zero or positive"),
+BOUNDS = {
+    "max_velocity": Bound(lambda v: v >= 0.0, "zero or positive"),
+    "min_velocity": Bound(lambda v: v <= 0.0, "zero or negative"),
+    "max_accel": Bound(lambda v: v > 0.0, "positive"),
+    "max_decel": Bound(lambda v: v < 0.0, "negative"),
+    "deadband_velocity": Bound(lambda v: v >= 0.0, "zero or positive"),
 }
 
 
@@ -44,7 +44,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             values = getattr(self, field.name)
-            is_allowed, words = ALLOWED[field.name]
+            is_allowed, words = BOUNDS[field.name]
             if len(values) != len(AXES):
                 raise ConfigError(f"{field.name} needs three values ({', '.join(AXES)}), not {len(values)}")
             if not all(math.isfinite(value) and is_allowed(value) for value in values):
@@ -79,7 +79,7 @@ class Limits:
         pairs = zip(current.as_tuple(), target.as_tuple(), strict=True)
         return Velocity(*(now + share * (goal - now) for now, goal in pairs))
 
-    def without_deadband(self, velocity: Velocity) -> Velocity:
+    def apply_deadband(self, velocity: Velocity) -> Velocity:
         """Zero on each axis whose speed is below its deadband: motors would hum there and not turn."""
         pairs = zip(velocity.as_tuple(), self.deadband_velocity, strict=True)
         return Velocity(*(0.0 if abs(value) < deadband else value for value, deadband in pairs))

@@ -26,7 +26,7 @@ class Velocity:
     def as_tuple(self) -> tuple[float, float, float]:
         return (self.linear_x, self.linear_y, self.angular_z)
 
-    def slowed_to(self, target: Velocity) -> Velocity:
+    def decelerated_toward(self, target: Velocity) -> Velocity:
         """This velocity with each axis at once as slow as `target` wants it, and at rest where that turns round."""
         pairs = zip(self.as_tuple(), target.as_tuple(), strict=True)
         return Velocity(*(max(min(now, max(goal, 0.0)), min(goal, 0.0)) for now, goal in pairs))

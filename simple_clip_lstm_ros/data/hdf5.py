@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.checkpoint.destination import partial_of, refuse_unwritable
 from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, START, STOP, Episode
-from simple_clip_lstm_ros.data.sink import Sink
 from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line
+from simple_clip_lstm_ros.files import ErrorKeepingFile, check_writable, temp_path
 from simple_clip_lstm_ros.sim.scenario import Scenario
 
 try:
@@ -48,7 +47,7 @@ def read_episode(path: str | Path) -> Episode:
     length, a number that is not finite.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with _open_file(path) as file:
         length = len(_images(file))
         instruction, stamps = file.get("language_instruction"), file.get("timestamps")
         episode = Episode(
@@ -70,7 +69,7 @@ def read_episode(path: str | Path) -> Episode:
 
 def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.ndarray:
     """uint8 [frames, height, width, 3] in RGB: all, or those at `indices`, which must rise. Raises EpisodeError."""
-    with _opened(Path(path)) as file:
+    with _open_file(Path(path)) as file:
         images = _images(file)
         frames = images[:] if indices is None else images[list(indices)]
         # OpenCV and torch want memory that runs forwards.
@@ -78,8 +77,8 @@ def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.nd
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    _refuse_foreign(path)
+def _open_file(path: Path) -> Iterator[h5py.File]:
+    _check_is_hdf5(path)
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -87,7 +86,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise EpisodeError(f"{path} is damaged or incomplete ({first_line(error)}): copy it again") from None
 
 
-def _refuse_foreign(path: Path) -> None:
+def _check_is_hdf5(path: Path) -> None:
     try:
         with path.open("rb") as file:
             begin = file.read(len(_LFS))
@@ -103,7 +102,7 @@ def _images(file: h5py.File) -> h5py.Dataset:
     images = _dataset(file, "images")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
         needed = "uint8 [frames, height, width, 3]"
-        raise EpisodeError(f"{file.filename}: images are {_form(images)} instead of {needed}; convert them")
+        raise EpisodeError(f"{file.filename}: images are {_describe_dataset(images)} instead of {needed}; convert them")
     return images
 
 
@@ -114,7 +113,7 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
-def _form(dataset: h5py.Dataset) -> str:
+def _describe_dataset(dataset: h5py.Dataset) -> str:
     return f"{dataset.dtype} {list(dataset.shape or ())}"
 
 
@@ -123,8 +122,8 @@ def _numbers(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
     dataset = _dataset(file, name)
     if dataset.dtype.kind != "f" or dataset.shape != shape:
         raise EpisodeError(
-            f"{file.filename}: {name} are {_form(dataset)} where float32 {list(shape)} belong to {shape[0]} images: "
-            f"{_REMEDY}"
+            f"{file.filename}: {name} are {_describe_dataset(dataset)} where float32 {list(shape)} belong to "
+            f"{shape[0]} images: {_REMEDY}"
         )
     numbers = dataset[:]
     with np.errstate(over="ignore"):
@@ -137,14 +136,16 @@ def _numbers(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def _texts(file: h5py.File, name: str, length: int) -> tuple[str, ...]:
     dataset = _dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != (length,):
-        raise EpisodeError(f"{file.filename}: {name} are {_form(dataset)}, not strings of {length} images: {_REMEDY}")
+        raise EpisodeError(
+            f"{file.filename}: {name} are {_describe_dataset(dataset)}, not strings of {length} images: {_REMEDY}"
+        )
     return tuple(dataset.asstr()[:])
 
 
 def _scalar_text(file: h5py.File, name: str) -> str:
     dataset = _dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
-        raise EpisodeError(f"{file.filename}: {name} is {_form(dataset)}, not one string: write it anew")
+        raise EpisodeError(f"{file.filename}: {name} is {_describe_dataset(dataset)}, not one string: write it anew")
     return dataset.asstr()[()]
 
 
@@ -199,13 +200,13 @@ class EpisodeWriter:
         return len(self._actions)
 
     def __enter__(self) -> EpisodeWriter:
-        self._partial = partial_of(self.path)
+        self._partial = temp_path(self.path)
         try:
-            refuse_unwritable(self.path, _LEAST_FREE)
+            check_writable(self.path, _LEAST_FREE)
         except CheckpointError as error:
             raise EpisodeError(str(error)) from None
         with self._writing():
-            self._sink = Sink(self._partial)
+            self._sink = ErrorKeepingFile(self._partial)
         self._file = h5py.File(self._sink, "w")
         return self
 
@@ -257,7 +258,7 @@ class EpisodeWriter:
         name = self.path.stem
         stated = {"episode_name": name, "num_frames": len(self), "total_duration": seconds[-1]}
         stated |= {"action_chunk_size": _CHUNK_SIZE, "channel_order": "rgb", "action_units": self._units}
-        if found := Scenario.named_in(name):
+        if found := Scenario.parse(name):
             stated["obstacle_layout_type"] = found.orientation
         self._file.attrs.update(stated)
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-_LEGIBLE = 480  # pixels across; on a narrower frame no line of text fits
+_MIN_WIDTH = 480  # pixels across; on a narrower frame no line of text fits
 
 
-def legible(rgb: np.ndarray) -> np.ndarray:
+def upscale_small(rgb: np.ndarray) -> np.ndarray:
     """The frame, a whole number of times as large if it is small; its pixels stay to be seen."""
-    times = -(-_LEGIBLE // rgb.shape[1])
+    times = -(-_MIN_WIDTH // rgb.shape[1])
     return rgb.repeat(times, axis=0).repeat(times, axis=1) if times > 1 else rgb
 
 
-def with_lines(rgb: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+def draw_text(rgb: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """A copy of the frame with lines of text at its top left, on darkened ground."""
     drawn = np.ascontiguousarray(rgb).copy()
     scale = max(0.4, rgb.shape[0] / 960)

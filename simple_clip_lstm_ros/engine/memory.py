@@ -117,7 +117,7 @@ def trim_heap() -> None:
         trim(0)
 
 
-def freed(before: Memory, after: Memory) -> int:
+def freed_bytes(before: Memory, after: Memory) -> int:
     """Bytes that a clearing between the two has given back, of the process and of the GPU."""
     cuda = before.cuda.reserved - after.cuda.reserved if before.cuda and after.cuda else 0
     return max(0, before.process.anonymous - after.process.anonymous) + max(0, cuda)

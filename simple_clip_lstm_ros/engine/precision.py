@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from simple_clip_lstm_ros.engine.cpu import computes_bf16
+from simple_clip_lstm_ros.engine.cpu import has_native_bf16
 from simple_clip_lstm_ros.errors import ConfigError, DeviceError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
@@ -29,12 +29,12 @@ class Precision:
 
     name: str
     dtype: torch.dtype
-    widens: bool = False
+    upcasts: bool = False
 
     @property
-    def arithmetic(self) -> torch.dtype:
+    def compute_dtype(self) -> torch.dtype:
         """Of the encoders' activations."""
-        return torch.float32 if self.widens else self.dtype
+        return torch.float32 if self.upcasts else self.dtype
 
     def dtype_of(self, tensor: str, linear_weights: Container[str]) -> torch.dtype:
         """Of the tensor of this name, where `linear_weights` names those of the encoders' Linear layers."""
@@ -70,7 +70,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
             "precision fp16 is not for a CPU, where it is mostly emulated and slower than fp32 by far; use fp32 or bf16"
         )
     # Never float16 at int8: products are scaled after the multiplication, and would overflow before.
-    return Precision(name, _DTYPES.get(name, torch.bfloat16), widens=name == "int8" and device.type == "cpu")
+    return Precision(name, _DTYPES.get(name, torch.bfloat16), upcasts=name == "int8" and device.type == "cpu")
 
 
 def storage_precision(name: str, stored: str) -> Precision:
@@ -97,7 +97,7 @@ def candidates(name: str, device: torch.device, stored: str) -> list[Precision]:
         names = [stored if stored != "fp32" else _half(device), "int8"]
     else:
         # float16 is kept by float32 alone; bfloat16 as well, but takes half the memory.
-        names = ["bf16", "int8"] if stored == "bf16" and computes_bf16() else ["fp32", "bf16", "int8"]
+        names = ["bf16", "int8"] if stored == "bf16" and has_native_bf16() else ["fp32", "bf16", "int8"]
     return [resolve_precision(name, device) for name in names]
 
 

@@ -20,28 +20,28 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
 from simple_clip_lstm_ros.checkpoint.bundle import fingerprint
 from simple_clip_lstm_ros.checkpoint.load import load
-from simple_clip_lstm_ros.checkpoint.overrides import read_overrides
-from simple_clip_lstm_ros.checkpoint.plan import Plan, survey
+from simple_clip_lstm_ros.checkpoint.plan import Plan, inspect_machine
+from simple_clip_lstm_ros.checkpoint.user_input import read_overrides, resolve_path
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.velocity import ZERO
-from simple_clip_lstm_ros.data.images import READER
+from simple_clip_lstm_ros.data.image_decoding import READER
 from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
-from simple_clip_lstm_ros.engine.warm_up import warm_up
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
-from simple_clip_lstm_ros.node import parameters, process, settings
-from simple_clip_lstm_ros.node.advice import advice, find_ignored
-from simple_clip_lstm_ros.node.driver import Driver
-from simple_clip_lstm_ros.node.reporter import Facts, Reporter
-from simple_clip_lstm_ros.node.settings import Settings
-from simple_clip_lstm_ros.node.ticker import Ticker
+from simple_clip_lstm_ros.node import inference_parameters
+from simple_clip_lstm_ros.node.drive_controller import DriveController
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.node.startup_checks import find_ignored_inputs, startup_warnings
+from simple_clip_lstm_ros.policy.policy import warm_up
+from simple_clip_lstm_ros.ros import parameters, process
+from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
+from simple_clip_lstm_ros.ros.status_publisher import StatusPublisher, StatusValues
 
 _MEMORY_PERIOD = 0.5  # s
-_PATIENCE = 1.0  # s that a step under way may take to the end of the process
+_TIMEOUT = 1.0  # s that a step under way may take to the end of the process
 _ERROR = TransitionCallbackReturn.ERROR
 RCLError = rclpy_implementation.RCLError
 
@@ -56,19 +56,21 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self._in_transition = False
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
-        parameters.declare(self, Settings, fixed=False)
+        parameters.declare(self, InferenceParameters, fixed=False)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._driver: Driver | None = None
+        self._driver: DriveController | None = None
         self._enabled = True
         self._enabling = threading.Lock()
         self._failed = False
         self._ignored: list[str] | None = None
         self._memory: dict[str, object] = {}
         self._stopping = threading.Event()
-        self._reporter = Reporter(self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts)
+        self._reporter = StatusPublisher(
+            self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts
+        )
         # A GPU that hangs may never answer: whoever asks it must hold no lock and keep nobody waiting.
         self._read_memory()
-        Ticker(_MEMORY_PERIOD, self._read_memory, "memory")
+        PeriodicThread(_MEMORY_PERIOD, self._read_memory, "memory")
         self.create_service(SetBool, "inference/enable", self._on_enable)
         self.create_service(Trigger, "inference/reset", self._on_reset)
         self.create_service(Trigger, "inference/report", self._on_report)
@@ -96,7 +98,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def stop(self, why: str) -> None:
         """The process ends: a load under way gives up, the robot is told zero."""
         self._stopping.set()
-        self._release(why, patience=_PATIENCE)
+        self._release(why, patience=_TIMEOUT)
         ended = Decision(ZERO, Reason.INACTIVE, why)
         if self._reporter.decision != ended:
             self.get_logger().info(str(ended))
@@ -154,23 +156,23 @@ class InferenceNode(LifecycleNodeMixin, Node):
         self.executor.wake()
 
     @property
-    def _configured(self) -> Driver:
+    def _configured(self) -> DriveController:
         assert self._driver is not None, "the lifecycle has no such transition before configure"
         return self._driver
 
     def _configure(self) -> None:
-        current = settings.read(self)
+        current = inference_parameters.read(self)
         self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
         plan = self._plan(current)
         policy = load(plan, self._on_progress)
-        with plan.carried_out():
+        with plan.oom_as_error():
             latency = warm_up(policy)
-            self._ignored = find_ignored(policy, latency, lambda: self._on_progress(0, 0))
-        for line in advice(current, policy, latency, self._ignored):
+            self._ignored = find_ignored_inputs(policy, latency, lambda: self._on_progress(0, 0))
+        for line in startup_warnings(current, policy, latency, self._ignored):
             self.get_logger().warning(line)
         process.settle()
-        self._fingerprint = fingerprint(located(current.checkpoint))
-        driver = Driver(self, current, policy, announce=self._reporter.announce)
+        self._fingerprint = fingerprint(resolve_path(current.checkpoint))
+        driver = DriveController(self, current, policy, announce=self._reporter.announce)
         with self._enabling:
             self._driver = driver
             driver.enable(self._enabled)
@@ -183,12 +185,12 @@ class InferenceNode(LifecycleNodeMixin, Node):
         gc.unfreeze()
         clear_memory()
 
-    def _plan(self, current: Settings) -> Plan:
+    def _plan(self, current: InferenceParameters) -> Plan:
         overrides = read_overrides(current.policy_config) | current.action_overrides
         processors, budget = current.processors or None, current.memory_budget_gb
-        found = survey(current.checkpoint, processors, current.device, overrides, budget)
+        found = inspect_machine(current.checkpoint, processors, current.device, overrides, budget)
         plan = found.choose(current.precision, current.engine)
-        self.get_logger().info(f"{plan.why}: needs {plan.need}, there are {plan.survey.limit / 1e9:.1f} GB")
+        self.get_logger().info(f"{plan.why}: needs {plan.estimate}, there are {plan.candidates.limit / 1e9:.1f} GB")
         return plan
 
     def _on_progress(self, done: int, total: int) -> None:
@@ -236,28 +238,28 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def _change(self, changes: list[Parameter]) -> None:
         """Before configure anything may be set, for configure checks it. Raises ConfigError."""
-        parameters.check_kept(Settings, changes)
+        parameters.check_kept(InferenceParameters, changes)
         driver = self._driver
         if driver is None and not self._in_transition:
             return
-        if not parameters.check_live(Settings, changes):
+        if not parameters.check_live(InferenceParameters, changes):
             return
         if self._in_transition or driver is None:
             raise ConfigError("a transition is under way; change parameters before or after it")
-        new = settings.read(self, changes)
+        new = inference_parameters.read(self, changes)
         is_instructed = any(change.name == "instruction" for change in changes)
         is_stop = not new.instruction.strip() or is_stop_phrase(new.instruction)
         if is_instructed and not is_stop and (refusal := driver.policy.refusal(new.instruction)):
             raise ConfigError(f"instruction: {refusal}")
         driver.adjust(new)
         if is_instructed:
-            driver.instruct(new.instruction)
+            driver.set_instruction(new.instruction)
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> StatusValues:
         driver = self._driver
         values = dict(self._memory)
         if driver is None:
-            return Facts(values, failed=self._failed)
+            return StatusValues(values, failed=self._failed)
         config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
         values |= {
             "checkpoint": checkpoint,
@@ -271,7 +273,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
             "ignores": "not tried: a step takes long" if self._ignored is None else ", ".join(self._ignored),
             **driver.report(),
         }
-        return Facts(values, Path(checkpoint).name, driver.doubts or bool(self._ignored), self._failed)
+        return StatusValues(values, Path(checkpoint).name, driver.has_warnings or bool(self._ignored), self._failed)
 
     def _read_memory(self) -> None:
         driver = self._driver

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Time
 
-from simple_clip_lstm_ros.control.governor import Sight
+from simple_clip_lstm_ros.control.governor import ObservationKey
 from simple_clip_lstm_ros.errors import first_line
-from simple_clip_lstm_ros.policy.continuity import Continuity
-from simple_clip_lstm_ros.policy.policy import Action, Policy
+from simple_clip_lstm_ros.policy.policy import Action, Policy, StateTimeout
 
 
 @dataclass(frozen=True)
-class Frame:
+class InferenceRequest:
     """uint8 [height, width, 3] in RGB with its stamp, and as what the Governor has taken it.
 
     `arrival` is by the steady clock, in seconds.
@@ -25,7 +24,7 @@ class Frame:
 
     image: np.ndarray
     stamp: Time
-    sight: Sight
+    key: ObservationKey
     arrival: float
 
 
@@ -40,24 +39,24 @@ class InferenceThread:
         self,
         policy: Policy,
         state_timeout: float,
-        on_action: Callable[[Action, Frame, float], None],
-        on_failure: Callable[[str, Frame], None],
+        on_action: Callable[[Action, InferenceRequest, float], None],
+        on_failure: Callable[[str, InferenceRequest], None],
     ) -> None:
         self._policy = policy
-        self.continuity = Continuity(state_timeout)
+        self.state_timeout = StateTimeout(state_timeout)
         self._on_action = on_action
         self._on_failure = on_failure
         self._changed = threading.Condition()
-        self._newest: Frame | None = None
+        self._newest: InferenceRequest | None = None
         self._reset_asked = True
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="inference")
         self._thread.start()
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, frame: InferenceRequest) -> None:
         """Offer the newest frame; one that was not yet taken is replaced. After a gap the hidden state is stale."""
         with self._changed:
-            if self.continuity.breaks(frame.sight.stamp):
+            if self.state_timeout.expired(frame.key.stamp):
                 self._reset_asked = True
             self._newest = frame
             self._changed.notify()
@@ -80,14 +79,14 @@ class InferenceThread:
         while (frame := self._next()) is not None:
             waited = time.monotonic() - max(frame.arrival, free)
             try:
-                action = self._policy.step(frame.image, frame.sight.instruction, frame.sight.stamp)
+                action = self._policy.step(frame.image, frame.key.instruction, frame.key.stamp)
                 free = time.monotonic()
                 self._on_action(action, frame, waited)
             except Exception as error:  # whatever a step raises must stop the robot and not this thread
                 free = time.monotonic()
                 self._on_failure(first_line(error), frame)
 
-    def _next(self) -> Frame | None:
+    def _next(self) -> InferenceRequest | None:
         """Wait for a frame; None to end. Resets the policy first if that was asked for."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._stopping)

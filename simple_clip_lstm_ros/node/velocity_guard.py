@@ -20,11 +20,11 @@ from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.guard import Guard, GuardReason
 from simple_clip_lstm_ros.control.velocity import ZERO
 from simple_clip_lstm_ros.errors import ConfigError
-from simple_clip_lstm_ros.node import parameters, process
-from simple_clip_lstm_ros.node.commands import CommandPublisher, command_type
-from simple_clip_lstm_ros.node.guard_settings import GuardSettings
-from simple_clip_lstm_ros.node.messages import to_velocity
-from simple_clip_lstm_ros.node.reporter import Facts, Reporter
+from simple_clip_lstm_ros.ros import parameters, process
+from simple_clip_lstm_ros.ros.cmd_vel_publisher import CmdVelPublisher, cmd_vel_type
+from simple_clip_lstm_ros.ros.conversions import to_velocity
+from simple_clip_lstm_ros.ros.motion_parameters import GuardParameters
+from simple_clip_lstm_ros.ros.status_publisher import StatusPublisher, StatusValues
 
 _INPUT = "cmd_vel_raw"
 
@@ -37,16 +37,16 @@ class VelocityGuard(Node):
 
     def __init__(self) -> None:
         super().__init__("velocity_guard")
-        parameters.declare(self, GuardSettings, fixed=True)
-        self._settings = parameters.read(self, GuardSettings)
+        parameters.declare(self, GuardParameters, fixed=True)
+        self._settings = parameters.read(self, GuardParameters)
         period = 1.0 / self._settings.command_rate
         self._guard = Guard(self._settings.limits, period=period, timeout=self._settings.guard_timeout)
         # Between the executor's callbacks and the end of the process: after the last zero no command may follow.
         self._lock = threading.Lock()
         self._ended = False
-        self._commands = CommandPublisher(self, self._settings)
-        self._reporter = Reporter(self, "guard", Decision(ZERO, GuardReason.NO_COMMAND), self._facts)
-        self.create_subscription(command_type(self._settings), _INPUT, self._on_command, 1)
+        self._commands = CmdVelPublisher(self, self._settings)
+        self._reporter = StatusPublisher(self, "guard", Decision(ZERO, GuardReason.NO_COMMAND), self._facts)
+        self.create_subscription(cmd_vel_type(self._settings), _INPUT, self._on_command, 1)
         self.create_service(SetBool, "velocity_guard/enable", self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._timer = self.create_timer(period, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -94,11 +94,11 @@ class VelocityGuard(Node):
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            parameters.check_kept(GuardSettings, changes)
-            if parameters.check_live(GuardSettings, changes):
-                settings = parameters.read(self, GuardSettings, changes)
+            parameters.check_kept(GuardParameters, changes)
+            if parameters.check_live(GuardParameters, changes):
+                settings = parameters.read(self, GuardParameters, changes)
                 with self._lock:
-                    self._guard.adjust(settings.limits, settings.guard_timeout)
+                    self._guard.update_limits(settings.limits, settings.guard_timeout)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -106,17 +106,20 @@ class VelocityGuard(Node):
     def _publish(self, decision: Decision) -> None:
         """Under the lock."""
         self._commands.publish(decision.velocity)
-        self._reporter.announce(decision)
+        self._reporter.publish_on_change(decision)
 
     def _sources(self) -> frozenset[bytes]:
         found = self.get_publishers_info_by_topic(_INPUT)  # which remaps the name as the subscription does
         return frozenset(bytes(publisher.endpoint_gid) for publisher in found)
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> StatusValues:
         guard = self._guard
-        spells = {f"{name} (times, s)": f"{s['times']}, {s['seconds']}" for name, s in guard.spells.summary().items()}
+        reason_durations = {
+            f"{name} (times, s)": f"{s['times']}, {s['seconds']}"
+            for name, s in guard.reason_durations.summary().items()
+        }
         limits = {name: list(getattr(guard.limits, name)) for name in ("max_velocity", "min_velocity")}
-        return Facts({**guard.counts, **spells, **limits, "guard_timeout (s)": guard.timeout})
+        return StatusValues({**guard.counts, **reason_durations, **limits, "guard_timeout (s)": guard.timeout})
 
 
 def main() -> NoReturn:

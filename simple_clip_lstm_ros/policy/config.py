@@ -28,7 +28,7 @@ FEATURES = (
 )
 
 
-def _recipe(default: Any, *choices: Any) -> Any:
+def _preprocessing(default: Any, *choices: Any) -> Any:
     """A field that no tensor tells, with the values that it may take (none listed: any value of its type)."""
     return field(default=default, metadata={"recipe": True, "choices": choices})
 
@@ -52,20 +52,20 @@ class PolicyConfig:
     rnn_num_layers: int
     mlp: dict[int, tuple[int, ...]]
 
-    features: tuple[str, ...] = _recipe(("kosmos_text",))
-    prompt: str = _recipe("<image>{instruction}")
-    kosmos_text_pooling: str = _recipe("mean", "mean", "last", "first")
-    image_normalization: str = _recipe("clip", "clip", "imagenet", "unit")
-    image_crop: str = _recipe("none", "none", "center")
-    image_channels: str = _recipe("rgb", "rgb", "bgr")
-    rotate_180: bool = _recipe(False, False, True)
-    mlp_activation: str = _recipe("relu", "relu", "gelu", "silu", "tanh")
-    final_tanh: bool = _recipe(False, False, True)
-    history: str = _recipe("carry", "carry", "window")
-    window_size: int = _recipe(8)
-    action_axes: tuple[str, ...] = _recipe(("linear.x", "angular.z"))
-    action_scale: tuple[float, ...] = _recipe((1.0, 1.0))
-    action_offset: tuple[float, ...] = _recipe((0.0, 0.0))
+    features: tuple[str, ...] = _preprocessing(("kosmos_text",))
+    prompt: str = _preprocessing("<image>{instruction}")
+    kosmos_text_pooling: str = _preprocessing("mean", "mean", "last", "first")
+    image_normalization: str = _preprocessing("clip", "clip", "imagenet", "unit")
+    image_crop: str = _preprocessing("none", "none", "center")
+    image_channels: str = _preprocessing("rgb", "rgb", "bgr")
+    rotate_180: bool = _preprocessing(False, False, True)
+    mlp_activation: str = _preprocessing("relu", "relu", "gelu", "silu", "tanh")
+    final_tanh: bool = _preprocessing(False, False, True)
+    history: str = _preprocessing("carry", "carry", "window")
+    window_size: int = _preprocessing(8)
+    action_axes: tuple[str, ...] = _preprocessing(("linear.x", "angular.z"))
+    action_scale: tuple[float, ...] = _preprocessing((1.0, 1.0))
+    action_offset: tuple[float, ...] = _preprocessing((0.0, 0.0))
 
     image_size: int | None = None
     layers: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class PolicyConfig:
     @property
     def reductions(self) -> str:
         """In words, what a reduced model lacks; empty for a whole one."""
-        parts = [f"{tower} has layers {_ranges(kept)} only" for tower, kept in self.layers.items()]
+        parts = [f"{tower} has layers {_format_ranges(kept)} only" for tower, kept in self.layers.items()]
         encoders = {name: encoder for name, encoder in (("kosmos", self.kosmos), ("clip", self.clip)) if encoder}
         sizes = {name: self.input_size(encoder) for name, encoder in encoders.items()}
         if any(size < encoders[name]["vision_config"]["image_size"] for name, size in sizes.items()):
@@ -162,11 +162,11 @@ class PolicyConfig:
         lacking = [item.name for item in needed if item.name not in values]
         if lacking:
             raise ConfigError(f"PolicyConfig lacks {', '.join(lacking)}")
-        return cls(**_typed(values))
+        return cls(**_convert_types(values))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers, for pickle, JSON and YAML alike."""
-        return _plain(asdict(self))
+        return _to_plain(asdict(self))
 
 
 def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) -> dict[str, int]:
@@ -185,15 +185,15 @@ def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) ->
     return widths
 
 
-def recipe_alternatives(name: str) -> tuple[Any, ...]:
+def choices_of(name: str) -> tuple[Any, ...]:
     """The values that a recipe field may take; empty where any value of its type will do."""
     return next(item.metadata.get("choices", ()) for item in fields(PolicyConfig) if item.name == name)
 
 
-RECIPE = tuple(item.name for item in fields(PolicyConfig) if item.metadata.get("recipe"))
+PREPROCESSING = tuple(item.name for item in fields(PolicyConfig) if item.metadata.get("recipe"))
 
 
-def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+def _convert_types(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as YAML, JSON or pickle give them, in the types of PolicyConfig. Raises ConfigError."""
     by_name = {item.name: item for item in fields(PolicyConfig)}
     result = {}
@@ -203,13 +203,13 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(by_name)}"
             raise ConfigError(f"unknown PolicyConfig setting {name!r}; {hint}")
         try:
-            result[name] = _converted(str(by_name[name].type), value)
+            result[name] = _convert(str(by_name[name].type), value)
         except (TypeError, ValueError, AttributeError):
             raise ConfigError(f"PolicyConfig setting {name}: {value!r} is not of type {by_name[name].type}") from None
     return result
 
 
-def _converted(kind: str, value: Any) -> Any:
+def _convert(kind: str, value: Any) -> Any:
     if value is None and kind.endswith("None"):
         return None
     if kind.startswith("dict") and kind.endswith("tuple[int, ...]]"):
@@ -227,23 +227,23 @@ def _converted(kind: str, value: Any) -> Any:
     return value
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`over` put over `base`, nested mappings (the encoders' settings) item by item."""
     result = dict(base)
     for key, value in over.items():
         nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if nested else value
+        result[key] = merge_settings(result[key], value) if nested else value
     return result
 
 
-def _ranges(numbers: tuple[int, ...]) -> str:
+def _format_ranges(numbers: tuple[int, ...]) -> str:
     """(0, 1, 2, 7) -> "0-2, 7"."""
     starts = [n for n in numbers if n - 1 not in numbers]
     ends = [n for n in numbers if n + 1 not in numbers]
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {str(key): _to_plain(item) for key, item in value.items()}
+    return [_to_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -49,14 +49,14 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class Instruction:
+class EncodedInstruction:
     """What the model needs to know of an instruction, computed once: tokens and the features that only text decides."""
 
     tokens: Tokens
     features: dict[str, Tensor]  # each [1, width]
 
 
-class Actions(nn.Module):
+class ActionHead(nn.Module):
     """The head. In `config.mlp` a 2-D shape is a Linear, a 1-D one a LayerNorm; gaps are parameter-free modules."""
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -93,26 +93,26 @@ class SimpleCLIPLSTM(nn.Module):
         self.clip_model = CLIPModel(CLIPConfig(**config.clip)) if config.clip else None
         self.feature_fusion = nn.Linear(config.feature_size, config.fusion_size) if config.fusion_size else None
         self.rnn = nn.LSTM(config.rnn_input_size, config.rnn_hidden_size, config.rnn_num_layers, batch_first=True)
-        self.actions = Actions(config)
+        self.actions = ActionHead(config)
         self._kosmos_options = _vision_options(config, config.kosmos)
         self._clip_options = _vision_options(config, config.clip) if config.clip else {}
         self.eval().requires_grad_(False)
 
-    def encode_instruction(self, tokens: Tokens) -> Instruction:
+    def encode_instruction(self, tokens: Tokens) -> EncodedInstruction:
         """Everything that depends on the instruction alone."""
         features = {}
         if self.clip_model is not None and {"clip_text", "clip_text_embeds"} & set(self.config.features):
             pooled = self.clip_model.text_model(tokens.clip_ids, attention_mask=tokens.clip_mask).pooler_output
             features["clip_text"] = pooled
             features["clip_text_embeds"] = self.clip_model.text_projection(pooled)
-        return Instruction(tokens, features)
+        return EncodedInstruction(tokens, features)
 
-    def forward(self, pixels: Pixels, instruction: Instruction, state: State | None) -> tuple[Tensor, State]:
+    def forward(self, pixels: Pixels, instruction: EncodedInstruction, state: State | None) -> tuple[Tensor, State]:
         """One frame -> (action [1, action_size] before scale and offset, next state). `state` None starts from zero."""
         fused = self.fuse(self.features(pixels, instruction))
         return self.act(fused[None], state)
 
-    def features(self, pixels: Pixels, instruction: Instruction) -> dict[str, Tensor]:
+    def features(self, pixels: Pixels, instruction: EncodedInstruction) -> dict[str, Tensor]:
         """The features that the config names, each [1, width], in its order."""
         features = dict(instruction.features)
         if {"kosmos_vision", "kosmos_image", "kosmos_text"} & set(self.config.features):

@@ -1,4 +1,4 @@
-"""Policy: one step from a frame and an instruction to an action, with the memory of the steps before."""
+"""Policy: one step from a frame and an instruction to an action, with a hidden state between the steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simple_clip_lstm_ros.policy.inputs import Images, Texts
-from simple_clip_lstm_ros.policy.model import Instruction, SimpleCLIPLSTM, State
+from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.policy.model import EncodedInstruction, SimpleCLIPLSTM, State
+from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, InstructionTokenizer
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class Action:
 class Policy:
     """A loaded model with its hidden state. Not thread-safe: one thread steps and resets it."""
 
-    def __init__(self, model: SimpleCLIPLSTM, images: Images, texts: Texts, precision: str) -> None:
+    def __init__(
+        self, model: SimpleCLIPLSTM, images: ImagePreprocessor, texts: InstructionTokenizer, precision: str
+    ) -> None:
         """`precision` names that of the model's encoders: fp32, bf16, fp16 or int8."""
         self.model = model
         self.precision = precision
         self.config = model.config
         self._images = images
         self.texts = texts
-        self._encoded: tuple[str, Instruction] | None = None
+        self._encoded: tuple[str, EncodedInstruction] | None = None
         self._scale = np.array(self.config.action_scale)
         self._offset = np.array(self.config.action_offset)
         self.reset()
@@ -70,9 +73,9 @@ class Policy:
         self._window: deque[Tensor] = deque(maxlen=self.config.window_size)
         self._steps = 0
 
-    def refusal(self, instruction: str) -> str:
+    def validate_instruction(self, instruction: str) -> str:
         """Why `instruction` cannot be used, or an empty string."""
-        return self.texts.refusal(instruction)
+        return self.texts.validate_instruction(instruction)
 
     def text_tokens(self, instruction: str) -> int:
         """How many tokens of Kosmos-2's text tower it takes, beside those of the image. Raises InputError as `step`."""
@@ -103,7 +106,7 @@ class Policy:
         raw = self._remember_and_act(self.model.fuse(features))
         return tuple(float(value) for value in raw * self._scale + self._offset)
 
-    def _encode(self, text: str) -> Instruction:
+    def _encode(self, text: str) -> EncodedInstruction:
         if self._encoded is None or text != self._encoded[0]:
             encoded = text, self.model.encode_instruction(self.texts(text))
             self.reset()
@@ -120,3 +123,37 @@ class Policy:
             action, _ = self.model.act(torch.stack(tuple(self._window), dim=1), None)
             self._steps = len(self._window)
         return action[0].double().cpu().numpy()
+
+
+class StateTimeout:
+    """Of one drive. `timeout` is the gap between images, in seconds, after which the memory is of another moment."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._last = 0.0
+
+    def expired(self, stamp: float) -> bool:
+        """Note an image's stamp in seconds; whether the hidden state is to be reset before it is stepped on.
+
+        Between images, not between steps: a slow model leaves out many and still remembers. A stamp that went back is a
+        new recording or another clock: a gap as well.
+        """
+        gap, self._last = stamp - self._last, stamp
+        return not 0.0 <= gap <= self.timeout
+
+
+# Any frame and any text take the same way through the model.
+_FRAME = np.full((480, 640, 3), 128, np.uint8)
+_INSTRUCTION = "go forward"
+
+
+def warm_up(policy: Policy, steps: int = 2) -> float:
+    """Step `steps` times and reset; returns the latency of the last step in seconds.
+
+    Raises CheckpointError if an action is not finite: such a model can never move a robot.
+    """
+    actions = [policy.step(_FRAME, _INSTRUCTION) for _ in range(steps)]
+    policy.reset()
+    if not all(action.is_finite for action in actions):
+        raise CheckpointError("the model's action on a grey frame is not finite; check precision and action_scale")
+    return actions[-1].latency

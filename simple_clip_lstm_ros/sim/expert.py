@@ -11,8 +11,8 @@ import shapely
 from shapely import LineString, Point, Polygon
 
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
-from simple_clip_lstm_ros.sim.base import DIFFERENTIAL, RADIUS
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
+from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL, RADIUS
 
 CLEARANCE = 0.4  # m, from the robot's middle to a box
 STOP = 0.15  # m from the middle of the cup
@@ -42,9 +42,9 @@ class Expert:
 
     def __call__(self, pose: Pose) -> Velocity:
         """The velocity to command at this pose."""
-        return self.along(self.way(pose), pose)
+        return self.pure_pursuit(self.shortest_path(pose), pose)
 
-    def along(self, way: LineString, pose: Pose) -> Velocity:
+    def pure_pursuit(self, way: LineString, pose: Pose) -> Velocity:
         """The velocity to command at this pose, from which `way` leads."""
         left = math.hypot(self._goal.x - pose.x, self._goal.y - pose.y) - STOP
         if left <= 0.0:
@@ -77,7 +77,7 @@ class Expert:
         nearer = (distance - self._boxes.distance(ahead)) / _AHEAD  # m on each m that it drives
         return max(distance - RADIUS, _LEAST_ROOM) / (_BRAKING * nearer) if nearer > 0.0 else math.inf
 
-    def way(self, pose: Pose) -> LineString:
+    def shortest_path(self, pose: Pose) -> LineString:
         """The shortest way from this pose to the cup. From within the clearance it leads along the box."""
         here = Point(pose.x, pose.y)
         clearance = min(CLEARANCE, self._boxes.distance(here) - 2 * _SLACK, self._boxes.distance(self._goal) - _SLACK)

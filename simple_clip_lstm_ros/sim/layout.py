@@ -33,7 +33,7 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Surface:
+class Texture:
     """A pattern of two colours; `scale` is the size of its smallest part in m."""
 
     pattern: str
@@ -47,7 +47,7 @@ class Box:
     length: float
     width: float
     height: float
-    surface: Surface
+    surface: Texture
 
     @property
     def footprint(self) -> Polygon:
@@ -64,7 +64,7 @@ class Cylinder:
     y: float
     radius: float
     height: float
-    surface: Surface
+    surface: Texture
 
     @property
     def footprint(self) -> Polygon:
@@ -92,7 +92,7 @@ class Light:
 
 
 @dataclass(frozen=True)
-class Body:
+class BaseDynamics:
     """How the base answers: `slip` is the share of a commanded speed that is lost, of linear and angular ones."""
 
     latency: float
@@ -107,11 +107,11 @@ class Layout:
     boxes: tuple[Box, ...]
     cup: Cylinder
     distractors: tuple[Cylinder, ...]
-    floor: Surface
+    floor: Texture
     sky: Colour
     camera: Camera
     light: Light
-    body: Body
+    body: BaseDynamics
 
     @property
     def things(self) -> tuple[Box | Cylinder, ...]:
@@ -136,13 +136,13 @@ class Layout:
         dx, dy = pose.x - box.x, pose.y - box.y
         return dx * ax + dy * ay, ax * dy - ay * dx
 
-    def is_half_way(self, pose: Pose) -> bool:
+    def is_halfway(self, pose: Pose) -> bool:
         """Whether half the way to the first box is done, or more, by the axis."""
         first = self.boxes[0].pose
         return self.abeam(first, pose)[0] >= 0.5 * self.abeam(first, self.start)[0]
 
 
-def draw(scenario: Scenario, seed: int) -> Layout:
+def sample_layout(scenario: Scenario, seed: int) -> Layout:
     """The same layout for the same scenario and seed, on every machine."""
     rng = np.random.default_rng([seed, scenario.boxes, scenario.orientation == "hori", scenario.left + 1])
     boxes = _boxes(scenario, rng)
@@ -152,7 +152,7 @@ def draw(scenario: Scenario, seed: int) -> Layout:
         y=rng.uniform(-0.5, 0.5),
         radius=rng.uniform(0.06, 0.09),
         height=rng.uniform(0.15, 0.22),
-        surface=_surface(rng, _vivid(rng, _CUP_HUES), scale=0.05),
+        surface=_sample_texture(rng, _vivid(rng, _CUP_HUES), scale=0.05),
     )
     return Layout(
         scenario,
@@ -161,7 +161,7 @@ def draw(scenario: Scenario, seed: int) -> Layout:
         boxes=boxes,
         cup=cup,
         distractors=_distractors(rng, cup),
-        floor=_surface(rng, _pale(rng), scale=rng.uniform(0.1, 0.4)),
+        floor=_sample_texture(rng, _pale(rng), scale=rng.uniform(0.1, 0.4)),
         sky=_pale(rng),
         camera=Camera(
             height=rng.uniform(0.3, 0.4),
@@ -171,7 +171,7 @@ def draw(scenario: Scenario, seed: int) -> Layout:
             gain=rng.uniform(0.7, 1.2),
         ),
         light=Light(rng.uniform(-math.pi, math.pi), rng.uniform(0.5, 1.3), rng.uniform(0.4, 0.7)),
-        body=Body(latency=rng.uniform(0.0, 0.1), slip=(rng.uniform(0.0, 0.08), rng.uniform(0.0, 0.08))),
+        body=BaseDynamics(latency=rng.uniform(0.0, 0.1), slip=(rng.uniform(0.0, 0.08), rng.uniform(0.0, 0.08))),
     )
 
 
@@ -184,7 +184,7 @@ def _boxes(scenario: Scenario, rng: np.random.Generator) -> tuple[Box, ...]:
         length, width = rng.uniform(0.45, 0.7), rng.uniform(0.2, 0.35)
         turn = 0.0 if along else math.pi / 2
         pose = Pose(x, rng.uniform(-0.15, 0.15), turn + math.radians(rng.uniform(-15.0, 15.0)))
-        surface = _surface(rng, _vivid(rng, _BOX_HUES), scale=rng.uniform(0.05, 0.2))
+        surface = _sample_texture(rng, _vivid(rng, _BOX_HUES), scale=rng.uniform(0.05, 0.2))
         boxes.append(Box(pose, length, width, rng.uniform(0.2, 0.4), surface))
         x += rng.uniform(0.75, 0.95) if along else rng.uniform(0.55, 0.75)
     return tuple(boxes)
@@ -196,16 +196,16 @@ def _distractors(rng: np.random.Generator, cup: Cylinder) -> tuple[Cylinder, ...
     for _ in range(rng.integers(0, 5)):
         y = rng.choice((-1.0, 1.0)) * rng.uniform(1.6, 3.0)
         x = rng.uniform(0.5, cup.x + 2.0)
-        surface = _surface(rng, _vivid(rng, _OTHER_HUES) if rng.integers(2) else _pale(rng), scale=0.1)
+        surface = _sample_texture(rng, _vivid(rng, _OTHER_HUES) if rng.integers(2) else _pale(rng), scale=0.1)
         things.append(Cylinder(x, y, rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.8), surface))
     return tuple(things)
 
 
-def _surface(rng: np.random.Generator, first: Colour, *, scale: float) -> Surface:
+def _sample_texture(rng: np.random.Generator, first: Colour, *, scale: float) -> Texture:
     blend = rng.uniform(0.1, 0.5)  # the second colour is a lighter or darker neighbour of the first
     other = 1.0 if rng.integers(2) else 0.0
     second = tuple(float(channel + (other - channel) * blend) for channel in first)
-    return Surface(str(rng.choice(PATTERNS)), (first, second), scale)  # type: ignore[arg-type]
+    return Texture(str(rng.choice(PATTERNS)), (first, second), scale)  # type: ignore[arg-type]
 
 
 def _vivid(rng: np.random.Generator, hues: tuple[tuple[float, float], ...]) -> Colour:

@@ -22,7 +22,7 @@ class Scenario:
         return f"{self.boxes}box_{self.orientation}_{self.side}"
 
     @classmethod
-    def named_in(cls, text: str) -> Scenario | None:
+    def parse(cls, text: str) -> Scenario | None:
         """That which an episode's name bears, or None."""
         found = re.search(r"(?:^|_)([12])box_(vert|hori)_(left|right)(?:_|$)", text)
         return cls(int(found[1]), found[2], found[3]) if found else None

@@ -10,9 +10,9 @@ import shapely
 
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.sim.base import DIFFERENTIAL, RADIUS, Base
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
-from simple_clip_lstm_ros.sim.picture import Picture
+from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL, RADIUS, MobileBase
+from simple_clip_lstm_ros.sim.renderer import CameraRenderer
 
 REACH = 0.3  # m from the middle of the cup
 TIME_LIMIT = 60.0  # s
@@ -50,9 +50,9 @@ class World:
     def __init__(self, layout: Layout, *, limits: Limits = DIFFERENTIAL, size: tuple[int, int] = SIZE) -> None:
         """`size` is (height, width) of the pictures."""
         self.layout = layout
-        self.base = Base(layout.start, layout.body, limits)
+        self.base = MobileBase(layout.start, layout.body, limits)
         self.path = [layout.start]  # poses, one each STEP
-        self._picture = Picture(layout, size, np.random.default_rng(layout.seed))
+        self._picture = CameraRenderer(layout, size, np.random.default_rng(layout.seed))
         self._solid = layout.solid
         shapely.prepare(self._solid)
         self._contact = self._reached = False
@@ -73,7 +73,7 @@ class World:
             self.base.advance(STEP)
             if shapely.dwithin(self._solid, shapely.Point(self.base.pose.x, self.base.pose.y), RADIUS):
                 self._contact = True
-                self.base.block(before)
+                self.base.stop_at(before)
             self._judge(before, self.base.pose)
             self.path.append(self.base.pose)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.describe import describe
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.checkpoint.reader import open_checkpoint
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 Save = Callable[..., Path]
 Act = Callable[[Policy], np.ndarray]
@@ -46,7 +46,7 @@ def save(tiny: Path, tmp_path: Path) -> Save:
 
 @pytest.fixture(scope="session")
 def frames() -> Sequence[np.ndarray]:
-    return list(crops(3))
+    return list(sample_crops(3))
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def expected(tiny: Path, act: Act) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def tiny_shapes(tiny: Path) -> dict[str, tuple[int, ...]]:
-    return describe(tiny).shapes
+    return open_checkpoint(tiny).shapes
 
 
 @pytest.fixture(scope="session")

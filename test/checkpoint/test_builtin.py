@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from simple_clip_lstm_ros.checkpoint import builtin, load_policy
-from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.checkpoint import load_policy, user_input
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.errors import CheckpointError
 
 
 def test_a_name_means_the_folder_and_a_path_itself(models: Path) -> None:
-    assert located("builtin:small") == located(Path("builtin:small")) == models / "small"
+    assert resolve_path("builtin:small") == resolve_path(Path("builtin:small")) == models / "small"
     for path in ("small", "./builtin:small", "/somewhere/model.pth"):
-        assert located(path) == Path(path)
+        assert resolve_path(path) == Path(path)
 
 
 def test_it_loads_with_its_own_processors(models: Path) -> None:
@@ -26,6 +26,6 @@ def test_a_name_that_there_is_not_is_told_which_there_are(models: Path, monkeypa
         with pytest.raises(CheckpointError, match=f"^{name}: the package has only builtin:small$"):
             load_policy(name)
     for none in (models / "small" / "processors" / "nothing", models.parent / "nowhere"):
-        monkeypatch.setattr(builtin, "MODELS", none)
+        monkeypatch.setattr(user_input, "MODELS", none)
         with pytest.raises(CheckpointError, match=r"^builtin:small: the package has no models; make one by"):
-            located("builtin:small")
+            resolve_path("builtin:small")

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.describe import describe
+from simple_clip_lstm_ros.checkpoint.inspect_report import build_report
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.report import report
+from simple_clip_lstm_ros.checkpoint.reader import open_checkpoint
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -212,8 +212,8 @@ def test_what_is_assumed_stays_assumed_until_it_is_stated(state: State, save: Sa
 def test_a_bundle_still_says_that_its_weights_are_untrained(bundles: dict[str, Path], precision: str) -> None:
     bundle = bundles[precision]
     assert load_policy(bundle, precision="auto").config.untrained
-    assert report(bundle, {})["untrained"]
-    assert report(bundle, {})["problem"] == ""
+    assert build_report(bundle, {})["untrained"]
+    assert build_report(bundle, {})["problem"] == ""
 
 
 def test_progress_is_told_of_each_part_up_to_its_total(tiny: Path, tmp_path: Path) -> None:
@@ -224,4 +224,4 @@ def test_progress_is_told_of_each_part_up_to_its_total(tiny: Path, tmp_path: Pat
         assert [done for done, _ in told] == sorted(done for done, _ in told)
         assert told[-1][0] == told[-1][1] > 0
     assert calls["checksum of the source"][-1][1] == tiny.stat().st_size
-    assert calls["writing tensors"][-1][1] == sum(stored.nbytes for stored in describe(tiny).tensors.values())
+    assert calls["writing tensors"][-1][1] == sum(stored.nbytes for stored in open_checkpoint(tiny).tensors.values())

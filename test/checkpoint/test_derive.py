@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
 
-from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
-from simple_clip_lstm_ros.checkpoint.derive import derive_config, feature_sums
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
+from simple_clip_lstm_ros.checkpoint.infer_config import feature_sums, infer_config
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError
-from simple_clip_lstm_ros.policy.config import RECIPE, PolicyConfig, feature_widths
+from simple_clip_lstm_ros.policy.config import PREPROCESSING, PolicyConfig, feature_widths
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -58,8 +58,8 @@ def test_the_published_checkpoint_is_known_by_its_shapes(kosmos: Shapes, clip: S
     assert len(shapes) == 1311
     assert sum(map(prod, shapes.values())) == 1_859_579_651
 
-    config = derive_config(shapes)
-    assert needed_shapes(build(config)) == shapes
+    config = infer_config(shapes)
+    assert expected_shapes(build_model(config)) == shapes
     assert config.features == ("kosmos_text", "clip_text_embeds")
     assert (config.fusion_size, config.rnn_hidden_size, config.rnn_num_layers) == (2048, 1024, 4)
     _assert_sizes_and_heads_of_hugging_face(config)
@@ -68,8 +68,8 @@ def test_the_published_checkpoint_is_known_by_its_shapes(kosmos: Shapes, clip: S
 def test_the_seed_checkpoint_is_known_by_its_shapes(kosmos: Shapes, clip: Shapes) -> None:
     shapes = kosmos | clip | _published_head(4864, 512)
     assert len(shapes) == 1311
-    config = derive_config(shapes)
-    assert needed_shapes(build(config)) == shapes
+    config = infer_config(shapes)
+    assert expected_shapes(build_model(config)) == shapes
     assert config.features == ALL_FIVE
     assert config.rnn_hidden_size == 512
     _assert_sizes_and_heads_of_hugging_face(config)
@@ -81,8 +81,8 @@ def test_the_family_without_clip_and_fusion_is_known_by_its_shapes(kosmos: Shape
     assert len(shapes) == 909
     assert sum(map(prod, shapes.values())) == 1_703_973_122
 
-    config = derive_config(shapes)
-    assert needed_shapes(build(config)) == shapes
+    config = infer_config(shapes)
+    assert expected_shapes(build_model(config)) == shapes
     assert config.features == ("kosmos_text",)
     assert (config.clip, config.fusion_size, config.rnn_input_size) == (None, None, 2048)
 
@@ -105,7 +105,7 @@ def _assert_sizes_and_heads_of_hugging_face(config: PolicyConfig) -> None:
 def test_a_full_size_profile_needs_just_the_tensors_of_the_real_file(
     kosmos: Shapes, clip: Shapes, profile: str, inputs: int, hidden: int
 ) -> None:
-    assert needed_shapes(build(PROFILES[profile])) == kosmos | clip | _published_head(inputs, hidden)
+    assert expected_shapes(build_model(REFERENCE_CONFIGS[profile])) == kosmos | clip | _published_head(inputs, hidden)
 
 
 @pytest.mark.parametrize("width", [2600, 4863, 1])
@@ -113,24 +113,24 @@ def test_a_fusion_width_that_no_sum_explains_is_an_error_with_the_widths(
     kosmos: Shapes, clip: Shapes, width: int
 ) -> None:
     with pytest.raises(CheckpointError, match=rf"{width} inputs.*kosmos_text 2048.*clip_text_embeds 512"):
-        derive_config(kosmos | clip | _published_head(width, 512))
+        infer_config(kosmos | clip | _published_head(width, 512))
 
 
 def test_a_width_that_only_uncommon_lists_explain_must_be_stated(kosmos: Shapes, clip: Shapes) -> None:
     shapes = kosmos | clip | _published_head(2048 + 768, 512)
     with pytest.raises(ConfigError, match=r"state one list as features: .*kosmos_text \+ clip_vision"):
-        derive_config(shapes)
-    config = derive_config(shapes, overrides={"features": ["kosmos_text", "clip_vision"]})
+        infer_config(shapes)
+    config = infer_config(shapes, overrides={"features": ["kosmos_text", "clip_vision"]})
     assert config.features == ("kosmos_text", "clip_vision")
 
 
 def test_features_that_do_not_add_up_are_refused_with_those_that_do(kosmos: Shapes, clip: Shapes) -> None:
     with pytest.raises(ConfigError, match=r"add up to 2048 but .* 2560; these fit: .*kosmos_text \+ clip_text_embeds"):
-        derive_config(kosmos | clip | _published_head(2560, 1024), overrides={"features": ["kosmos_text"]})
+        infer_config(kosmos | clip | _published_head(2560, 1024), overrides={"features": ["kosmos_text"]})
 
 
 def test_every_feature_sum_is_offered_once(tiny_shapes: Shapes) -> None:
-    config = derive_config(tiny_shapes)
+    config = infer_config(tiny_shapes)
     widths = feature_widths(config.kosmos, config.clip)
     sums = feature_sums(config, config.feature_size)
     assert ALL_FIVE in sums
@@ -156,23 +156,23 @@ def test_every_feature_sum_is_offered_once(tiny_shapes: Shapes) -> None:
 def test_the_user_wins_over_the_file_and_the_file_over_the_guess(
     tiny_shapes: Shapes, setting: str, stated: Any, overriding: Any
 ) -> None:
-    guessed = getattr(derive_config(tiny_shapes), setting)
+    guessed = getattr(infer_config(tiny_shapes), setting)
     assert guessed != stated or guessed != overriding
-    assert getattr(derive_config(tiny_shapes, {setting: stated}), setting) == stated
-    assert getattr(derive_config(tiny_shapes, {setting: stated}, {setting: overriding}), setting) == overriding
-    assert getattr(derive_config(tiny_shapes, None, {setting: overriding}), setting) == overriding
+    assert getattr(infer_config(tiny_shapes, {setting: stated}), setting) == stated
+    assert getattr(infer_config(tiny_shapes, {setting: stated}, {setting: overriding}), setting) == overriding
+    assert getattr(infer_config(tiny_shapes, None, {setting: overriding}), setting) == overriding
 
 
 @pytest.mark.parametrize("kind", [int, str])
 def test_the_user_wins_over_sizes_of_the_head_however_its_index_is_written(tiny_shapes: Shapes, kind: type) -> None:
-    stated = derive_config(tiny_shapes).to_dict()
+    stated = infer_config(tiny_shapes).to_dict()
     wider = {4: (77, 32), 5: (77,), 8: (2, 77)}
-    config = derive_config(tiny_shapes, stated, {"mlp": {kind(index): list(shape) for index, shape in wider.items()}})
-    assert config.mlp == derive_config(tiny_shapes).mlp | wider
+    config = infer_config(tiny_shapes, stated, {"mlp": {kind(index): list(shape) for index, shape in wider.items()}})
+    assert config.mlp == infer_config(tiny_shapes).mlp | wider
 
 
 def test_heads_that_are_stated_win_over_the_guess(tiny_shapes: Shapes) -> None:
-    config = derive_config(tiny_shapes, {"kosmos": {"text_config": {"attention_heads": 4}}})
+    config = infer_config(tiny_shapes, {"kosmos": {"text_config": {"attention_heads": 4}}})
     assert config.kosmos["text_config"]["attention_heads"] == 4
     assert (
         config.kosmos["text_config"]["embed_dim"] == tiny_shapes["kosmos_model.text_model.model.embed_tokens.weight"][1]
@@ -191,37 +191,37 @@ HEADS = {
 
 def test_without_a_config_the_whole_recipe_and_the_heads_are_assumed(tiny_shapes: Shapes) -> None:
     # The window's length is no question while the state is carried.
-    assert set(derive_config(tiny_shapes).assumed) == {*RECIPE, *HEADS} - {"window_size"}
+    assert set(infer_config(tiny_shapes).assumed) == {*PREPROCESSING, *HEADS} - {"window_size"}
 
 
 def test_the_window_is_assumed_where_it_matters(tiny_shapes: Shapes) -> None:
-    assert "window_size" in derive_config(tiny_shapes, {"history": "window"}).assumed
+    assert "window_size" in infer_config(tiny_shapes, {"history": "window"}).assumed
 
 
 def test_what_the_file_or_the_user_states_is_not_assumed(tiny_shapes: Shapes) -> None:
-    config = derive_config(
+    config = infer_config(
         tiny_shapes,
         {"prompt": "<image>{instruction}", "clip": {"text_config": {"num_attention_heads": 1}}},
         {"final_tanh": True, "kosmos": {"text_config": {"attention_heads": 2}}},
     )
     stated = {"prompt", "final_tanh", "clip.text_config.num_attention_heads", "kosmos.text_config.attention_heads"}
-    assert set(config.assumed) == {*RECIPE, *HEADS} - {"window_size"} - stated
+    assert set(config.assumed) == {*PREPROCESSING, *HEADS} - {"window_size"} - stated
 
 
 def test_a_full_config_leaves_nothing_to_assume(tiny_shapes: Shapes) -> None:
-    stated = derive_config(tiny_shapes).to_dict() | {"assumed": []}
-    assert derive_config(tiny_shapes, stated).assumed == ()
+    stated = infer_config(tiny_shapes).to_dict() | {"assumed": []}
+    assert infer_config(tiny_shapes, stated).assumed == ()
 
 
 def test_what_the_file_lists_as_assumed_stays_so_until_the_user_states_it(tiny_shapes: Shapes) -> None:
     """A converted file states everything, but some of it was assumed when it was made."""
-    stated = derive_config(tiny_shapes).to_dict() | {"assumed": ["prompt", "image_crop"]}
-    assert derive_config(tiny_shapes, stated).assumed == ("prompt", "image_crop")
-    assert derive_config(tiny_shapes, stated, {"prompt": "<image>{instruction}"}).assumed == ("image_crop",)
+    stated = infer_config(tiny_shapes).to_dict() | {"assumed": ["prompt", "image_crop"]}
+    assert infer_config(tiny_shapes, stated).assumed == ("prompt", "image_crop")
+    assert infer_config(tiny_shapes, stated, {"prompt": "<image>{instruction}"}).assumed == ("image_crop",)
 
 
 def test_neither_file_nor_override_is_changed(tiny_shapes: Shapes) -> None:
     stated, overrides = {"kosmos": {"text_config": {}}}, {"clip": {"vision_config": {}}}
-    derive_config(tiny_shapes, stated, overrides)
+    infer_config(tiny_shapes, stated, overrides)
     assert stated == {"kosmos": {"text_config": {}}}
     assert overrides == {"clip": {"vision_config": {}}}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
-from simple_clip_lstm_ros.checkpoint.compare import compare
-from simple_clip_lstm_ros.checkpoint.derive import derive_config
+from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
+from simple_clip_lstm_ros.checkpoint.infer_config import infer_config
+from simple_clip_lstm_ros.checkpoint.state_dict_diff import diff_shapes
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, SimpleClipLstmError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, feature_widths
 
@@ -93,11 +93,11 @@ def configs(draw: st.DrawFn) -> PolicyConfig:
 @settings(max_examples=25, deadline=None)
 @given(configs())
 def test_the_shapes_of_any_small_model_give_its_config_back(config: PolicyConfig) -> None:
-    shapes = needed_shapes(build(config))
-    found = derive_config(shapes, overrides={"features": config.features})
+    shapes = expected_shapes(build_model(config))
+    found = infer_config(shapes, overrides={"features": config.features})
     for name in ("kosmos", "clip", "fusion_size", "rnn_hidden_size", "rnn_num_layers", "mlp"):
         assert getattr(found, name) == getattr(config, name), name
-    assert needed_shapes(build(found)) == shapes
+    assert expected_shapes(build_model(found)) == shapes
 
 
 # Counts of rows that nothing else in the file repeats: only the file's own config could contradict them.
@@ -121,21 +121,21 @@ def test_no_tensor_may_have_another_shape(tiny_shapes: Shapes) -> None:
 
 @pytest.mark.parametrize("stated", [True, False], ids=["with a config", "without a config"])
 def test_no_tensor_may_be_missing(tiny_shapes: Shapes, stated: bool) -> None:
-    own = derive_config(tiny_shapes).to_dict() if stated else None
+    own = infer_config(tiny_shapes).to_dict() if stated else None
     accepted = [name for name in tiny_shapes if _would_load({n: tiny_shapes[n] for n in tiny_shapes if n != name}, own)]
     assert not accepted
 
 
 def _would_load(shapes: Shapes, stated: dict[str, Any] | None = None) -> bool:
     try:
-        return not compare(_needed(json.dumps(derive_config(shapes, stated).to_dict())), shapes)
+        return not diff_shapes(_needed(json.dumps(infer_config(shapes, stated).to_dict())), shapes)
     except SimpleClipLstmError:
         return False
 
 
 @functools.lru_cache
 def _needed(config: str) -> Shapes:
-    return needed_shapes(build(PolicyConfig.from_dict(json.loads(config))))
+    return expected_shapes(build_model(PolicyConfig.from_dict(json.loads(config))))
 
 
 # --- head counts ----------------------------------------------------------------------------------------------
@@ -151,14 +151,14 @@ def _with_width_96(shapes: Shapes) -> Shapes:
 
 def test_a_width_that_does_not_tell_its_heads_is_an_error_that_says_what_to_state(tiny_shapes: Shapes) -> None:
     with pytest.raises(ConfigError, match=r"width of 96.*state clip: \{vision_config: \{num_attention_heads: N\}\}"):
-        derive_config(_with_width_96(tiny_shapes))
+        infer_config(_with_width_96(tiny_shapes))
 
 
 @pytest.mark.parametrize("who", ["file", "user"])
 def test_stated_heads_settle_it(tiny_shapes: Shapes, who: str) -> None:
     heads = {"clip": {"vision_config": {"num_attention_heads": 3}}, "features": ["kosmos_text", "clip_vision"]}
     shapes = _with_width_96(tiny_shapes) | {"feature_fusion.weight": (96, 128 + 96)}
-    config = derive_config(shapes, *((heads, None) if who == "file" else (None, heads)))
+    config = infer_config(shapes, *((heads, None) if who == "file" else (None, heads)))
     assert config.clip["vision_config"]["num_attention_heads"] == 3
     assert "clip.vision_config.num_attention_heads" not in config.assumed
 
@@ -169,24 +169,24 @@ def test_stated_heads_settle_it(tiny_shapes: Shapes, who: str) -> None:
 def test_another_model_is_told_by_what_it_lacks_and_holds() -> None:
     resnet = {"conv1.weight": (64, 3, 7, 7), "layer1.0.bn1.weight": (64,), "layer1.0.bn1.bias": (64,), "fc.bias": (9,)}
     with pytest.raises(CheckpointError, match=r"another model: .*no kosmos_model, rnn, actions.*layer1 \(2\)"):
-        derive_config(resnet)
+        infer_config(resnet)
 
 
 def test_a_file_without_any_tensor_is_told_as_such() -> None:
     with pytest.raises(CheckpointError, match="holds no tensors"):
-        derive_config({})
+        infer_config({})
 
 
 def test_a_head_with_three_outputs_is_refused_until_three_axes_are_named(tiny_shapes: Shapes) -> None:
     shapes = tiny_shapes | {"actions.mlp.8.weight": (3, 32), "actions.mlp.8.bias": (3,)}
     with pytest.raises(ConfigError, match=r"head has 3 outputs but action_axes names 2 .*action_axes"):
-        derive_config(shapes)
+        infer_config(shapes)
     named = {
         "action_axes": ["linear.x", "linear.y", "angular.z"],
         "action_scale": [1, 1, 1],
         "action_offset": [0, 0, 0],
     }
-    assert derive_config(shapes, overrides=named).action_size == 3
+    assert infer_config(shapes, overrides=named).action_size == 3
 
 
 @pytest.mark.parametrize("by", ["file", "user"])
@@ -234,10 +234,10 @@ def test_a_head_with_three_outputs_is_refused_until_three_axes_are_named(tiny_sh
     ids=str,
 )
 def test_a_setting_that_makes_no_sense_is_refused_in_one_line(tiny_shapes: Shapes, setting: Any, by: str) -> None:
-    own = derive_config(tiny_shapes).to_dict()
+    own = infer_config(tiny_shapes).to_dict()
     with pytest.raises(SimpleClipLstmError) as raised:
-        config = derive_config(tiny_shapes, *((own | setting, None) if by == "file" else (own, setting)))
-        if mismatch := compare(needed_shapes(build(config)), tiny_shapes):
+        config = infer_config(tiny_shapes, *((own | setting, None) if by == "file" else (own, setting)))
+        if mismatch := diff_shapes(expected_shapes(build_model(config)), tiny_shapes):
             raise CheckpointError(mismatch)
     assert "\n" not in str(raised.value)
 
@@ -245,15 +245,15 @@ def test_a_setting_that_makes_no_sense_is_refused_in_one_line(tiny_shapes: Shape
 @pytest.mark.parametrize("assumed", [5, [["features"]], ["nonsense"], ["kosmos.text_config.nonsense"]], ids=str)
 def test_a_file_that_assumes_what_is_no_setting_is_refused(tiny_shapes: Shapes, assumed: Any) -> None:
     with pytest.raises(ConfigError, match="assumed"):
-        derive_config(tiny_shapes, derive_config(tiny_shapes).to_dict() | {"assumed": assumed})
+        infer_config(tiny_shapes, infer_config(tiny_shapes).to_dict() | {"assumed": assumed})
 
 
 def test_an_unknown_setting_is_answered_with_the_likely_name(tiny_shapes: Shapes) -> None:
     with pytest.raises(ConfigError, match=r"unknown .*'image_normalisation'; did you mean image_normalization\?"):
-        derive_config(tiny_shapes, overrides={"image_normalisation": "clip"})
+        infer_config(tiny_shapes, overrides={"image_normalisation": "clip"})
 
 
 def test_no_setting_of_the_user_turns_random_weights_into_trained_ones(tiny_shapes: Shapes) -> None:
     """A robot stands still on random weights; only allow_untrained lifts that, and a settings file is not the place."""
     with contextlib.suppress(ConfigError):
-        assert derive_config(tiny_shapes, {"untrained": True}, {"untrained": False}).untrained
+        assert infer_config(tiny_shapes, {"untrained": True}, {"untrained": False}).untrained

@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import simple_clip_lstm_ros
-from simple_clip_lstm_ros.checkpoint.describe import describe
 from simple_clip_lstm_ros.checkpoint.load import load_policy
+from simple_clip_lstm_ros.checkpoint.reader import open_checkpoint
 from simple_clip_lstm_ros.errors import CheckpointError
 
 torchao = pytest.importorskip("torchao.quantization")
-from simple_clip_lstm_ros.engine.quantise import as_weight, quantise  # noqa: E402
+from simple_clip_lstm_ros.engine.quantization import quantize, to_quantized_linear_weight  # noqa: E402
 
 matrices = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 6), st.integers(2, 40)), elements=st.floats(-(2.0**99), 2.0**99, width=32)
@@ -34,7 +34,7 @@ matrices = arrays.arrays(
 @given(matrices)
 def test_the_error_of_a_row_is_at_most_half_its_scale(values: np.ndarray) -> None:
     weights = torch.from_numpy(values)
-    levels, scales = quantise(weights)
+    levels, scales = quantize(weights)
     assert (levels.dtype, scales.dtype) == (torch.int8, torch.float32)
     assert (levels.shape, scales.shape) == (weights.shape, (len(weights), 1))
     error = (levels.double() * scales.double() - weights.double()).abs()
@@ -48,16 +48,16 @@ def test_the_error_of_a_row_is_at_most_half_its_scale(values: np.ndarray) -> Non
 @given(matrices)
 def test_rows_are_quantised_each_for_itself(values: np.ndarray) -> None:
     weights = torch.from_numpy(values)
-    together, alone = quantise(weights), [quantise(row[None]) for row in weights]
+    together, alone = quantize(weights), [quantize(row[None]) for row in weights]
     assert torch.equal(together[0], torch.cat([levels for levels, _ in alone]))
     assert torch.equal(together[1], torch.cat([scales for _, scales in alone]))
 
 
 def test_a_layer_multiplies_by_levels_times_scales() -> None:
     torch.manual_seed(0)
-    levels, scales = quantise(torch.randn(7, 24))
+    levels, scales = quantize(torch.randn(7, 24))
     layer = nn.Linear(24, 7, bias=False).bfloat16().requires_grad_(False)
-    layer.weight = nn.Parameter(as_weight(levels, scales, torch.bfloat16), requires_grad=False)
+    layer.weight = nn.Parameter(to_quantized_linear_weight(levels, scales, torch.bfloat16), requires_grad=False)
     inputs = torch.randn(3, 24).bfloat16()
     exact = inputs.double() @ (levels.double() * scales.double()).T
     torch.testing.assert_close(layer(inputs).double(), exact, rtol=2e-2, atol=2e-2)
@@ -101,7 +101,7 @@ def test_the_file_holds_levels_and_scales(bundles: dict[str, Path], state: dict[
     quantised = {name for name, tensor in found.items() if tensor.dtype == torch.int8}
     assert found.keys() == state.keys() | {f"{name}_scale" for name in quantised}
     for name in quantised:
-        levels, scales = quantise(state[name])
+        levels, scales = quantize(state[name])
         assert torch.equal(found[name], levels), name
         assert torch.equal(found[f"{name}_scale"], scales), name
 
@@ -119,7 +119,7 @@ def test_a_scale_that_is_not_finite_is_refused(bundles: dict[str, Path], tmp_pat
 
 
 def test_it_is_less_than_half_of_fp32(bundles: dict[str, Path]) -> None:
-    sizes = {name: sum(s.nbytes for s in describe(bundles[name]).tensors.values()) for name in ("fp32", "int8")}
+    sizes = {name: sum(s.nbytes for s in open_checkpoint(bundles[name]).tensors.values()) for name in ("fp32", "int8")}
     assert sizes["int8"] < 0.5 * sizes["fp32"]
 
 
@@ -132,7 +132,7 @@ from simple_clip_lstm_ros.checkpoint.verify import verify
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.errors import CheckpointError
-from simple_clip_lstm_ros.checkpoint.report import report
+from simple_clip_lstm_ros.checkpoint.inspect_report import build_report
 from simple_clip_lstm_ros.errors import DeviceError
 tiny, bundle, out = sys.argv[2:]
 if sys.argv[1] != "missing":
@@ -151,7 +151,7 @@ for attempt in (
         print("refused:", error)
 load_policy(tiny)
 assert not verify(Path(bundle), lambda done, total: None).broken
-assert report(bundle, {})["problem"] == "" and report(bundle, {})["precision"] == "int8"
+assert build_report(bundle, {})["problem"] == "" and build_report(bundle, {})["precision"] == "int8"
 print("the rest works")
 """
 

@@ -13,12 +13,12 @@ import torch
 from transformers import CLIPModel, Kosmos2Model
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.layers import TOWERS, count_layers, parse_layers
+from simple_clip_lstm_ros.checkpoint.inspect_report import build_report
+from simple_clip_lstm_ros.checkpoint.layer_pruning import TOWERS, count_layers, parse_layers
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.report import report
 from simple_clip_lstm_ros.errors import ConfigError
-from simple_clip_lstm_ros.policy.inputs import NORMALIZATIONS
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.preprocessing import NORMALIZATIONS
 
 State = dict[str, torch.Tensor]
 Act = Callable[[Policy], np.ndarray]
@@ -138,10 +138,10 @@ def test_a_cut_of_a_cut_is_told_by_the_first_numbers(
 
 def test_a_cut_bundle_says_so(tiny: Path, tmp_path: Path) -> None:
     convert(tiny, tmp_path / "bundle", config={"layers": {"rnn": [0, 1, 3]}, "image_size": 42})
-    told = report(tmp_path / "bundle", {})["reductions"]
+    told = build_report(tmp_path / "bundle", {})["reductions"]
     assert "rnn has layers 0-1, 3 only" in told
     assert "42 for kosmos, 32 for clip" in told  # whole patches of 14 and 16
-    assert report(tiny, {})["reductions"] == ""
+    assert build_report(tiny, {})["reductions"] == ""
 
 
 # --- a smaller image ------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.mapped import Stored
-from simple_clip_lstm_ros.engine.cpu import computes_bf16
+from simple_clip_lstm_ros.checkpoint.mapped_file import MappedTensor
+from simple_clip_lstm_ros.engine.cpu import has_native_bf16
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, DeviceError
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -90,7 +90,7 @@ def test_weights_stored_in_half_precision_act_as_their_values_say(
 # Where a CPU emulates bfloat16, float32 is as exact and several times faster.
 @pytest.mark.parametrize(
     ("dtype", "keeps"),
-    [(torch.float16, "fp32"), (torch.bfloat16, "bf16" if computes_bf16() else "fp32")],
+    [(torch.float16, "fp32"), (torch.bfloat16, "bf16" if has_native_bf16() else "fp32")],
     ids=["float16", "bfloat16"],
 )
 def test_auto_keeps_what_is_stored_and_is_no_wider(
@@ -158,7 +158,7 @@ def test_the_engine_packed_acts_as_eager_does(tiny: Path, act: Act, expected: np
 
 
 def test_an_engine_that_is_none_is_refused_before_a_weight_is_read(tiny: Path, monkeypatch) -> None:
-    monkeypatch.setattr(Stored, "pieces", lambda self: pytest.fail("weights were read"))
+    monkeypatch.setattr(MappedTensor, "iter_chunks", lambda self: pytest.fail("weights were read"))
     with pytest.raises(ConfigError, match=r"^engine 'onnx' is not one of auto, packed, eager$"):
         load_policy(tiny, engine="onnx")
 
@@ -200,11 +200,11 @@ def test_a_device_that_is_not_there_is_refused_before_the_file_is_touched(
 def test_a_precision_that_is_not_there_is_refused_before_a_weight_is_read(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, precision: str, error: type[Exception], reason: str
 ) -> None:
-    def read(_: Stored) -> None:
+    def read(_: MappedTensor) -> None:
         raise AssertionError("a weight is read")
 
-    monkeypatch.setattr(Stored, "pieces", read)
-    monkeypatch.setattr(Stored, "view", read)
+    monkeypatch.setattr(MappedTensor, "iter_chunks", read)
+    monkeypatch.setattr(MappedTensor, "view", read)
     with pytest.raises(error, match=reason):
         load_policy(tiny, device="cpu", precision=precision)
     with pytest.raises(AssertionError, match="a weight is read"):

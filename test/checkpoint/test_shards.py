@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from simple_clip_lstm_ros.checkpoint.bundle import ShardWriter, TensorSpec, plan_shards
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.describe import describe
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.shards import Entry, Writer, lay_out
+from simple_clip_lstm_ros.checkpoint.reader import open_checkpoint
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -71,7 +71,7 @@ def test_a_shard_of_nothing_is_refused(tiny: Path, tmp_path: Path) -> None:
 def test_tensors_are_aligned_as_in_a_checkpoint_of_torch(sharded: Path, bundles: dict[str, Path]) -> None:
     """Elsewhere the processor takes other instructions, and the actions differ in their last bits."""
     for bundle in (sharded, *(bundles[precision] for precision in ("fp32", "bf16", "fp16"))):
-        stored = describe(bundle).tensors
+        stored = open_checkpoint(bundle).tensors
         assert not {name: s.offset for name, s in stored.items() if s.nbytes % 64 == 0 and s.offset % 64}
         assert not {name: s.offset for name, s in stored.items() if s.offset % s.dtype.itemsize}
 
@@ -89,10 +89,10 @@ def test_any_tensors_in_any_order_of_writing_are_read_back_by_the_library(
     data: st.DataObject,
 ) -> None:
     folder = tmp_path_factory.mktemp("written")
-    entries = [Entry(f"tensor {index} \u00e9.weight", dtype, shape) for index, (dtype, shape) in enumerate(kinds)]
+    entries = [TensorSpec(f"tensor {index} \u00e9.weight", dtype, shape) for index, (dtype, shape) in enumerate(kinds)]
     values = {e.name: torch.randint(-99, 99, e.shape or (1,)).reshape(e.shape).to(e.dtype) for e in entries}
-    shards = lay_out(entries, limit)
-    with Writer(folder, shards) as writer:
+    shards = plan_shards(entries, limit)
+    with ShardWriter(folder, shards) as writer:
         for name in data.draw(st.permutations(sorted(values))):
             tensor = values[name]
             rows = range(len(tensor)) if tensor.ndim else [0]

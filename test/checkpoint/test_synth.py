@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from simple_clip_lstm_ros.checkpoint.describe import describe
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
+from simple_clip_lstm_ros.checkpoint.reader import open_checkpoint
 from simple_clip_lstm_ros.errors import Cancelled, CheckpointError, ConfigError
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -26,7 +26,7 @@ Usage = namedtuple("Usage", "total used free")
 def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another seed than the fixture `tiny` has."""
     path = tmp_path_factory.mktemp("another") / "another.pth"
-    synthesise("tiny", path, seed=1)
+    write_random_checkpoint("tiny", path, seed=1)
     return path
 
 
@@ -86,7 +86,7 @@ def test_every_tensor_lies_where_it_can_be_mapped(tiny: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     # The name of the file stands in the zip.
     again = tmp_path / tiny.name
-    synthesise("tiny", again, seed=0)
+    write_random_checkpoint("tiny", again, seed=0)
     assert again.read_bytes() == tiny.read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_no_two_matrices_are_alike(tiny: Path) -> None:
 def test_actions_differ_enough_from_frame_to_frame(request: pytest.FixtureRequest, which: str, carried: bool) -> None:
     policy = load_policy(request.getfixturevalue(which), precision="fp32")
     values = []
-    for frame in crops(32):
+    for frame in sample_crops(32):
         if not carried:
             policy.reset()
         values.append(policy.step(frame, "go to the red box").values)
@@ -128,15 +128,17 @@ def test_only_the_end_of_the_head_is_scaled(tiny: Path) -> None:
 
 @pytest.mark.parametrize("name", ["v1.2.pth", "ünï cöde.pth", ".hidden.pth"])
 def test_any_file_name_will_do(tiny: Path, tmp_path: Path, name: str) -> None:
-    synthesise("tiny", tmp_path / name)
+    write_random_checkpoint("tiny", tmp_path / name)
     assert torch.load(tmp_path / name, weights_only=False).keys() == torch.load(tiny, weights_only=False).keys()
-    assert describe(tmp_path / name).shapes == describe(tiny).shapes
+    assert open_checkpoint(tmp_path / name).shapes == open_checkpoint(tiny).shapes
     load_policy(tmp_path / name)
 
 
 def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
     told: dict[str, list[tuple[int, int]]] = {}
-    synthesise("tiny", tmp_path / "x.pth", report=lambda what, done, of: told.setdefault(what, []).append((done, of)))
+    write_random_checkpoint(
+        "tiny", tmp_path / "x.pth", report=lambda what, done, of: told.setdefault(what, []).append((done, of))
+    )
     assert len(told) >= 2
     for steps in told.values():
         assert [done for done, _ in steps] == sorted(done for done, _ in steps)
@@ -149,7 +151,7 @@ def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
 
 def test_an_unknown_profile_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'huge'.*seed, published, tiny"):
-        synthesise("huge", tmp_path / "x.pth")
+        write_random_checkpoint("huge", tmp_path / "x.pth")
     assert not list(tmp_path.iterdir())
 
 
@@ -157,14 +159,14 @@ def test_an_unknown_profile_is_refused_with_those_there_are(tmp_path: Path) -> N
 def test_what_exists_is_never_overwritten(tmp_path: Path, existing: str) -> None:
     (tmp_path / existing).write_text("mine")
     with pytest.raises(CheckpointError, match=rf"{existing} exists"):
-        synthesise("tiny", tmp_path / "x.pth")
+        write_random_checkpoint("tiny", tmp_path / "x.pth")
     assert (tmp_path / existing).read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == [existing]
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere is not a folder"):
-        synthesise("tiny", tmp_path / "nowhere" / "x.pth")
+        write_random_checkpoint("tiny", tmp_path / "nowhere" / "x.pth")
 
 
 @pytest.mark.parametrize("profile", ["seed", "published"])
@@ -177,7 +179,7 @@ def test_a_full_size_file_is_refused_at_once_where_there_is_no_room(
         raise AssertionError("work was begun")
 
     with pytest.raises(CheckpointError, match=r"7\.00 GB free, and .* needs 7\.\d+ GB"):
-        synthesise(profile, tmp_path / "x.pth", report=progress)
+        write_random_checkpoint(profile, tmp_path / "x.pth", report=progress)
     assert not list(tmp_path.iterdir())
 
 
@@ -186,7 +188,7 @@ def test_a_folder_that_may_not_be_written_is_refused_at_once(tmp_path: Path, mon
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100e9, 0, 100e9))
     begun = []
     with pytest.raises(CheckpointError, match="/proc"):
-        synthesise("tiny", "/proc/x.pth", report=lambda *step: begun.append(step))
+        write_random_checkpoint("tiny", "/proc/x.pth", report=lambda *step: begun.append(step))
     assert not begun
 
 
@@ -198,7 +200,7 @@ def test_nothing_is_left_after_a_failure(tmp_path: Path, stage: str, failure: Ba
             raise failure
 
     with pytest.raises((CheckpointError, Cancelled, KeyboardInterrupt, OSError)):
-        synthesise("tiny", tmp_path / "x.pth", report=fail)
+        write_random_checkpoint("tiny", tmp_path / "x.pth", report=fail)
     assert not list(tmp_path.iterdir())
 
 
@@ -211,7 +213,7 @@ def test_a_checkpoint_whose_processors_cannot_be_written_is_not_left_behind(
         folder.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("simple_clip_lstm_ros.checkpoint.synth.write_tiny_processors", fail)
+    monkeypatch.setattr("simple_clip_lstm_ros.checkpoint.random_checkpoint.write_tiny_processors", fail)
     with pytest.raises(CheckpointError, match="No space left"):
-        synthesise("tiny", tmp_path / "x.pth")
+        write_random_checkpoint("tiny", tmp_path / "x.pth")
     assert not list(tmp_path.iterdir())

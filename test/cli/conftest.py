@@ -17,17 +17,17 @@ import pytest
 import torch
 
 import simple_clip_lstm_ros
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 _WARM = """
 import gc, json, os, sys
-from simple_clip_lstm_ros.checkpoint import load, report, synth
-from simple_clip_lstm_ros.cli import console, infer, inspect, session, synth
+from simple_clip_lstm_ros.checkpoint import load, inspect_report, random_checkpoint
+from simple_clip_lstm_ros.cli import session_commands, infer, inspect, session, synth
 from simple_clip_lstm_ros.cli.main import main
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 # What is imported on first use shall be there too.
-load.load_policy(sys.argv[1]).step(next(crops(1)), "go")
+load.load_policy(sys.argv[1]).step(next(sample_crops(1)), "go")
 
 gc.freeze()
 for line in sys.stdin:
@@ -151,5 +151,5 @@ def save(tiny: Path, tmp_path: Path) -> Callable[[Any], Path]:
 @pytest.fixture(scope="session")
 def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photograph") / "photograph.png"
-    cv2.imwrite(str(path), next(crops(1))[:, :, ::-1])
+    cv2.imwrite(str(path), next(sample_crops(1))[:, :, ::-1])
     return path

@@ -14,7 +14,7 @@ import pytest
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.cli import benchmark
-from simple_clip_lstm_ros.cli.benchmark_file import read_document
+from simple_clip_lstm_ros.cli.benchmark_tables import read_document
 from simple_clip_lstm_ros.cli.main import main
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 
@@ -168,7 +168,7 @@ def test_a_node_that_fails_loses_nothing(
     def failing(*_: object) -> None:
         raise SimpleClipLstmError("inference_node ended")
 
-    monkeypatch.setattr(benchmark, "drive", failing)
+    monkeypatch.setattr(benchmark, "benchmark_node", failing)
     words = ("benchmark", tiny, "--no-baseline", "--rounds", "8", "--save", tmp_path / "figures.json")
     assert main([str(word) for word in words]) == 0
     assert "the node is not measured: inference_node ended" in caplog.text

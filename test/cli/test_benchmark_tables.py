@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, limits_table, remarks
-from simple_clip_lstm_ros.cli.comparison import compare, comparison_table
+from simple_clip_lstm_ros.cli.benchmark_tables import (
+    compare_documents,
+    comparison_table,
+    document_tables,
+    limits_table,
+    remarks,
+)
 from simple_clip_lstm_ros.errors import InputError
 
 
@@ -132,15 +137,15 @@ def test_the_limit_alone(document: dict[str, Any]) -> None:
 def test_a_comparison_says_whether_the_machines_are_the_same(document: dict[str, Any]) -> None:
     other = copy.deepcopy(document)
     other["conditions"]["date"] = "2026-02-02"
-    assert "same machine and versions" in lines(comparison_table(compare(document, other)))[0]
+    assert "same machine and versions" in lines(comparison_table(compare_documents(document, other)))[0]
     other["conditions"]["threads"] = 1
-    assert "other machines or versions" in " ".join(lines(comparison_table(compare(document, other)))[:3])
+    assert "other machines or versions" in " ".join(lines(comparison_table(compare_documents(document, other)))[:3])
 
 
 def test_a_comparison_says_what_a_change_gained(document: dict[str, Any]) -> None:
     new = copy.deepcopy(document)
     new["ways"]["int8"] = way("int8", 0.375, 0.03) | {"engine": "packed", "passes": True}
-    found = compare(document, new)["ways"]["int8"]
+    found = compare_documents(document, new)["ways"]["int8"]
     assert found["way"] == "int8 eager -> int8 packed"
     assert found["p50"]["frame"]["ratio"] == found["p50"]["head"]["ratio"] == 0.5
     assert found["error"] == {"old": None, "new": None}  # an action of theirs is constant
@@ -149,9 +154,9 @@ def test_a_comparison_says_what_a_change_gained(document: dict[str, Any]) -> Non
 @pytest.mark.parametrize("name, other", [("parameters", 1), ("instruction tokens", 9), ("config", {"head": "last"})])
 def test_a_comparison_of_other_work_is_refused(document: dict[str, Any], name: str, other: Any) -> None:
     with pytest.raises(InputError, match=f"not of the same work.*{name}"):
-        compare(document, document | {name: other})
+        compare_documents(document, document | {name: other})
 
 
 def test_a_comparison_of_nothing_in_common_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="nothing in common"):
-        compare(document, document | {"ways": {"fp16": way("fp16", 1.0, 0.0)}})
+        compare_documents(document, document | {"ways": {"fp16": way("fp16", 1.0, 0.0)}})

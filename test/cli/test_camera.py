@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from simple_clip_lstm_ros.cli import camera
-from simple_clip_lstm_ros.cli.camera import open_camera
+from simple_clip_lstm_ros.cli import frame_source
+from simple_clip_lstm_ros.cli.frame_source import open_source
 from simple_clip_lstm_ros.errors import InputError
 
 
@@ -54,12 +54,12 @@ class Driver:
 
 @pytest.fixture(autouse=True)
 def driver(monkeypatch: pytest.MonkeyPatch) -> type[Driver]:
-    monkeypatch.setattr(camera.cv2, "VideoCapture", Driver)
+    monkeypatch.setattr(frame_source.cv2, "VideoCapture", Driver)
     return Driver
 
 
 def test_a_frame_is_the_newest_and_rgb() -> None:
-    live = open_camera("0")
+    live = open_source("0")
     assert Driver.opened.source == 0
     assert Driver.opened.settings[cv2.CAP_PROP_BUFFERSIZE] == 1
     for index in range(3):
@@ -72,7 +72,7 @@ def test_a_frame_is_the_newest_and_rgb() -> None:
 
 
 def test_a_look_at_it_is_no_frame_of_it() -> None:
-    live = open_camera("/dev/video3")
+    live = open_source("/dev/video3")
     assert Driver.opened.source == "/dev/video3"
     assert live.peek().shape == (24, 32, 3)
     assert live.next()[0] == "/dev/video3#0"
@@ -80,11 +80,11 @@ def test_a_look_at_it_is_no_frame_of_it() -> None:
 
 def test_no_camera_is_an_error() -> None:
     with pytest.raises(InputError, match="camera 7 does not open"):
-        open_camera("7")
+        open_source("7")
 
 
 def test_no_frame_is_an_error_and_not_a_frame() -> None:
-    live = open_camera("0")
+    live = open_source("0")
     live.next()
     Driver.opened.works = False
     for _ in range(2):
@@ -95,6 +95,6 @@ def test_no_frame_is_an_error_and_not_a_frame() -> None:
 
 
 def test_closing_releases_the_device() -> None:
-    live = open_camera("0")
+    live = open_source("0")
     live.close()
     assert Driver.opened.released

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.cli import console
-from simple_clip_lstm_ros.cli.console import COMMANDS, Session
+from simple_clip_lstm_ros.cli import session_commands
+from simple_clip_lstm_ros.cli.session_commands import COMMANDS, Session
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 TEXT = "go to the door"
 
@@ -31,7 +31,7 @@ def session(loaded: Policy) -> Session:
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    return list(crops(4))
+    return list(sample_crops(4))
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_reader_that_has_gone_ends_the_session(session, monkeypatch) -> None:
     def gone(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(console, "_say", gone)
+    monkeypatch.setattr(session_commands, "_print_line", gone)
     with pytest.raises(BrokenPipeError):
         session.run("reset")
 
@@ -315,8 +315,8 @@ def test_memory_shows_the_process_and_the_machine(say) -> None:
 
 def test_clear_gives_memory_back(say, monkeypatch) -> None:
     cleared = []
-    monkeypatch.setattr(console, "clear_memory", lambda: cleared.append(1))
-    monkeypatch.setattr(console, "freed", lambda before, after: 12_340_000 if cleared else 0)
+    monkeypatch.setattr(session_commands, "clear_memory", lambda: cleared.append(1))
+    monkeypatch.setattr(session_commands, "freed_bytes", lambda before, after: 12_340_000 if cleared else 0)
     assert say("clear") == "freed 12.3 MB\n"
 
 

@@ -19,7 +19,10 @@ WORDS = {
 @pytest.mark.parametrize("command", WORDS)
 def test_a_bundle_with_code_is_refused(cli, photograph, bundle_with_code, command, tmp_path):
     bundle, marker = bundle_with_code
-    words = [str(photograph) if word == "photograph" else tmp_path / word if word == "new" else word for word in WORDS[command]]
+    words = [
+        str(photograph) if word == "photograph" else tmp_path / word if word == "new" else word
+        for word in WORDS[command]
+    ]
     outcome = cli(command, bundle, *words, stdin=b"y\n" * 9)
     assert outcome.code == 1 and outcome.out == ""
     assert "custom.py is code" in outcome.err or "auto_map" in outcome.err

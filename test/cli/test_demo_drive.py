@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("rclpy")
-from simple_clip_lstm_ros.cli.demo_drive import happened
-from simple_clip_lstm_ros.sim.layout import Pose, draw
+from simple_clip_lstm_ros.cli.demo_drive import describe_outcome
+from simple_clip_lstm_ros.sim.layout import Pose, sample_layout
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 from simple_clip_lstm_ros.sim.world import Outcome
 
-CUP = draw(SCENARIOS[0], 0).cup
+CUP = sample_layout(SCENARIOS[0], 0).cup
 NEAR = Pose(CUP.x - 1.26, CUP.y, 0.0)
 
 
@@ -30,4 +30,4 @@ def outcome(*, reached: bool = False, contact: bool = False, side: str | None = 
     ],
 )
 def test_it_is_told_whether_the_cup_was_reached_and_what_was_touched(found: Outcome | None, told: str) -> None:
-    assert happened(found, NEAR, CUP, 60.0).startswith(told)
+    assert describe_outcome(found, NEAR, CUP, 60.0).startswith(told)

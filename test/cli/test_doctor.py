@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.cli.checks.finding import Finding, TrialError, Verdict, tried
-from simple_clip_lstm_ros.cli.checks.model import model
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli.doctor import add_arguments
+from simple_clip_lstm_ros.doctor.finding import Finding, ProbeError, Verdict, run_json
+from simple_clip_lstm_ros.doctor.resources import model
 
 
 def of_model(checkpoint: Path | str, *words: str) -> dict[str, Finding]:
@@ -33,7 +33,7 @@ def test_a_bundle_that_is_fit() -> None:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    return shutil.copytree(located("builtin:tiny"), tmp_path / "bundle")
+    return shutil.copytree(resolve_path("builtin:tiny"), tmp_path / "bundle")
 
 
 def cut_off(bundle: Path) -> None:
@@ -114,5 +114,5 @@ def test_a_camera_that_does_not_publish_here(real_cli: Cli) -> None:
     ],
 )
 def test_what_crashes_takes_nobody_along(words: list[str], told: str) -> None:
-    with pytest.raises(TrialError, match=told):
-        tried(*words)
+    with pytest.raises(ProbeError, match=told):
+        run_json(*words)

@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("rclpy")
-from simple_clip_lstm_ros.cli.film import Film
+from simple_clip_lstm_ros.cli.drive_gif import DriveGif
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.sim.layout import Layout, Pose, draw
+from simple_clip_lstm_ros.sim.layout import Layout, Pose, sample_layout
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 
 
 @pytest.fixture
 def layout() -> Layout:
-    return draw(SCENARIOS[2], 1)
+    return sample_layout(SCENARIOS[2], 1)
 
 
-def filmed(views: list[np.ndarray]) -> tuple[Film, list[Pose]]:
+def filmed(views: list[np.ndarray]) -> tuple[DriveGif, list[Pose]]:
     """A robot that drives straight on, 10 poses between two pictures."""
-    film = Film()
+    film = DriveGif()
     for number, view in enumerate(views):
         film.take(view, ("go", f"{number} s"), 10 * number)
     return film, [Pose(0.5 * number / len(views), 0.0, 0.0) for number in range(10 * len(views))]

@@ -14,7 +14,7 @@ import pytest
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.cli.infer import read_frames
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 Cli = Callable[..., Any]
 AXES = ("linear.x", "angular.z")
@@ -22,7 +22,7 @@ AXES = ("linear.x", "angular.z")
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    return list(crops(5))
+    return list(sample_crops(5))
 
 
 @pytest.fixture

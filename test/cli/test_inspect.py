@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from simple_clip_lstm_ros.checkpoint.report import report
+from simple_clip_lstm_ros.checkpoint.inspect_report import build_report
 
 State = dict[str, torch.Tensor]
 Cli = Callable[..., Any]
@@ -29,7 +29,7 @@ def _strict(text: str) -> Any:
 def test_json_is_one_document_and_all_there_is(cli: Cli, tiny: Path) -> None:
     outcome = cli("inspect", tiny, "--json")
     assert (outcome.code, outcome.err) == (0, "")
-    found, direct = _strict(outcome.out), report(tiny, {})
+    found, direct = _strict(outcome.out), build_report(tiny, {})
     for name in ("keys", "parameters", "components", "features", "assumed", "policy_config", "untrained"):
         assert found[name] == json.loads(json.dumps(direct[name])), name
 
@@ -55,7 +55,7 @@ def test_json_of_a_file_that_would_not_load_holds_the_problem(cli: Cli, state: S
 def test_the_text_says_what_is_in_the_file(cli: Cli, tiny: Path) -> None:
     outcome = cli("inspect", tiny)
     assert (outcome.code, outcome.err) == (0, "")
-    found = report(tiny, {})
+    found = build_report(tiny, {})
     assert "UNTRAINED" in outcome.out
     assert f"{found['keys']} tensors, {found['parameters']:,} parameters" in outcome.out
     assert f"features: {' + '.join(found['features'])}" in outcome.out
@@ -75,7 +75,7 @@ def test_the_text_lists_what_is_assumed_with_the_alternatives(cli: Cli, state: S
     path = save(state)
     outcome = cli("inspect", path)
     table = outcome.out.partition("assumed:")[2].splitlines()
-    for row in report(path, {})["assumed"]:
+    for row in build_report(path, {})["assumed"]:
         (line,) = [line for line in table if line.split()[:1] == [row["setting"]]]
         assert row["alternatives"][0].split()[0] in line
 

@@ -14,7 +14,7 @@ import torch
 
 from simple_clip_lstm_ros import __version__
 from simple_clip_lstm_ros.cli import inspect
-from simple_clip_lstm_ros.cli.main import VERBS, main
+from simple_clip_lstm_ros.cli.main import SUBCOMMANDS, main
 
 Cli = Callable[..., Any]
 
@@ -52,20 +52,20 @@ def test_wrong_usage_exits_2_and_shows_the_usage(capsys: pytest.CaptureFixture[s
 def test_an_unknown_verb_is_answered_with_those_there_are(cli: Cli) -> None:
     outcome = cli("dance")
     assert outcome.code == 2
-    assert all(verb in outcome.err for verb in ("'dance'", *VERBS))
+    assert all(verb in outcome.err for verb in ("'dance'", *SUBCOMMANDS))
 
 
 def test_help_names_every_verb(cli: Cli) -> None:
     outcome = cli("--help")
     assert (outcome.code, outcome.err) == (0, "")
-    assert all(verb in outcome.out for verb in VERBS)
+    assert all(verb in outcome.out for verb in SUBCOMMANDS)
 
 
 def test_the_version_is_that_of_the_package(cli: Cli) -> None:
     assert cli("--version").out.strip() == __version__
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", SUBCOMMANDS)
 def test_help_does_not_wait_for_the_large_libraries(verb: str, environment: dict[str, str]) -> None:
     """Importing torch takes seconds; here the import would fail."""
     program = (

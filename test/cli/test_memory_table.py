@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simple_clip_lstm_ros.cli.memory_table import memory_table
-from simple_clip_lstm_ros.cli.options import tables
+from simple_clip_lstm_ros.cli.options import make_console
+from simple_clip_lstm_ros.cli.tables import memory_table
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory
 from simple_clip_lstm_ros.engine.memory import CudaMemory, Memory, ProcessMemory
 
@@ -17,7 +17,7 @@ CUDA = CudaMemory("Orin", 16_000_000_000, 9_000_000_000, 4_000_000_000, 5_000_00
 @pytest.fixture
 def rows(capsys: pytest.CaptureFixture[str]):
     def rows(memory: Memory) -> list[list[str]]:
-        tables().print(memory_table(memory))
+        make_console().print(memory_table(memory))
         return [line.split() for line in capsys.readouterr().out.splitlines()]
 
     return rows

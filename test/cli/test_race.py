@@ -11,10 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from simple_clip_lstm_ros.cli import race as module
-from simple_clip_lstm_ros.cli.race import Entry, Runner, race
+from simple_clip_lstm_ros.benchmark import interleaved as module
+from simple_clip_lstm_ros.benchmark.interleaved import BenchmarkCase, Worker, run_interleaved
 from simple_clip_lstm_ros.errors import CheckpointError, MemoryBudgetError, SimpleClipLstmError
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 OPTIONS = {"processors": None, "device": "cpu", "overrides": {}, "memory_budget_gb": 0.0}
 FRAMES = [np.full((2, 2, 3), value, np.uint8) for value in range(7)]
@@ -27,7 +27,7 @@ class Fake:
     running: ClassVar[list[str]]
     started: ClassVar[list[str]]
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: BenchmarkCase) -> None:
         if len(self.running) == self.room:
             raise MemoryBudgetError("does not fit")
         self.entry, self.ready = entry, entry.name.upper()
@@ -49,12 +49,12 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     fake = type("Fake", (Fake,), {"running": [], "started": []})
-    monkeypatch.setattr(module, "Runner", fake)
+    monkeypatch.setattr(module, "Worker", fake)
     return fake
 
 
-def entries(*names: str) -> list[Entry]:
-    return [Entry(name, "model.pth", OPTIONS) for name in names]
+def entries(*names: str) -> list[BenchmarkCase]:
+    return [BenchmarkCase(name, "model.pth", OPTIONS) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_each_sees_all_frames_whether_they_fit_at_once_or_not(
 ) -> None:
     fake.room, fake.steady = room, steady
     steps: list[int] = []
-    runs = race(entries("a", "b"), FRAMES, lambda: steps.append(1))
+    runs = run_interleaved(entries("a", "b"), FRAMES, lambda: steps.append(1))
     assert {name: run.laps for name, run in runs.items()} == {"a": [*range(7)], "b": [*range(7)]}
     assert {name: run.ready for name, run in runs.items()} == {"a": "A", "b": "B"}
     assert fake.started == loads and len(steps) == (14 if steady == room else 20)
@@ -79,7 +79,7 @@ def test_each_sees_all_frames_whether_they_fit_at_once_or_not(
 def test_what_does_not_fit_by_itself_is_refused(fake: type[Fake], names: tuple[str, ...]) -> None:
     fake.room = 0
     with pytest.raises(MemoryBudgetError, match="does not fit"):
-        race(entries(*names), FRAMES, lambda: None)
+        run_interleaved(entries(*names), FRAMES, lambda: None)
 
 
 # The real one.
@@ -87,9 +87,9 @@ def test_what_does_not_fit_by_itself_is_refused(fake: type[Fake], names: tuple[s
 
 @pytest.mark.slow
 def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
-    frame = next(crops(1))
-    with Runner(Entry("fp32", str(tiny), OPTIONS, "fp32", "packed")) as runner:
-        assert str(runner.ready.way) == "fp32 packed" and runner.ready.text_tokens > 5
+    frame = next(sample_crops(1))
+    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS, "fp32", "packed")) as runner:
+        assert str(runner.ready.execution) == "fp32 packed" and runner.ready.text_tokens > 5
         first, second = runner.lap(frame), runner.lap(frame)
         (child,) = (p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline()))
     assert np.array_equal(first.features["fused"], second.features["fused"])
@@ -101,14 +101,14 @@ def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
 @pytest.mark.slow
 def test_what_goes_wrong_in_the_child_is_told_as_if_it_were_here(tiny: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
-        Runner(Entry("fp32", "nowhere.pth", OPTIONS))
-    with Runner(Entry("fp32", str(tiny), OPTIONS)) as runner, pytest.raises(SimpleClipLstmError, match="uint8"):
+        Worker(BenchmarkCase("fp32", "nowhere.pth", OPTIONS))
+    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS)) as runner, pytest.raises(SimpleClipLstmError, match="uint8"):
         runner.lap(FRAMES[0].astype(float))
 
 
 @pytest.mark.slow
 def test_a_child_that_is_killed_is_one_for_whom_memory_did_not_suffice(tiny: Path) -> None:
-    with Runner(Entry("fp32", str(tiny), OPTIONS)) as runner:
+    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS)) as runner:
         os.kill(runner._process.pid, signal.SIGKILL)
         with pytest.raises(MemoryBudgetError, match="the kernel killed it"):
             runner.lap(FRAMES[0])

@@ -15,13 +15,13 @@ pytest.importorskip("rosbags")
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # where the bags are made
 from bag import EPOCH, compressed, text, twist, write_bag
 
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 
 @pytest.fixture
 def bag(tmp_path):
     happened = [(0.0, "/instruction", text("go left"))]
-    for number, photograph in enumerate(crops(20)):
+    for number, photograph in enumerate(sample_crops(20)):
         happened += [
             (number / 10, "/image_raw/compressed", compressed(photograph, EPOCH + number / 10)),
             (number / 10, "/cmd_vel", twist(0.1)),
@@ -75,7 +75,7 @@ def test_limits_are_those_of_the_parameter_file(cli, tiny, bag, tmp_path):
     ],
 )
 def test_what_cannot_be_replayed_is_refused_in_one_line(cli, tiny, bag, tmp_path, recording, words, why):
-    photograph = next(crops(1))
+    photograph = next(sample_crops(1))
     write_bag(tmp_path / "mute", [(0.0, "/image_raw/compressed", compressed(photograph))])
     path = {"bag": bag, "mute": tmp_path / "mute"}.get(recording, recording)
     done = cli("replay", path, "--checkpoint", tiny, *words)

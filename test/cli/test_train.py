@@ -11,14 +11,14 @@ import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.cli.main import main
-from simple_clip_lstm_ros.data.conditions import FIRST_SEED
-from simple_clip_lstm_ros.data.course import Course
-from simple_clip_lstm_ros.data.demonstrations import PERIOD, demonstrate, disturbed
 from simple_clip_lstm_ros.data.episode import KEY_LEVELS, METRES_AND_RADIANS
 from simple_clip_lstm_ros.data.hdf5 import EpisodeWriter
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import sample_layout
+from simple_clip_lstm_ros.sim.perturbations import FIRST_SEED
+from simple_clip_lstm_ros.sim.rollouts import PERIOD, noisy_expert, rollout
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import World
+from simple_clip_lstm_ros.training.trainer import Trainer
 
 TEXT = "go around the left side of the box and reach the cup"
 FEW = ("--epochs", "3", "--device", "cpu")
@@ -100,9 +100,9 @@ def turning_the_other_way(tmp_path: Path) -> dict[Path, np.ndarray]:
     (tmp_path / "episodes").mkdir()
     written = {}
     for seed in range(FIRST_SEED, FIRST_SEED + 24):
-        layout = draw(SCENARIOS[seed % len(SCENARIOS)], seed)
+        layout = sample_layout(SCENARIOS[seed % len(SCENARIOS)], seed)
         text = layout.scenario.instruction
-        drive = demonstrate(World(layout), text, disturbed(np.random.default_rng(seed), 0.3))
+        drive = rollout(World(layout), text, noisy_expert(np.random.default_rng(seed), 0.3))
         path = tmp_path / "episodes" / f"{seed}_{layout.scenario}.h5"
         written[path] = drive.actions * np.float32([1.0, 1.0, -1.0])
         with EpisodeWriter(path, language_instruction=text, action_units=METRES_AND_RADIANS) as writer:
@@ -115,8 +115,8 @@ def by_text_and_clock(actions: dict[Path, np.ndarray]) -> np.ndarray:
     """The error [axes] of who is blind, but knows what others did at the same task and moment."""
     errors = []
     for path, own in actions.items():
-        task = Scenario.named_in(path.stem)
-        others = [other for each, other in actions.items() if each != path and Scenario.named_in(each.stem) == task]
+        task = Scenario.parse(path.stem)
+        others = [other for each, other in actions.items() if each != path and Scenario.parse(each.stem) == task]
         for step, action in enumerate(own):
             known = [other[min(step, len(other) - 1)] for other in others]
             errors.append(np.abs(action - np.mean(known, axis=0)))
@@ -147,14 +147,14 @@ def test_key_levels_become_velocities_by_the_user_s_factors(tmp_path, tiny, caps
 def test_it_goes_on_where_it_was_interrupted(data, tiny, tmp_path, monkeypatch, capsys) -> None:
     whole, broken = tmp_path / "whole.pth", tmp_path / "broken.pth"
     assert run(data, tiny, whole, *FEW) == 0
-    run_epoch = Course.run_epoch
+    run_epoch = Trainer.run_epoch
 
-    def interrupted(course: Course):
+    def interrupted(course: Trainer):
         if course.epoch == 2:
             raise KeyboardInterrupt
         return run_epoch(course)
 
-    monkeypatch.setattr(Course, "run_epoch", interrupted)
+    monkeypatch.setattr(Trainer, "run_epoch", interrupted)
     assert run(data, tiny, broken, *FEW) == 130
     assert not broken.exists()
     monkeypatch.undo()
@@ -205,7 +205,7 @@ def test_episodes_that_teach_nothing_are_left_out_and_named(tiny, tmp_path, caps
 
 
 def test_only_one_of_several_processes_writes(data, tiny, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(Course, "writes", property(lambda self: False))
+    monkeypatch.setattr(Trainer, "writes", property(lambda self: False))
     assert run(data, tiny, tmp_path / "out.pth", *FEW) == 0
     assert not list(tmp_path.glob("out*"))
 

@@ -46,7 +46,7 @@ class Oracle:
         seen = self.latest("time", "jump")
         return self.log[seen][1] if seen >= 0 else -math.inf
 
-    def era(self) -> int:
+    def generation(self) -> int:
         return self.latest("activate", "deactivate", "jump")
 
     def text(self, at: int | None = None) -> str:
@@ -62,7 +62,7 @@ class Oracle:
         """Where the image is in the log; None if it does not count."""
         self.observe(now)
         newest = self.latest("image")
-        if stamp > now + CLOCK_TOLERANCE or (newest > self.era() and stamp < self.stamp(newest)):
+        if stamp > now + CLOCK_TOLERANCE or (newest > self.generation() and stamp < self.stamp(newest)):
             return None
         self.log.append(("image", stamp))
         return len(self.log) - 1
@@ -79,17 +79,17 @@ class Oracle:
         """Whether what was computed on this image still counts."""
         newest = self.latest("action")
         is_late = newest > max(self.ended(), self.latest("failure")) and self.stamp(image) < self.stamp(newest)
-        return image > self.era() and self.text(at=image) == self.text() and not is_late
+        return image > self.generation() and self.text(at=image) == self.text() and not is_late
 
     def ended(self) -> int:
         """No action before this counts."""
-        return max(self.era(), self.latest("text"))
+        return max(self.generation(), self.latest("text"))
 
     def still_ticks(self) -> int:
         """How many of the last ticks saw no later time than the one before them."""
         ticks = [(i, seen) for i, (name, seen) in enumerate(self.log) if name == "tick"][::-1]
-        era, pairs = self.era(), pairwise(ticks)
-        return len(list(takewhile(lambda pair: pair[0][1] == pair[1][1] and pair[0][0] > era, pairs)))
+        generation, pairs = self.generation(), pairwise(ticks)
+        return len(list(takewhile(lambda pair: pair[0][1] == pair[1][1] and pair[0][0] > generation, pairs)))
 
     def reason(self) -> Reason:
         """Why it should move or stand; STOPPING also when it has come to rest."""
@@ -110,7 +110,7 @@ class Oracle:
             return Reason.CLOCK_STOPPED
         if seen < life:
             return Reason.NO_IMAGE
-        if seen < self.era() or self.is_stale("image"):
+        if seen < self.generation() or self.is_stale("image"):
             return Reason.IMAGE_STALE
         if not self.text() or not has_action:
             return Reason.STOPPING

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.control.cadence import Cadence, Spread, Step
 from simple_clip_lstm_ros.control.governor import Governor
 from simple_clip_lstm_ros.control.limits import Limits
-from simple_clip_lstm_ros.control.report import drive_report, sentences
+from simple_clip_lstm_ros.control.timing import DriveTiming, LogHistogram, StepTiming, drive_report, format_report
 from simple_clip_lstm_ros.control.velocity import Velocity
 
 RATE, PERIOD = 20.0, 0.05
@@ -25,8 +24,8 @@ DISTRIBUTIONS = {
 }
 
 
-def spread_of(values) -> Spread:
-    spread = Spread()
+def spread_of(values) -> LogHistogram:
+    spread = LogHistogram()
     for value in values:
         spread.add(float(value))
     return spread
@@ -53,17 +52,17 @@ def test_quantiles_grow_with_their_share_and_never_exceed_the_largest(values):
 
 
 def test_of_nothing_and_of_zeros_the_quantiles_are_zero():
-    assert Spread().summary() == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
+    assert LogHistogram().summary() == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
     # An image a little ahead of the robot's clock has a negative age.
     assert spread_of([0.0, -0.05]).summary() == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
 
 
-def long_drive(steps: int) -> Cadence:
-    draw, cadence = np.random.default_rng(0), Cadence(RATE, 0.0)
+def long_drive(steps: int) -> DriveTiming:
+    draw, cadence = np.random.default_rng(0), DriveTiming(RATE, 0.0)
     for i, (latency, jitter) in enumerate(draw.lognormal(-2.0, 1.0, (steps, 2))):
         cadence.image(0.004 * jitter)
         cadence.command(i * PERIOD + 0.01 * jitter)
-        cadence.step(Step(latency, latency + 0.01, i * PERIOD, 0.01 * latency), i * PERIOD)
+        cadence.step(StepTiming(latency, latency + 0.01, i * PERIOD, 0.01 * latency), i * PERIOD)
     return cadence
 
 
@@ -74,8 +73,10 @@ def test_memory_does_not_depend_on_the_length_of_the_drive():
 
 
 def test_the_worst_steps_are_the_five_slowest_the_slowest_first():
-    draw, cadence = np.random.default_rng(1), Cadence(RATE, 0.0)
-    steps = [Step(latency, latency + 0.02, float(i), 0.001) for i, latency in enumerate(draw.random(300).tolist())]
+    draw, cadence = np.random.default_rng(1), DriveTiming(RATE, 0.0)
+    steps = [
+        StepTiming(latency, latency + 0.02, float(i), 0.001) for i, latency in enumerate(draw.random(300).tolist())
+    ]
     for step in steps:
         cadence.step(step, step.stamp)
     worst = cadence.summary(1.0)["worst"]
@@ -87,23 +88,23 @@ def test_the_worst_steps_are_the_five_slowest_the_slowest_first():
 
 
 def test_fewer_than_five_steps_are_all_the_worst():
-    cadence = Cadence(RATE, 0.0)
-    cadence.step(Step(0.1, 0.2, 7.0, 0.002), 7.0)
+    cadence = DriveTiming(RATE, 0.0)
+    cadence.step(StepTiming(0.1, 0.2, 7.0, 0.002), 7.0)
     assert cadence.summary(1.0)["worst"] == [{"latency": 0.1, "image_age": 0.2, "stamp": 7.0, "overhead": 0.002}]
 
 
 def test_rates_are_counts_over_the_time_since_its_construction():
-    cadence = Cadence(RATE, 100.0)
+    cadence = DriveTiming(RATE, 100.0)
     for i in range(60):
         cadence.image(0.01)
         if i % 4 == 0:
-            cadence.step(Step(0.1, 0.15, float(i), 0.0), 100.0 + i)
+            cadence.step(StepTiming(0.1, 0.15, float(i), 0.0), 100.0 + i)
     assert cadence.summary(104.0)["inference"] == {"rate": 3.75, "images": 15.0}
     assert cadence.summary(104.0)["seconds"] == 4.0
 
 
 def test_the_rate_of_commands_is_taken_between_the_first_and_the_last():
-    cadence = Cadence(RATE, 0.0)
+    cadence = DriveTiming(RATE, 0.0)
     for i in range(11):
         cadence.command(5.0 + 0.1 * i)
     assert cadence.summary(60.0)["commands"] == {"rate": 10.0, "target": 20.0, "on_time": 0.0}
@@ -120,7 +121,7 @@ def test_the_rate_of_commands_is_taken_between_the_first_and_the_last():
     ],
 )
 def test_a_command_is_on_time_within_a_fifth_of_its_period(intervals, share):
-    cadence = Cadence(RATE, 0.0)
+    cadence = DriveTiming(RATE, 0.0)
     for now in np.cumsum([3.0, *intervals]).tolist():
         cadence.command(now)
     assert cadence.summary(9.0)["commands"]["on_time"] == share
@@ -128,18 +129,18 @@ def test_a_command_is_on_time_within_a_fifth_of_its_period(intervals, share):
 
 @pytest.mark.parametrize("commands", [0, 1])
 def test_without_an_interval_there_is_no_rate(commands):
-    cadence = Cadence(RATE, 0.0)
+    cadence = DriveTiming(RATE, 0.0)
     for _ in range(commands):
         cadence.command(1.0)
     assert cadence.summary(0.0)["commands"] == {"rate": 0.0, "target": 20.0, "on_time": 0.0}
 
 
 def test_what_lies_around_a_step_is_told_apart():
-    cadence = Cadence(RATE, 0.0)
+    cadence = DriveTiming(RATE, 0.0)
     cadence.command(1.0)
     for i in range(1, 5):
         cadence.image(0.004)
-        cadence.step(Step(0.1, 0.15, float(i), 0.002), i + 0.01)
+        cadence.step(StepTiming(0.1, 0.15, float(i), 0.002), i + 0.01)
         cadence.command(i + 0.04)
         cadence.command(i + 0.09)
     summary = cadence.summary(5.0)
@@ -150,9 +151,9 @@ def test_what_lies_around_a_step_is_told_apart():
 
 
 def test_of_actions_that_come_between_two_commands_the_last_one_waits():
-    cadence = Cadence(RATE, 0.0)
-    cadence.step(Step(0.1, 0.15, 1.0, 0.002), 1.0)
-    cadence.step(Step(0.1, 0.15, 1.1, 0.002), 1.1)
+    cadence = DriveTiming(RATE, 0.0)
+    cadence.step(StepTiming(0.1, 0.15, 1.0, 0.002), 1.0)
+    cadence.step(StepTiming(0.1, 0.15, 1.1, 0.002), 1.1)
     cadence.command(1.12)
     assert cadence.summary(2.0)["tick_wait"]["max"] == pytest.approx(0.02)
 
@@ -163,18 +164,18 @@ def test_of_actions_that_come_between_two_commands_the_last_one_waits():
 def a_drive() -> dict:
     """Four seconds: it drives, the instruction is cleared, and two images come out of order."""
     times = {"period": PERIOD, "image_timeout": 0.5, "command_timeout": 0.5}
-    governor, cadence = Governor(Limits(), **times, may_move=True), Cadence(RATE, 100.0)
+    governor, cadence = Governor(Limits(), **times, may_move=True), DriveTiming(RATE, 100.0)
     governor.activate()
     for i in range(81):
         now = 100.0 + i * PERIOD
-        governor.instruct("go on" if 1 <= i < 61 else "")
-        sight = governor.image(now - 0.01, now)
-        assert sight is not None
+        governor.set_instruction("go on" if 1 <= i < 61 else "")
+        key = governor.image(now - 0.01, now)
+        assert key is not None
         cadence.image(0.01)
         if i % 4 == 1 and i < 61:
             latency = 0.1 + 0.001 * i
-            governor.action(Velocity(0.6, 0.0, 0.0), sight)
-            cadence.step(Step(latency, latency + 0.05, now, 0.0015), now - 0.02)
+            governor.action(Velocity(0.6, 0.0, 0.0), key)
+            cadence.step(StepTiming(latency, latency + 0.05, now, 0.0015), now - 0.02)
         if i in (30, 31):
             governor.image(now - 0.2, now)
         governor.tick(now)
@@ -192,7 +193,7 @@ def test_the_report_is_plain_json():
 
 
 def test_the_report_reads_as_sentences():
-    assert sentences(a_drive()) == "\n".join(
+    assert format_report(a_drive()) == "\n".join(
         (
             "drove for 4.0 s",
             "  inference 3.8 Hz of 20.2 images/s; commands 20.00 Hz of 20, 97.5 % within 20 %",
@@ -209,7 +210,7 @@ def test_the_report_reads_as_sentences():
 
 def test_the_report_of_a_drive_that_never_began_reads_as_sentences_too():
     governor = Governor(Limits(), period=PERIOD, image_timeout=0.5, command_timeout=0.5, may_move=True)
-    assert sentences(drive_report(governor, Cadence(RATE, 0.0), 1.0)) == "\n".join(
+    assert format_report(drive_report(governor, DriveTiming(RATE, 0.0), 1.0)) == "\n".join(
         (
             "drove for 1.0 s",
             "  inference 0.0 Hz of 0.0 images/s; commands 0.00 Hz of 20, 0.0 % within 20 %",

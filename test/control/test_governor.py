@@ -33,22 +33,22 @@ def new(limits: Limits | None = None, *, may_move: bool = True) -> Governor:
 
 def feed(governor: Governor, velocity: Velocity, now: float) -> None:
     """An image of now, and the action computed on it."""
-    sight = governor.image(now, now)
-    assert sight is not None
-    governor.action(velocity, sight)
+    key = governor.image(now, now)
+    assert key is not None
+    governor.action(velocity, key)
 
 
 def fail(governor: Governor, why: str, now: float) -> None:
     """An image of now, and a step on it that raised."""
-    sight = governor.image(now, now)
-    assert sight is not None
-    governor.step_failed(why, sight)
+    key = governor.image(now, now)
+    assert key is not None
+    governor.on_step_failed(why, key)
 
 
 def moving(velocity: Velocity = FAST, ticks: int = 10, **options) -> tuple[Governor, float]:
     """A governor that has reached `velocity`, and the time of the last tick."""
     governor, now = new(**options), 100.0
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     for _ in range(ticks):
         now += PERIOD
         feed(governor, velocity, now)
@@ -63,7 +63,7 @@ def test_it_follows_the_instruction_when_all_is_well():
 
 def test_it_speeds_up_within_max_accel():
     governor = new()
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     feed(governor, Velocity(0.3, 0.0, 0.0), 1.0)
     assert [round(governor.tick(1.0 + i * PERIOD).velocity.linear_x, 9) for i in range(7)] == [
         *(0.05, 0.10, 0.15, 0.20, 0.25, 0.30),
@@ -77,7 +77,7 @@ STOPS: dict[Reason, tuple[Callable[[Governor, float], object], float]] = {
     Reason.DISABLED: (lambda g, now: g.enable(False), PERIOD),
     Reason.STEP_ERROR: (lambda g, now: fail(g, "out of memory", now), PERIOD),
     Reason.NON_FINITE: (lambda g, now: feed(g, Velocity(0.1, 0.0, math.nan), now), PERIOD),
-    Reason.INSTRUCTION_REFUSED: (lambda g, now: g.refuse("it contains a NUL character"), PERIOD),
+    Reason.INSTRUCTION_REFUSED: (lambda g, now: g.reject_instruction("it contains a NUL character"), PERIOD),
     Reason.CLOCK_STOPPED: (lambda g, now: [g.tick(now) for _ in range(9)], 0.0),
     Reason.NO_IMAGE: (lambda g, now: g.activate(), PERIOD),
     Reason.IMAGE_STALE: (lambda g, now: None, 0.51),
@@ -104,7 +104,7 @@ def test_data_is_not_stale_before_its_timeout(reason):
 
 def test_untrained_weights_do_not_move_unless_allowed():
     governor = new(may_move=False)
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     for i in range(10):
         feed(governor, FAST, 1.0 + i * PERIOD)
         assert governor.tick(1.0 + i * PERIOD) == Decision(ZERO, Reason.UNTRAINED)
@@ -119,11 +119,11 @@ def scenario(reason: Reason) -> Decision:
         return governor.tick(now + later)
     if reason in (Reason.MOVING, Reason.STOPPING):
         governor, now = moving()
-        governor.instruct(TEXT if reason is Reason.MOVING else "")
+        governor.set_instruction(TEXT if reason is Reason.MOVING else "")
         return governor.tick(now)
     governor = new(may_move=reason is not Reason.UNTRAINED)
     governor.image(1.0, 1.0)
-    governor.instruct("" if reason is Reason.NO_INSTRUCTION else TEXT)
+    governor.set_instruction("" if reason is Reason.NO_INSTRUCTION else TEXT)
     if reason is Reason.STOP_PHRASE:
         governor.stop("halt!")
     return governor.tick(1.0)
@@ -157,7 +157,7 @@ def test_disabled_survives_activation_a_new_instruction_and_fresh_data():
     governor.enable(False)
     governor.deactivate()
     governor.activate()
-    governor.instruct("another one")
+    governor.set_instruction("another one")
     feed(governor, FAST, now)
     assert governor.tick(now) == Decision(ZERO, Reason.DISABLED)
     governor.enable(True)
@@ -179,7 +179,7 @@ def test_activation_forgets_the_instruction_the_image_the_action_and_the_speed()
     assert governor.tick(now).reason is Reason.NO_IMAGE
     governor.image(now, now)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_INSTRUCTION)
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
 
 
@@ -199,14 +199,14 @@ def test_a_stop_phrase_ramps_down_like_a_cleared_instruction_and_says_so():
     assert [d.reason for d in decisions] == [Reason.STOPPING] * (len(decisions) - 1) + [Reason.STOP_PHRASE]
     assert decisions[-1].detail == "please halt" and governor.instruction == ""
     governor.image(now + 10.0, now + 10.0)
-    governor.instruct("")
+    governor.set_instruction("")
     assert governor.tick(now + 10.0).reason is Reason.NO_INSTRUCTION
 
 
 @pytest.mark.parametrize("blank", ["", "  \n"])
 def test_a_cleared_instruction_ramps_down_within_max_decel_and_keeps_the_curvature(blank):
     governor, now = moving()
-    governor.instruct(blank)
+    governor.set_instruction(blank)
     decisions = ticks_to_zero(governor, now)
     assert [d.reason for d in decisions] == [Reason.STOPPING] * (len(decisions) - 1) + [Reason.NO_INSTRUCTION]
     speeds = [FAST.linear_x, *(d.velocity.linear_x for d in decisions)]
@@ -218,14 +218,14 @@ def test_a_cleared_instruction_ramps_down_within_max_decel_and_keeps_the_curvatu
 @pytest.mark.parametrize("velocity", [FAST, SLOW, Velocity(0.0, -0.3, 0.0), Velocity(-0.25, 0.13, 0.8)])
 def test_a_cleared_instruction_reaches_zero_within_speed_over_deceleration_plus_one_period(velocity):
     governor, now = moving(velocity, ticks=20)
-    governor.instruct("")
+    governor.set_instruction("")
     slowest = max(abs(v / decel) for v, decel in zip(velocity.as_tuple(), Limits().max_decel, strict=True))
     assert len(ticks_to_zero(governor, now)) * PERIOD <= slowest + PERIOD + 1e-9
 
 
 def test_a_replaced_instruction_ramps_down_and_waits_for_its_first_action():
     governor, now = moving()
-    governor.instruct("turn around")
+    governor.set_instruction("turn around")
     assert governor.tick(now).reason is Reason.STOPPING
     assert [d.reason for d in ticks_to_zero(governor, now + PERIOD)][-1] is Reason.NO_ACTION
     feed(governor, FAST, now + 1.0)
@@ -234,16 +234,16 @@ def test_a_replaced_instruction_ramps_down_and_waits_for_its_first_action():
 
 def test_an_equal_instruction_keeps_the_action():
     governor, now = moving()
-    governor.instruct(f" {TEXT}\n")
+    governor.set_instruction(f" {TEXT}\n")
     assert governor.instruction == TEXT
     assert governor.tick(now).reason is Reason.MOVING
 
 
 def test_a_new_instruction_lifts_a_refusal():
     governor, now = moving()
-    governor.refuse("why")
+    governor.reject_instruction("why")
     assert governor.instruction == ""
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     feed(governor, FAST, now)
     assert governor.tick(now).reason is Reason.MOVING
 
@@ -251,7 +251,7 @@ def test_a_new_instruction_lifts_a_refusal():
 def test_a_step_that_succeeds_lifts_a_failure_and_an_equal_instruction_does_not():
     governor, now = moving()
     fail(governor, "why", now)
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     assert governor.tick(now).reason is Reason.STEP_ERROR
     feed(governor, FAST, now)
     assert governor.tick(now).reason is Reason.MOVING
@@ -260,7 +260,7 @@ def test_a_step_that_succeeds_lifts_a_failure_and_an_equal_instruction_does_not(
 def test_a_deadband_zeroes_what_is_commanded_and_does_not_hold_up_the_ramp():
     limits = Limits(max_accel=(0.2, 0.2, 0.2), deadband_velocity=(0.05, 0.0, 0.0))
     governor = new(limits)
-    governor.instruct(TEXT)
+    governor.set_instruction(TEXT)
     feed(governor, Velocity(0.3, 0.0, 0.0), 1.0)
     speeds = [governor.tick(1.0 + i * PERIOD).velocity.linear_x for i in range(7)]
     assert speeds == pytest.approx([0.0, 0.0, 0.0, 0.0, 0.05, 0.06, 0.07])

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from simple_clip_lstm_ros.control.decision import Spells
-from simple_clip_lstm_ros.control.governor import Governor, Reason, Sight
+from simple_clip_lstm_ros.control.decision import ReasonDurations
+from simple_clip_lstm_ros.control.governor import Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
@@ -22,7 +22,7 @@ def moving() -> tuple[Governor, float]:
     """A governor at full speed, and the time of its last tick: ten images, actions and ticks since activation."""
     governor, now = Governor(Limits(), period=PERIOD, **TIMEOUTS, may_move=True), 100.0
     governor.activate()
-    governor.instruct("go on")
+    governor.set_instruction("go on")
     for _ in range(10):
         now += PERIOD
         governor.action(CRUISE, see(governor, now))
@@ -31,10 +31,10 @@ def moving() -> tuple[Governor, float]:
     return governor, now
 
 
-def see(governor: Governor, now: float) -> Sight:
-    sight = governor.image(now, now)
-    assert sight is not None
-    return sight
+def see(governor: Governor, now: float) -> ObservationKey:
+    key = governor.image(now, now)
+    assert key is not None
+    return key
 
 
 # Limits and timeouts that change.
@@ -43,8 +43,8 @@ def see(governor: Governor, now: float) -> Sight:
 @pytest.mark.parametrize("text", ["go on", "turn round"])  # on its way, and slowing down
 def test_from_the_tick_after_a_change_nothing_is_above_the_new_limits(text):
     governor, now = moving()
-    governor.instruct(text)
-    governor.adjust(SLOWER, **TIMEOUTS)
+    governor.set_instruction(text)
+    governor.update_limits(SLOWER, **TIMEOUTS)
     for _ in range(5):
         now += PERIOD
         velocity = governor.tick(now).velocity
@@ -54,14 +54,14 @@ def test_from_the_tick_after_a_change_nothing_is_above_the_new_limits(text):
 
 def test_a_new_limit_keeps_the_curvature():
     governor, now = moving()
-    governor.adjust(SLOWER, **TIMEOUTS)
+    governor.update_limits(SLOWER, **TIMEOUTS)
     velocity = governor.tick(now + PERIOD).velocity
     assert velocity.as_tuple() == pytest.approx((0.0375, 0.0, -0.05))
 
 
 def test_wider_limits_are_approached_within_the_acceleration():
     governor, now = moving()
-    governor.adjust(Limits(max_velocity=(1.0, 1.0, 1.0)), **TIMEOUTS)
+    governor.update_limits(Limits(max_velocity=(1.0, 1.0, 1.0)), **TIMEOUTS)
     governor.action(Velocity(1.0, 0.0, 0.0), see(governor, now))
     velocity = governor.tick(now + PERIOD).velocity
     assert 0.3 < velocity.linear_x <= 0.35 + 1e-12
@@ -69,11 +69,11 @@ def test_wider_limits_are_approached_within_the_acceleration():
 
 def test_a_shorter_timeout_holds_from_the_next_tick_on():
     governor, now = moving()
-    governor.adjust(Limits(), image_timeout=0.1, command_timeout=0.6)
+    governor.update_limits(Limits(), image_timeout=0.1, command_timeout=0.6)
     assert governor.tick(now + 0.11).reason is Reason.IMAGE_STALE
     governor, now = moving()
     see(governor, now + 0.05)
-    governor.adjust(Limits(), image_timeout=0.5, command_timeout=0.1)
+    governor.update_limits(Limits(), image_timeout=0.5, command_timeout=0.1)
     assert governor.tick(now + 0.11).reason is Reason.COMMAND_STALE
 
 
@@ -82,7 +82,7 @@ def test_a_shorter_timeout_holds_from_the_next_tick_on():
 def test_a_change_to_a_timeout_that_is_not_allowed_is_refused_and_changes_nothing(name, junk):
     governor, now = moving()
     with pytest.raises(ConfigError, match=f"^{name} must be a positive number of seconds"):
-        governor.adjust(SLOWER, **{**TIMEOUTS, name: junk})
+        governor.update_limits(SLOWER, **{**TIMEOUTS, name: junk})
     assert governor.limits == Limits()
     assert (governor.image_timeout, governor.command_timeout) == (0.5, 0.6)
     assert governor.tick(now + PERIOD).velocity == CRUISE
@@ -91,7 +91,7 @@ def test_a_change_to_a_timeout_that_is_not_allowed_is_refused_and_changes_nothin
 def test_a_change_says_nothing_about_enable_instruction_or_age():
     governor, now = moving()
     governor.enable(False)
-    governor.adjust(Limits(), **TIMEOUTS)
+    governor.update_limits(Limits(), **TIMEOUTS)
     assert governor.tick(now).reason is Reason.DISABLED
     governor.enable(True)
     assert governor.tick(now + 0.51).reason is Reason.IMAGE_STALE
@@ -124,20 +124,20 @@ WHAT_COUNTS = {
         {"images": 1, "actions": 1, "actions clipped": 1},
     ),
     "dropped": (
-        lambda g, now: g.action(Velocity(9.0, 0.0, 0.0), Sight(now, "another", 0)),
+        lambda g, now: g.action(Velocity(9.0, 0.0, 0.0), ObservationKey(now, "another", 0)),
         {"actions": 1, "actions dropped": 1},
     ),
     "not finite": (
         lambda g, now: g.action(Velocity(9.0, 0.0, math.inf), see(g, now)),
         {"images": 1, "actions": 1, "actions not finite": 1},
     ),
-    "failed": (lambda g, now: g.step_failed("why", see(g, now)), {"images": 1, "steps failed": 1}),
-    "failed too late": (lambda g, now: g.step_failed("why", Sight(now, "another", 0)), {"steps failed": 1}),
-    "refused": (lambda g, now: g.refuse("why"), {"instructions refused": 1}),
+    "failed": (lambda g, now: g.on_step_failed("why", see(g, now)), {"images": 1, "steps failed": 1}),
+    "failed too late": (lambda g, now: g.on_step_failed("why", ObservationKey(now, "another", 0)), {"steps failed": 1}),
+    "refused": (lambda g, now: g.reject_instruction("why"), {"instructions refused": 1}),
     "jump seen by a tick": (lambda g, now: g.tick(now - 1.0), {"clock jumps back": 1}),
     "jump seen by an image": (lambda g, now: g.image(now - 1.0, now - 1.0), {"images": 1, "clock jumps back": 1}),
     "no jump": (lambda g, now: g.tick(now - 0.09), {}),
-    "ordinary events": (lambda g, now: [g.instruct("x"), g.enable(False), g.tick(now), g.deactivate()], {}),
+    "ordinary events": (lambda g, now: [g.set_instruction("x"), g.enable(False), g.tick(now), g.deactivate()], {}),
 }
 
 
@@ -155,11 +155,11 @@ def test_deactivation_keeps_the_counts_and_activation_begins_them_anew():
     governor.deactivate()
     governor.tick(now)
     assert governor.counts["images"] == governor.counts["actions"] == 10
-    assert governor.spells.summary()["MOVING"] == {"times": 1, "seconds": 0.5}
+    assert governor.reason_durations.summary()["MOVING"] == {"times": 1, "seconds": 0.5}
     governor.activate()
-    assert not any(governor.counts.values()) and governor.spells.summary() == {}
+    assert not any(governor.counts.values()) and governor.reason_durations.summary() == {}
     governor.tick(now)
-    assert list(governor.spells.summary()) == ["NO_IMAGE"]
+    assert list(governor.reason_durations.summary()) == ["NO_IMAGE"]
 
 
 def test_spells_tell_how_often_and_how_long_each_reason_held_the_longest_first():
@@ -170,7 +170,7 @@ def test_spells_tell_how_often_and_how_long_each_reason_held_the_longest_first()
             now += PERIOD
             see(governor, now)
             governor.tick(now)
-    assert list(governor.spells.summary().items()) == [
+    assert list(governor.reason_durations.summary().items()) == [
         ("MOVING", {"times": 3, "seconds": 0.6}),
         ("DISABLED", {"times": 2, "seconds": 0.35}),
     ]
@@ -180,17 +180,20 @@ def test_spells_do_not_depend_on_jumps_of_the_clock():
     governor, now = moving()
     governor.tick(now + 3600.0)
     governor.tick(now)
-    assert governor.spells.summary() == {
+    assert governor.reason_durations.summary() == {
         "MOVING": {"times": 1, "seconds": 0.5},
         "IMAGE_STALE": {"times": 1, "seconds": 0.05},
     }
 
 
 def test_a_reason_that_holds_is_entered_once_and_its_time_runs_up_to_the_last_note():
-    spells = Spells()
-    assert spells.summary() == {}
+    reason_durations = ReasonDurations()
+    assert reason_durations.summary() == {}
     for now in (1.0, 1.5, 4.0):
-        spells.note(Reason.MOVING, now)
-    assert spells.summary() == {"MOVING": {"times": 1, "seconds": 3.0}}
-    spells.note(Reason.DISABLED, 5.0)
-    assert spells.summary() == {"MOVING": {"times": 1, "seconds": 4.0}, "DISABLED": {"times": 1, "seconds": 0.0}}
+        reason_durations.note(Reason.MOVING, now)
+    assert reason_durations.summary() == {"MOVING": {"times": 1, "seconds": 3.0}}
+    reason_durations.note(Reason.DISABLED, 5.0)
+    assert reason_durations.summary() == {
+        "MOVING": {"times": 1, "seconds": 4.0},
+        "DISABLED": {"times": 1, "seconds": 0.0},
+    }

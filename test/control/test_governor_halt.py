@@ -7,7 +7,7 @@ import math
 import pytest
 
 from simple_clip_lstm_ros.control.decision import Decision
-from simple_clip_lstm_ros.control.governor import Governor, Reason, Sight
+from simple_clip_lstm_ros.control.governor import Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
@@ -19,14 +19,14 @@ AHEAD, ONE_STEP = Velocity(0.3, 0.0, 0.0), Velocity(0.05, 0.0, 0.0)
 def new(*, may_move: bool = True) -> Governor:
     governor = Governor(Limits(), period=PERIOD, image_timeout=TIMEOUT, command_timeout=TIMEOUT, may_move=may_move)
     governor.activate()
-    governor.instruct("go on")
+    governor.set_instruction("go on")
     return governor
 
 
-def see(governor: Governor, now: float) -> Sight:
-    sight = governor.image(now, now)
-    assert sight is not None
-    return sight
+def see(governor: Governor, now: float) -> ObservationKey:
+    key = governor.image(now, now)
+    assert key is not None
+    return key
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
@@ -49,9 +49,9 @@ def moving() -> tuple[Governor, float]:
 STOPS = {
     Reason.INACTIVE: (lambda g, now: g.deactivate(), ""),
     Reason.DISABLED: (lambda g, now: g.enable(False), ""),
-    Reason.STEP_ERROR: (lambda g, now: g.step_failed("out of memory", see(g, now)), "out of memory"),
+    Reason.STEP_ERROR: (lambda g, now: g.on_step_failed("out of memory", see(g, now)), "out of memory"),
     Reason.NON_FINITE: (lambda g, now: g.action(Velocity(0.1, 0.0, math.nan), see(g, now)), ""),
-    Reason.INSTRUCTION_REFUSED: (lambda g, now: g.refuse("why"), "why"),
+    Reason.INSTRUCTION_REFUSED: (lambda g, now: g.reject_instruction("why"), "why"),
     Reason.CLOCK_STOPPED: (lambda g, now: [g.tick(now) for _ in range(TICKS)], ""),
     Reason.NO_IMAGE: (lambda g, now: g.activate(), ""),
     Reason.IMAGE_STALE: (lambda g, now: g.halt(now + TIMEOUT + 0.01), "over 0.5 s"),
@@ -77,7 +77,7 @@ def test_untrained_weights_are_a_reason_to_stand_too():
 def test_while_it_moves_or_slows_down_it_says_nothing_and_the_ramp_goes_on_as_without_it(text):
     (asked, now), (twin, _) = moving(), moving()
     for governor in (asked, twin):
-        governor.instruct(text)
+        governor.set_instruction(text)
     for _ in range(6):
         now += PERIOD
         see(asked, now), see(twin, now)
@@ -119,12 +119,12 @@ def test_a_stop_that_nobody_asked_for_between_two_ticks_leaves_the_speed():
 def test_however_often_it_is_asked_no_spell_grows_and_none_begins(enabled):
     governor, now = moving()
     governor.enable(enabled)
-    before = governor.spells.summary()
+    before = governor.reason_durations.summary()
     for i in range(100):
         governor.halt(now + i * 0.0001)
-    assert governor.spells.summary() == before == {"MOVING": {"times": 1, "seconds": 0.45}}
+    assert governor.reason_durations.summary() == before == {"MOVING": {"times": 1, "seconds": 0.45}}
     governor.tick(now + PERIOD)
-    assert governor.spells.summary()["MOVING"] == {"times": 1, "seconds": 0.5}
+    assert governor.reason_durations.summary()["MOVING"] == {"times": 1, "seconds": 0.5}
 
 
 def test_however_often_it_is_asked_a_clock_that_stands_still_is_found_out_by_as_many_ticks():

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from simple_clip_lstm_ros.control.decision import Decision
-from simple_clip_lstm_ros.control.governor import Governor, Reason, Sight
+from simple_clip_lstm_ros.control.governor import Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
@@ -65,7 +65,7 @@ class Drive(RuleBasedStateMachine):
         self.governor, self.twin = (Governor(LIMITS, period=PERIOD, **times, may_move=True) for _ in range(2))
         self.oracle = Oracle(PERIOD, IMAGE_TIMEOUT, COMMAND_TIMEOUT)
         self.limits, self.before, self.now = LIMITS, ZERO, 1e4
-        self.sights: list[tuple[Sight, int]] = []
+        self.sights: list[tuple[ObservationKey, int]] = []
         self.calls: list[tuple[str, tuple, dict, Any]] = []
         self.ticks: list[Tick] = []
         self.start(TEXTS[0])
@@ -78,14 +78,14 @@ class Drive(RuleBasedStateMachine):
     def act(self, velocity: Velocity, back: int = 0) -> None:
         """On the newest image that counted, or on one so many images before it."""
         if back < len(self.sights):
-            sight, image = self.sights[-1 - back]
+            key, image = self.sights[-1 - back]
             self.oracle.act(velocity, image)
-            self.call("action", velocity, sight)
+            self.call("action", velocity, key)
 
     def tick(self, wait: float = PERIOD) -> None:
         self.now += wait
         self.oracle.observe(self.now)
-        before = ZERO if self.oracle.era() > self.oracle.latest("tick") else self.before
+        before = ZERO if self.oracle.generation() > self.oracle.latest("tick") else self.before
         self.oracle.log.append(("tick", self.oracle.time()))
         decision = self.call("tick", self.now)
         self.ticks.append(Tick(before, decision, self.oracle.reason(), self.limits))
@@ -96,10 +96,10 @@ class Drive(RuleBasedStateMachine):
 
     @rule(age=ages)
     def see(self, age: float = 0.0) -> None:
-        image, sight = self.oracle.see(self.now - age, self.now), self.call("image", self.now - age, self.now)
-        assert (sight is None) == (image is None)
-        if sight is not None and image is not None:
-            self.sights.append((sight, image))
+        image, key = self.oracle.see(self.now - age, self.now), self.call("image", self.now - age, self.now)
+        assert (key is None) == (image is None)
+        if key is not None and image is not None:
+            self.sights.append((key, image))
 
     @rule(velocity=velocities, ticks=st.integers(1, 8))
     def drive(self, velocity: Velocity, ticks: int) -> None:
@@ -112,7 +112,7 @@ class Drive(RuleBasedStateMachine):
     def start(self, text: str) -> None:
         self.live("activate")
         self.enable(True)
-        self.instruct(text)
+        self.set_instruction(text)
         self.drive(Velocity(0.6, 0.1, -0.5), 8)
 
     @rule(velocity=velocities | broken_velocities, back=st.integers(0, 3), wait=waits)
@@ -145,11 +145,11 @@ class Drive(RuleBasedStateMachine):
         self.oracle.log.append(("refuse", None))
 
     @rule(back=st.integers(0, 3))
-    def step_failed(self, back: int) -> None:
+    def on_step_failed(self, back: int) -> None:
         if back < len(self.sights):
-            sight, image = self.sights[-1 - back]
+            key, image = self.sights[-1 - back]
             self.oracle.fail(image)
-            self.call("step_failed", "why", sight)
+            self.call("step_failed", "why", key)
 
     @rule(wait=st.sampled_from([0.0, 0.013, 0.3, 0.6, -0.05, -0.3]), times=st.sampled_from([1, 2, LONGEST]))
     def halt(self, wait: float, times: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from simple_clip_lstm_ros.control.decision import Decision
-from simple_clip_lstm_ros.control.governor import CLOCK_TOLERANCE, Governor, Reason, Sight
+from simple_clip_lstm_ros.control.governor import CLOCK_TOLERANCE, Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
@@ -16,17 +16,17 @@ AHEAD, BACK = Velocity(0.3, 0.0, 0.0), Velocity(-0.3, 0.0, 0.0)
 FROM_REST = Decision(Velocity(0.05, 0.0, 0.0), Reason.MOVING)
 
 
-def see(governor: Governor, now: float, age: float = 0.0) -> Sight:
-    sight = governor.image(now - age, now)
-    assert sight is not None
-    return sight
+def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
+    key = governor.image(now - age, now)
+    assert key is not None
+    return key
 
 
 def moving() -> tuple[Governor, float]:
     """A governor at full speed, and the time of its last tick."""
     governor, now = Governor(Limits(), period=PERIOD, **timeouts(), may_move=True), 100.0
     governor.activate()
-    governor.instruct("go on")
+    governor.set_instruction("go on")
     for _ in range(10):
         now += PERIOD
         governor.action(AHEAD, see(governor, now))
@@ -42,34 +42,34 @@ def timeouts(image: float = TIMEOUT, command: float = TIMEOUT) -> dict[str, floa
 # A step that failed too late.
 
 
-def of_another_instruction(governor: Governor, now: float) -> Sight:
-    governor.instruct("turn round")
-    sight = see(governor, now)
-    governor.instruct("go on")
-    return sight
+def of_another_instruction(governor: Governor, now: float) -> ObservationKey:
+    governor.set_instruction("turn round")
+    key = see(governor, now)
+    governor.set_instruction("go on")
+    return key
 
 
-def of_another_activation(governor: Governor, now: float) -> Sight:
-    sight = see(governor, now)
+def of_another_activation(governor: Governor, now: float) -> ObservationKey:
+    key = see(governor, now)
     governor.activate()
-    governor.instruct("go on")
-    return sight
+    governor.set_instruction("go on")
+    return key
 
 
-def of_the_time_before_a_jump(governor: Governor, now: float) -> Sight:
-    sight = see(governor, now)
+def of_the_time_before_a_jump(governor: Governor, now: float) -> ObservationKey:
+    key = see(governor, now)
     governor.tick(now - 3600.0)
     governor.tick(now)
-    return sight
+    return key
 
 
-def older_than_the_newest_action_s(governor: Governor, now: float) -> Sight:
-    sight = see(governor, now)
+def older_than_the_newest_action_s(governor: Governor, now: float) -> ObservationKey:
+    key = see(governor, now)
     governor.action(AHEAD, see(governor, now + 0.01))
-    return sight
+    return key
 
 
-LATE: list[Callable[[Governor, float], Sight]] = [
+LATE: list[Callable[[Governor, float], ObservationKey]] = [
     of_another_instruction,
     of_another_activation,
     of_the_time_before_a_jump,
@@ -80,7 +80,7 @@ LATE: list[Callable[[Governor, float], Sight]] = [
 @pytest.mark.parametrize("late", LATE, ids=lambda late: late.__name__)
 def test_a_failure_that_comes_too_late_is_counted_and_stops_nothing(late):
     governor, now = moving()
-    governor.step_failed("why", late(governor, now))
+    governor.on_step_failed("why", late(governor, now))
     assert governor.counts["steps failed"] == 1
     # Nor does it take the present action's place.
     has_action = late is older_than_the_newest_action_s
@@ -98,9 +98,9 @@ def test_the_action_on_that_sight_would_be_dropped_too(late):
 
 def test_a_failure_on_the_newest_action_s_own_image_counts():
     governor, now = moving()
-    sight = see(governor, now)
-    governor.action(AHEAD, sight)
-    governor.step_failed("why", sight)
+    key = see(governor, now)
+    governor.action(AHEAD, key)
+    governor.on_step_failed("why", key)
     assert governor.tick(now) == Decision(ZERO, Reason.STEP_ERROR, "why")
 
 
@@ -118,7 +118,7 @@ def test_a_longer_timeout_makes_no_stale_image_fresh_and_a_new_image_counts(seen
     governor, now = moving()
     now += TIMEOUT + 0.01
     SEEN_BY[seen_by](governor, now)
-    governor.adjust(Limits(), **timeouts(LONGER, LONGER))
+    governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     for decide in (governor.halt, governor.tick, governor.tick):
         now += PERIOD
         assert decide(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 60 s")
@@ -130,10 +130,10 @@ def test_a_longer_timeout_makes_no_stale_image_fresh_and_a_new_image_counts(seen
 def test_a_longer_timeout_makes_no_stale_action_fresh_and_a_new_action_counts(seen_by):
     governor, now = moving()
     see(governor, now + 0.3)
-    governor.adjust(Limits(), **timeouts(LONGER))
+    governor.update_limits(Limits(), **timeouts(LONGER))
     now += TIMEOUT + 0.01
     SEEN_BY[seen_by](governor, now)
-    governor.adjust(Limits(), **timeouts(LONGER, LONGER))
+    governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     assert governor.halt(now) is None
     decisions = [governor.tick(now + i * PERIOD) for i in range(3)]
     assert decisions[-1] == Decision(ZERO, Reason.COMMAND_STALE, "over 60 s")
@@ -145,7 +145,7 @@ def test_a_longer_timeout_makes_no_stale_action_fresh_and_a_new_action_counts(se
 
 def test_a_longer_timeout_before_it_is_seen_stale_is_soon_enough():
     governor, now = moving()
-    governor.adjust(Limits(), **timeouts(LONGER, LONGER))
+    governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     assert governor.tick(now + 10.0) == Decision(AHEAD, Reason.MOVING)
 
 
@@ -162,9 +162,9 @@ def test_a_clock_that_goes_back_makes_nothing_fresh(seen_by, back):
 
 def test_a_shorter_timeout_and_the_former_one_again_leave_stale_what_was_seen_between():
     governor, now = moving()
-    governor.adjust(Limits(), **timeouts(0.1))
+    governor.update_limits(Limits(), **timeouts(0.1))
     assert governor.halt(now + 0.11) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.1 s")
-    governor.adjust(Limits(), **timeouts())
+    governor.update_limits(Limits(), **timeouts())
     assert governor.tick(now + 0.12) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
 
 
@@ -174,7 +174,7 @@ def test_a_shorter_timeout_and_the_former_one_again_leave_stale_what_was_seen_be
 def test_an_image_behind_a_stale_one_is_not_to_be_used():
     governor, now = moving()
     governor.tick(now + TIMEOUT + 0.01)
-    governor.adjust(Limits(), **timeouts(LONGER, LONGER))
+    governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     assert governor.image(now - 0.01, now + TIMEOUT + 0.02) is None
     assert governor.counts["images from the past"] == 1
     assert governor.tick(now + TIMEOUT + PERIOD).reason is Reason.IMAGE_STALE
@@ -186,10 +186,10 @@ def test_an_action_on_an_older_image_than_a_stale_action_s_is_dropped():
     governor.action(AHEAD, newer)
     now += TIMEOUT + 0.02
     assert governor.tick(now).reason is Reason.IMAGE_STALE
-    governor.adjust(Limits(), **timeouts(LONGER, LONGER))
+    governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     see(governor, now)
     governor.action(BACK, older)
     assert governor.counts["actions dropped"] == 1
     assert governor.tick(now).reason is Reason.COMMAND_STALE
-    governor.step_failed("why", older)
+    governor.on_step_failed("why", older)
     assert governor.tick(now).reason is Reason.COMMAND_STALE

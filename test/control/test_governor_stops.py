@@ -36,7 +36,7 @@ class Robot:
         times = {"period": period, "image_timeout": image_timeout, "command_timeout": command_timeout}
         self.governor = Governor(limits, **times, may_move=True)
         self.governor.activate()
-        self.governor.instruct("go on")
+        self.governor.set_instruction("go on")
         self.lag = min(lag, min(timeouts) - 1.5 * period)  # or it would never move
         self.action, self.period, self.now, self.velocity = action, period, 50.0, ZERO
         for _ in range(100):
@@ -45,10 +45,10 @@ class Robot:
 
     def see(self, action: Velocity | None = None) -> None:
         self.stamp = self.now - self.lag
-        sight = self.governor.image(self.stamp, self.now)
-        assert sight is not None
+        key = self.governor.image(self.stamp, self.now)
+        assert key is not None
         if action is not None:
-            self.governor.action(action, sight)
+            self.governor.action(action, key)
 
     def tick(self, runs: float = 1.0) -> None:
         self.now += runs * self.period
@@ -101,7 +101,7 @@ def test_by_a_clock_that_stands_still_it_goes_no_further_than_either_timeout_and
 @given(robots, st.sampled_from(["", "turn round"]))
 def test_by_its_word_it_stops_within_max_decel_and_a_period(robot, text):
     limits, velocity = robot.governor.limits, robot.velocity.as_tuple()
-    robot.governor.instruct(text)
+    robot.governor.set_instruction(text)
     # The axis that takes longest sets the pace of all, so that the curvature stays.
     seconds = max(abs(v / decel) for v, decel in zip(velocity, limits.max_decel, strict=True))
     way = robot.way(seconds, robot.see)
@@ -111,7 +111,7 @@ def test_by_its_word_it_stops_within_max_decel_and_a_period(robot, text):
 @pytest.mark.parametrize("text", ["", "turn round"])
 def test_of_one_axis_that_is_the_textbook_s_way(text):
     robot = Robot(Limits(), Velocity(0.3, 0.0, 0.0), 0.05, (0.5, 0.5), 0.1)
-    robot.governor.instruct(text)
+    robot.governor.set_instruction(text)
     way, *others = robot.way(0.3 / 1.5, robot.see)
     assert 0.0 < way <= 0.3**2 / (2 * 1.5) + 0.3 * 0.05
     assert others == [0.0, 0.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simple_clip_lstm_ros.control.decision import Decision
-from simple_clip_lstm_ros.control.governor import CLOCK_TOLERANCE, Governor, Reason, Sight
+from simple_clip_lstm_ros.control.governor import CLOCK_TOLERANCE, Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
@@ -18,14 +18,14 @@ AHEAD, BACK, LEFT = Velocity(0.3, 0.0, 0.0), Velocity(-0.3, 0.0, 0.0), Velocity(
 def new() -> Governor:
     governor = Governor(Limits(), period=PERIOD, image_timeout=TIMEOUT, command_timeout=TIMEOUT, may_move=True)
     governor.activate()
-    governor.instruct("go on")
+    governor.set_instruction("go on")
     return governor
 
 
-def see(governor: Governor, now: float, age: float = 0.0) -> Sight:
-    sight = governor.image(now - age, now)
-    assert sight is not None
-    return sight
+def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
+    key = governor.image(now - age, now)
+    assert key is not None
+    return key
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
@@ -58,47 +58,47 @@ def test_an_action_on_an_older_image_than_the_newest_action_s_is_dropped():
 
 def test_a_second_action_on_the_same_image_replaces_the_first():
     governor, now = moving()
-    sight = see(governor, now)
-    governor.action(BACK, sight)
-    governor.action(AHEAD, sight)
+    key = see(governor, now)
+    governor.action(BACK, key)
+    governor.action(AHEAD, key)
     assert governor.tick(now + PERIOD).velocity == AHEAD
 
 
 @pytest.mark.parametrize("text", ["turn around", ""])
 def test_an_action_on_an_image_seen_under_another_instruction_is_dropped(text):
     governor, now = moving()
-    sight = see(governor, now)
-    governor.instruct(text)
-    governor.action(AHEAD, sight)
+    key = see(governor, now)
+    governor.set_instruction(text)
+    governor.action(AHEAD, key)
     assert governor.tick(now + PERIOD).reason is Reason.STOPPING
     assert governor.counts["actions dropped"] == 1
 
 
 def test_an_action_from_before_the_instruction_was_set_does_not_count_for_it():
     governor = new()
-    governor.instruct("")
-    sight = see(governor, 1.0)
-    governor.instruct("go on")
-    governor.action(AHEAD, sight)
+    governor.set_instruction("")
+    key = see(governor, 1.0)
+    governor.set_instruction("go on")
+    governor.action(AHEAD, key)
     assert governor.tick(1.0) == Decision(ZERO, Reason.NO_ACTION)
 
 
 def test_an_action_from_before_a_reactivation_is_dropped():
     governor, now = moving()
-    sight = see(governor, now)
+    key = see(governor, now)
     governor.deactivate()
     governor.activate()
-    governor.instruct("go on")
+    governor.set_instruction("go on")
     see(governor, now)
-    governor.action(AHEAD, sight)
+    governor.action(AHEAD, key)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
 
 
 def test_an_action_does_not_make_its_image_older_or_younger():
     governor = new()
-    sight = see(governor, 1.0)
+    key = see(governor, 1.0)
     see(governor, 1.4)
-    governor.action(AHEAD, sight)
+    governor.action(AHEAD, key)
     assert governor.tick(1.49).reason is Reason.MOVING
     assert governor.tick(1.51).reason is Reason.COMMAND_STALE
 
@@ -136,9 +136,9 @@ def test_a_jump_back_stops_it_until_there_is_an_image_and_an_action_of_the_new_t
     governor, now = moving()
     now += PERIOD + jump
     assert governor.tick(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
-    sight = see(governor, now)
+    key = see(governor, now)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
-    governor.action(AHEAD, sight)
+    governor.action(AHEAD, key)
     decision = governor.tick(now + PERIOD)
     assert (decision.velocity, decision.reason) == (Velocity(0.05, 0.0, 0.0), Reason.MOVING)
     assert governor.counts["clock jumps back"] == 1
@@ -180,7 +180,7 @@ def test_a_jump_back_keeps_the_instruction_and_the_refusal():
     governor, now = moving()
     governor.tick(now - 10.0)
     assert governor.instruction == "go on"
-    governor.refuse("why")
+    governor.reject_instruction("why")
     see(governor, now - 20.0)
     assert governor.tick(now - 20.0) == Decision(ZERO, Reason.INSTRUCTION_REFUSED, "why")
 
@@ -205,9 +205,9 @@ def test_a_jump_forward_stops_it_until_there_is_an_image_and_an_action_of_the_ne
     now += PERIOD + jump
     assert governor.tick(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
     governor.action(AHEAD, under_way)
-    sight = see(governor, now)
+    key = see(governor, now)
     assert governor.tick(now) == Decision(ZERO, Reason.COMMAND_STALE, "over 0.5 s")
-    governor.action(AHEAD, sight)
+    governor.action(AHEAD, key)
     assert governor.tick(now).reason is Reason.MOVING
 
 
@@ -276,5 +276,5 @@ def test_a_coarse_clock_is_not_a_stopped_one():
 @pytest.mark.parametrize(("image", "command"), [(0.2, TIMEOUT), (TIMEOUT, 0.2), (0.2, HOUR), (HOUR, 0.2)])
 def test_the_shorter_timeout_is_the_patience_with_the_clock(image, command):
     governor, now = moving()
-    governor.adjust(Limits(), image_timeout=image, command_timeout=command)
+    governor.update_limits(Limits(), image_timeout=image, command_timeout=command)
     assert [governor.tick(now).reason for _ in range(4)] == [*[Reason.MOVING] * 3, Reason.CLOCK_STOPPED]

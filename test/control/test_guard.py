@@ -78,7 +78,7 @@ def test_disabled_is_zero_and_survives_commands_time_and_changes_of_source():
         now += 1.0
         assert guard.tick(sources, now) == Decision(ZERO, GuardReason.DISABLED)
         assert guard.command(AHEAD, sources, now + 3 * PERIOD) == Decision(ZERO, GuardReason.DISABLED)
-    guard.adjust(Limits(), 0.5)
+    guard.update_limits(Limits(), 0.5)
     assert guard.tick(ALONE, now + 3 * PERIOD) == Decision(ZERO, GuardReason.DISABLED)
     assert guard.enable(True, ALONE)
     assert guard.command(AHEAD, ALONE, now + 4 * PERIOD).reason is GuardReason.FORWARDING
@@ -155,7 +155,7 @@ def test_commands_that_waited_while_it_slept_are_dropped(woken_by, period):
 def test_a_longer_timeout_does_not_bring_a_command_from_before_a_sleep_back():
     guard, now = forwarding()
     guard.tick(ALONE, now + 1.0)
-    guard.adjust(Limits(), 5.0)
+    guard.update_limits(Limits(), 5.0)
     assert guard.tick(ALONE, now + 1.0 + PERIOD) == Decision(ZERO, GuardReason.COMMAND_STALE, "over 5 s")
 
 
@@ -178,13 +178,13 @@ def test_a_slow_guard_is_not_taken_for_a_sleeping_one():
 
 def test_new_limits_hold_from_the_next_command_on():
     guard, now = forwarding()
-    guard.adjust(Limits(max_velocity=(0.1, 0.1, 0.1)), TIMEOUT)
+    guard.update_limits(Limits(max_velocity=(0.1, 0.1, 0.1)), TIMEOUT)
     assert guard.command(AHEAD, ALONE, now + 0.001).velocity == Velocity(0.1, 0.0, 0.0)
 
 
 def test_a_new_timeout_holds_from_the_next_tick_on():
     guard, now = forwarding()
-    guard.adjust(Limits(), 0.1)
+    guard.update_limits(Limits(), 0.1)
     assert guard.tick(ALONE, now + 0.11) == Decision(ZERO, GuardReason.COMMAND_STALE, "over 0.1 s")
 
 
@@ -194,7 +194,7 @@ def test_a_timeout_that_is_not_allowed_is_refused_and_changes_nothing(junk):
         Guard(Limits(), period=PERIOD, timeout=junk)
     guard, now = forwarding()
     with pytest.raises(ConfigError, match=r"^guard_timeout must be a positive number of seconds"):
-        guard.adjust(Limits(max_velocity=(0.0, 0.0, 0.0)), junk)
+        guard.update_limits(Limits(max_velocity=(0.0, 0.0, 0.0)), junk)
     assert (guard.limits, guard.timeout) == (Limits(), TIMEOUT)
     assert guard.command(AHEAD, ALONE, now).velocity == AHEAD
 
@@ -213,7 +213,7 @@ def test_counts_and_spells_tell_what_has_happened():
         "commands not finite": 1,
         "sources changed": 1,
     }
-    assert guard.spells.summary() == {
+    assert guard.reason_durations.summary() == {
         "NON_FINITE": {"times": 1, "seconds": 1.0},
         "COMMAND_STALE": {"times": 1, "seconds": 0.5},
         "FORWARDING": {"times": 1, "seconds": 0.45},

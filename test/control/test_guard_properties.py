@@ -140,7 +140,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(limits=st.sampled_from([LIMITS, TIGHT]), timeout=st.sampled_from([0.1, TIMEOUT]))
     def adjust(self, limits: Limits, timeout: float) -> None:
-        self.guard.adjust(limits, timeout)
+        self.guard.update_limits(limits, timeout)
         self.limits, self.timeout, self.before = limits, timeout, limits.clamp(self.before)
 
     # What must hold of every answer.

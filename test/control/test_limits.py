@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.control.limits import ALLOWED, Limits
+from simple_clip_lstm_ros.control.limits import BOUNDS, Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
@@ -127,7 +127,7 @@ def test_a_ramp_between_allowed_velocities_stays_within_the_limits(limits, curre
 def test_slowed_to_a_target_the_ramp_to_it_only_speeds_up(limits, current, action):
     """The two together are how a limit on speeding up alone is made."""
     goal = limits.clamp(action)
-    slowed = limits.clamp(current).slowed_to(goal)
+    slowed = limits.clamp(current).decelerated_toward(goal)
     after = limits.ramp(slowed, goal, PERIOD)
     for least, reached, most in zip(slowed.as_tuple(), after.as_tuple(), goal.as_tuple(), strict=True):
         assert 0.0 <= least <= reached <= most or most <= reached <= least <= 0.0
@@ -163,8 +163,8 @@ def test_speeding_up_takes_max_accel_and_slowing_down_takes_max_decel():
 
 def test_a_deadband_zeroes_only_the_axis_below_it():
     limits = Limits(deadband_velocity=(0.05, 0.05, 0.1))
-    assert limits.without_deadband(Velocity(0.04, -0.04, 0.2)).as_tuple() == (0.0, 0.0, 0.2)
-    assert limits.without_deadband(Velocity(-0.05, 0.06, -0.1)).as_tuple() == (-0.05, 0.06, -0.1)
+    assert limits.apply_deadband(Velocity(0.04, -0.04, 0.2)).as_tuple() == (0.0, 0.0, 0.2)
+    assert limits.apply_deadband(Velocity(-0.05, 0.06, -0.1)).as_tuple() == (-0.05, 0.06, -0.1)
 
 
 WRONG = [
@@ -179,8 +179,8 @@ NAMES = sorted({name for name, *_ in WRONG})
 
 
 def test_every_limit_says_what_it_allows_and_has_a_wrong_sign_here():
-    assert list(ALLOWED) == [field.name for field in fields(Limits)]
-    assert {name: ALLOWED[name].words for name in ALLOWED} == {name: words for name, _, words in WRONG}
+    assert list(BOUNDS) == [field.name for field in fields(Limits)]
+    assert {name: BOUNDS[name].words for name in BOUNDS} == {name: words for name, _, words in WRONG}
 
 
 @pytest.mark.parametrize(("name", "values", "words"), WRONG)

@@ -58,8 +58,8 @@ def test_zero_is_zero_on_every_axis():
     ],
 )
 def test_slowed_to_is_at_once_as_slow_as_the_target_and_no_faster_than_before(now, target, expected):
-    assert Velocity(*now).slowed_to(Velocity(*target)).as_tuple() == expected
+    assert Velocity(*now).decelerated_toward(Velocity(*target)).as_tuple() == expected
 
 
 def test_slowed_to_zero_is_zero():
-    assert Velocity(0.3, -0.2, 0.8).slowed_to(ZERO) == ZERO
+    assert Velocity(0.3, -0.2, 0.8).decelerated_toward(ZERO) == ZERO

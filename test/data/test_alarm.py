@@ -6,12 +6,12 @@ import pytest
 
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
-from simple_clip_lstm_ros.data.alarm import GUARD, INFERENCE, Alarm
+from simple_clip_lstm_ros.recording.stop_detector import GUARD, INFERENCE, StopDetector
 
 
 def heard(*said):
-    alarm = Alarm()
-    return [alarm.heard(node, f"{reason.name}: {reason.value}") for node, reason in said]
+    alarm = StopDetector()
+    return [alarm.update(node, f"{reason.name}: {reason.value}") for node, reason in said]
 
 
 def test_what_is_said_first_is_no_event():

@@ -16,12 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest imports by path and lea
 from bag import STORE, compressed, picture, text, twist
 from rosbags.highlevel import AnyReader
 
-from simple_clip_lstm_ros.data.backlog import Backlog
-from simple_clip_lstm_ros.data.bag_writer import write_bag
-from simple_clip_lstm_ros.data.last_moments import LastMoments
-from simple_clip_lstm_ros.data.ring import Channel, Message, Ring
-from simple_clip_lstm_ros.data.whole_drive import WholeDrive
 from simple_clip_lstm_ros.errors import EpisodeError
+from simple_clip_lstm_ros.recording.bag_writer import write_bag
+from simple_clip_lstm_ros.recording.drive_recorder import DriveRecorder, SnapshotRecorder
+from simple_clip_lstm_ros.recording.ring_buffer import BoundedWriteQueue, Channel, Message, RingBuffer
 
 TEXT = Channel("/instruction", "std_msgs/msg/String", is_latched=True)
 COMMAND = Channel("/cmd_vel", "geometry_msgs/msg/Twist")
@@ -121,7 +119,7 @@ def test_where_it_cannot_be_written_one_line_says_why(tmp_path, monkeypatch, blo
 
 
 def test_a_backlog_that_is_full_drops_what_comes_and_counts_it():
-    backlog = Backlog(3 * Message(COMMAND, 0, bytes(10)).size)
+    backlog = BoundedWriteQueue(3 * Message(COMMAND, 0, bytes(10)).size)
     for number in range(5):
         backlog.add(Message(COMMAND, number, bytes(10)))
     backlog.close()
@@ -130,7 +128,7 @@ def test_a_backlog_that_is_full_drops_what_comes_and_counts_it():
 
 def test_a_whole_drive_is_written_as_it_comes(tmp_path):
     told = []
-    whole = WholeDrive(tmp_path / "drive", 10**6, no_facts, told.append)
+    whole = DriveRecorder(tmp_path / "drive", 10**6, no_facts, told.append)
     for each in drive():
         whole.add(each)
     whole.close()
@@ -141,11 +139,11 @@ def test_events_within_a_moment_make_one_bag(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     told = []
-    moments = LastMoments(tmp_path, Ring(30.0, 10**9), no_facts, told.append)
+    moments = SnapshotRecorder(tmp_path, RingBuffer(30.0, 10**9), no_facts, told.append)
     for each in drive():
         moments.add(each)
-    moments.happened("inference_disabled")
-    moments.happened("velocity_guard_disabled")
+    moments.trigger("inference_disabled")
+    moments.trigger("velocity_guard_disabled")
     moments.look()
     assert not moments.is_writing and not [*tmp_path.iterdir()]
     now[0] += 1.1
@@ -157,9 +155,9 @@ def test_events_within_a_moment_make_one_bag(tmp_path, monkeypatch):
 
 def test_what_happened_just_before_the_end_is_written(tmp_path):
     told = []
-    moments = LastMoments(tmp_path, Ring(30.0, 10**9), no_facts, told.append)
+    moments = SnapshotRecorder(tmp_path, RingBuffer(30.0, 10**9), no_facts, told.append)
     for each in drive():
         moments.add(each)
-    moments.happened("velocity_guard_ended")
+    moments.trigger("velocity_guard_ended")
     moments.close()
     assert [path.name[16:] for path in tmp_path.iterdir()] == ["velocity_guard_ended"] and len(told) == 1

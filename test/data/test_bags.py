@@ -35,12 +35,12 @@ from bag import (
     write_bag,
 )
 
-from simple_clip_lstm_ros.data.bags import convert_bag
-from simple_clip_lstm_ros.data.following import Follower, Topics
+from simple_clip_lstm_ros.data.bag_reader import convert_bag
+from simple_clip_lstm_ros.data.episode_segmenter import DriveTopics, EpisodeSegmenter
 from simple_clip_lstm_ros.data.hdf5 import read_episode
 
-TOPICS = Topics(IMAGE, COMMAND)
-INSTRUCTED = Topics(IMAGE, COMMAND, INSTRUCTION)
+TOPICS = DriveTopics(IMAGE, COMMAND)
+INSTRUCTED = DriveTopics(IMAGE, COMMAND, INSTRUCTION)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_stamp_of_an_image_counts_where_it_has_one(episodes):
 
 
 def test_topics_may_be_named_without_their_slash(episodes):
-    (episode,) = episodes(DRIVE, Topics(IMAGE[1:], COMMAND[1:]))
+    (episode,) = episodes(DRIVE, DriveTopics(IMAGE[1:], COMMAND[1:]))
     assert len(episode) == 3
 
 
@@ -148,7 +148,7 @@ def test_without_a_topic_of_instructions_the_bag_is_one_episode(episodes):
 
 def at(rate, times):
     """Which of the images at these times, in s, are taken."""
-    follower = Follower(rate, instructed=False)
+    follower = EpisodeSegmenter(rate, instructed=False)
     follower.command(twist(0.1))
     moments = ((time, follower.look(image(picture(0)), EPOCH * 10**9 + round(time * 1e9))) for time in times)
     return [time for time, moment in moments if moment]
@@ -216,9 +216,9 @@ DEPTH.encoding = "16UC1"
 @pytest.mark.parametrize(
     ("happened", "topics", "why"),
     [
-        (DRIVE, Topics("/camera", COMMAND), f"no topic /camera of sensor_msgs/msg/Image or .*: there are {IMAGE}"),
-        (DRIVE, Topics(COMMAND, COMMAND), f"no topic {COMMAND} of sensor_msgs/msg/Image"),
-        (DRIVE, Topics(IMAGE, IMAGE), f"no topic {IMAGE} of geometry_msgs/msg/Twist or .*: there are {COMMAND}"),
+        (DRIVE, DriveTopics("/camera", COMMAND), f"no topic /camera of sensor_msgs/msg/Image or .*: there are {IMAGE}"),
+        (DRIVE, DriveTopics(COMMAND, COMMAND), f"no topic {COMMAND} of sensor_msgs/msg/Image"),
+        (DRIVE, DriveTopics(IMAGE, IMAGE), f"no topic {IMAGE} of geometry_msgs/msg/Twist or .*: there are {COMMAND}"),
         (DRIVE, INSTRUCTED, f"no topic {INSTRUCTION} of std_msgs/msg/String: there is none in it"),
         (DRIVE[:1] + DRIVE[4:6], TOPICS, "no image in it comes after a command"),
         ([*INSTRUCTIONS[:2], (0.2, INSTRUCTION, text(" "))], INSTRUCTED, "no instruction in it"),
@@ -275,7 +275,7 @@ def test_without_rosbags_one_line_says_what_to_install():
     program = (
         "import sys\nsys.modules['rosbags'] = None\n"
         "from simple_clip_lstm_ros.errors import EpisodeError\n"
-        "try:\n    import simple_clip_lstm_ros.data.bags\n"
+        "try:\n    import simple_clip_lstm_ros.data.bag_reader\n"
         "except EpisodeError as error:\n    print(error)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(simple_clip_lstm_ros.__file__).parents[1])}

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.checkpoint.builtin import located
-from simple_clip_lstm_ros.data.conditions import FIRST_SEED
-from simple_clip_lstm_ros.data.explain import GRID, LEAST, MOST, explain, steps
-from simple_clip_lstm_ros.data.explain_picture import draw_explanation
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.evaluation.occlusion import GRID, MAX_GRID, MIN_GRID, count_steps, draw_explanation, explain
 from simple_clip_lstm_ros.policy.policy import Action
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import sample_layout
+from simple_clip_lstm_ros.sim.perturbations import FIRST_SEED
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 from simple_clip_lstm_ros.sim.world import World
 
@@ -48,7 +47,7 @@ def test_what_is_looked_at_lights_up_and_the_word_that_is_obeyed_counts():
     assert turn[:2, :2].min() > 0.0 and np.abs(turn[3:, :]).max() == 0.0 and np.abs(turn[:, 3:]).max() == 0.0
     assert np.abs(found.parts["linear.x"]).max() == 0.0
     assert [(word.word, word.by_axis["linear.x"]) for word in found.words] == [("go", 1.0), ("to", 0.0), ("cup", 0.0)]
-    assert found.mirrored is None and not policy.stale and len(seen) == steps("go to cup", 8)
+    assert found.mirrored is None and not policy.stale and len(seen) == count_steps("go to cup", 8)
 
 
 def test_the_action_for_the_other_side_stands_beside_it():
@@ -56,18 +55,18 @@ def test_the_action_for_the_other_side_stands_beside_it():
         def step(self, frame, instruction):
             return Action((0.0, 1.0 if "left" in instruction else -1.0), 0.0, 0.0, 1)
 
-    found = explain(Sides(), FRAME, "go left", LEAST)
+    found = explain(Sides(), FRAME, "go left", MIN_GRID)
     assert found.action["angular.z"] == 1.0 and found.mirrored == {"linear.x": 0.0, "angular.z": -1.0}
 
 
 def test_a_single_word_can_be_left_out():
-    (word,) = explain(Known(), FRAME, "go", LEAST).words
+    (word,) = explain(Known(), FRAME, "go", MIN_GRID).words
     assert word.by_axis["linear.x"] == 1.0
 
 
-@pytest.mark.parametrize("grid", [0, LEAST - 1, MOST + 1])
+@pytest.mark.parametrize("grid", [0, MIN_GRID - 1, MAX_GRID + 1])
 def test_a_grid_that_does_not_fit_is_refused(grid):
-    with pytest.raises(InputError, match=f"take {LEAST} to {MOST}"):
+    with pytest.raises(InputError, match=f"take {MIN_GRID} to {MAX_GRID}"):
         explain(Known(), FRAME, "go", grid)
 
 
@@ -77,12 +76,12 @@ def test_what_is_not_finite_is_not_explained():
             return Action((float("nan"), 0.0), 0.0, 0.0, 1)
 
     with pytest.raises(InputError, match="not finite"):
-        explain(Broken(), FRAME, "go", LEAST)
+        explain(Broken(), FRAME, "go", MIN_GRID)
 
 
 @pytest.fixture(scope="module")
 def trained():
-    return load_policy(located("builtin:tiny"), precision="fp32")
+    return load_policy(resolve_path("builtin:tiny"), precision="fp32")
 
 
 def heat(found):
@@ -101,7 +100,7 @@ def test_boxes_and_cup_light_up_and_the_side_carries_the_turn(trained):
     """In worlds that no training has seen: the floor's parts matter less, and of all words the side most."""
     lit, told = [], []
     for number in range(16):
-        layout = draw(SCENARIOS[number % len(SCENARIOS)], FIRST_SEED + 700 + number)
+        layout = sample_layout(SCENARIOS[number % len(SCENARIOS)], FIRST_SEED + 700 + number)
         away = replace(layout.cup, x=-50.0)
         world = World(layout)
         things = where(world, World(replace(layout, boxes=(), cup=away)))
@@ -116,7 +115,7 @@ def test_boxes_and_cup_light_up_and_the_side_carries_the_turn(trained):
 def test_the_cup_alone_lights_up(trained):
     lit = []
     for number in range(8):
-        layout = draw(SCENARIOS[number], FIRST_SEED + 700 + number)
+        layout = sample_layout(SCENARIOS[number], FIRST_SEED + 700 + number)
         layout = replace(layout, boxes=(), cup=replace(layout.cup, x=1.5, y=0.1 * (number - 4)))
         world = World(layout)
         cup = where(world, World(replace(layout, cup=replace(layout.cup, x=-50.0))))
@@ -136,6 +135,6 @@ def test_the_picture_shows_the_heat_where_it_is(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_is_told(tmp_path):
-    found = explain(Known(), FRAME, "go", LEAST)
+    found = explain(Known(), FRAME, "go", MIN_GRID)
     with pytest.raises(InputError, match="cannot be written"):
         draw_explanation(FRAME, "go", found, tmp_path / "nowhere" / "seen.png")

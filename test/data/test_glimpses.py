@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
-from simple_clip_lstm_ros.data.glimpses import glimpses
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import sample_layout
+from simple_clip_lstm_ros.sim.rollouts import LANDMARKS, sample_views
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import SIZE
 
@@ -17,7 +16,7 @@ TEXT = "go around the box"
 
 
 def seen(scenario: Scenario, count: int = 40, seed: int = 0):
-    return glimpses([draw(scenario, each) for each in range(count)], TEXT, np.random.default_rng(seed))
+    return sample_views([sample_layout(scenario, each) for each in range(count)], TEXT, np.random.default_rng(seed))
 
 
 def test_each_layout_gives_one_frame_with_the_expert_s_word() -> None:

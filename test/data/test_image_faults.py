@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from simple_clip_lstm_ros.data import images
-from simple_clip_lstm_ros.data.images import to_rgb
+from simple_clip_lstm_ros.data import image_decoding
+from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -26,7 +26,7 @@ FOREIGN = ["", "RGB8", "rgb8 ", "bgr8\n", "\x1b[31mrgb8", "nv24", "64FC1", "jpeg
 
 @pytest.fixture(autouse=True)
 def without_cv_bridge(monkeypatch):
-    monkeypatch.setattr(images, "_BRIDGE", None)
+    monkeypatch.setattr(image_decoding, "_BRIDGE", None)
 
 
 def compressed(data, kind="jpeg"):
@@ -94,9 +94,9 @@ def test_bytes_after_the_rows_are_no_fault():
 
 @pytest.mark.parametrize("height", [1, 2, 3])
 @pytest.mark.parametrize("width", [1, 2, 3])
-@pytest.mark.parametrize("encoding", images._LAYOUTS)
+@pytest.mark.parametrize("encoding", image_decoding._LAYOUTS)
 def test_the_smallest_images_are_read_or_refused(encoding, width, height):
-    layout = images._LAYOUTS[encoding]
+    layout = image_decoding._LAYOUTS[encoding]
     rows = height * 3 // 2 if encoding.startswith("nv") else height
     data = array.array("B", bytes(rows * width * layout.width))
     image = Image(height=height, width=width, encoding=encoding, step=width * layout.width, data=data)
@@ -187,8 +187,10 @@ def test_the_largest_cameras_are_read():
 
 def any_raw(rng):
     """Sound in half of the cases, and else wrong in a size, the step or the data."""
-    encoding = str(rng.choice([*images._LAYOUTS, *FOREIGN] if rng.random() < 0.2 else list(images._LAYOUTS)))
-    layout = images._LAYOUTS.get(encoding, images._LAYOUTS["bgr8"])
+    encoding = str(
+        rng.choice([*image_decoding._LAYOUTS, *FOREIGN] if rng.random() < 0.2 else list(image_decoding._LAYOUTS))
+    )
+    layout = image_decoding._LAYOUTS.get(encoding, image_decoding._LAYOUTS["bgr8"])
     height, width = (int(rng.choice([1, 2, 3, 4, 6, 7, 8, 33, 64])) for _ in range(2))
     step = width * layout.width + int(rng.choice([0, 0, 1, 2, 5, 64]))
     data = rng.integers(0, 256, step * (height * 3 // 2 if encoding.startswith("nv") else height), np.uint8).tobytes()

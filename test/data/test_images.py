@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from simple_clip_lstm_ros.data import images
-from simple_clip_lstm_ros.data.images import to_rgb
+from simple_clip_lstm_ros.data import image_decoding
+from simple_clip_lstm_ros.data.image_decoding import to_rgb
 
 HEIGHT, WIDTH = 6, 8
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -21,12 +21,12 @@ ALPHA = np.full((HEIGHT, WIDTH, 1), 7, np.uint8)
 COLORS = [(200, 90, 30), (10, 250, 120), (128, 128, 128)]
 DEEP = np.random.default_rng(2).integers(0, 2**16, (HEIGHT, WIDTH, 3)).astype(np.uint16)
 SHALLOW = ((DEEP.astype(int) + 128) // 257).astype(np.uint8)  # 65535 is 255 x 257
-BRIDGED = [encoding for encoding, layout in images._LAYOUTS.items() if layout.bridged]
+BRIDGED = [encoding for encoding, layout in image_decoding._LAYOUTS.items() if layout.bridged]
 
 
 @pytest.fixture(autouse=True)
 def without_cv_bridge(monkeypatch):
-    monkeypatch.setattr(images, "_BRIDGE", None)
+    monkeypatch.setattr(image_decoding, "_BRIDGE", None)
 
 
 def message(encoding, pixels, padding=0, size=(HEIGHT, WIDTH), is_bigendian=0):
@@ -250,7 +250,7 @@ class StandIn:
 @pytest.mark.parametrize(
     ("image", "asked"),
     [
-        (message(encoding, np.zeros((HEIGHT, WIDTH * images._LAYOUTS[encoding].width), np.uint8)), True)
+        (message(encoding, np.zeros((HEIGHT, WIDTH * image_decoding._LAYOUTS[encoding].width), np.uint8)), True)
         for encoding in BRIDGED
     ]
     + [
@@ -265,13 +265,13 @@ class StandIn:
     ids=lambda value: f"{value.encoding} {value.step} {value.is_bigendian}" if isinstance(value, Image) else "",
 )
 def test_cv_bridge_is_asked_for_what_it_reads_rightly(image, asked, monkeypatch):
-    monkeypatch.setattr(images, "_BRIDGE", StandIn())
+    monkeypatch.setattr(image_decoding, "_BRIDGE", StandIn())
     assert (to_rgb(image) is RGB) == asked
 
 
 @pytest.mark.parametrize("error", [TypeError("CvBridgeError is one"), RuntimeError("Boost's"), ImportError("late")])
 def test_what_cv_bridge_refuses_is_read_all_the_same(error, monkeypatch):
-    monkeypatch.setattr(images, "_BRIDGE", StandIn())
+    monkeypatch.setattr(image_decoding, "_BRIDGE", StandIn())
     monkeypatch.setattr(StandIn, "answer", error)
     assert np.array_equal(to_rgb(message("bgr8", RGB[:, :, ::-1])), RGB)
 
@@ -291,7 +291,7 @@ def test_cv_bridge_is_used_where_it_works(numpy, lacking, found, monkeypatch):
         module = ModuleType(name)
         module.CvBridge = StandIn
         monkeypatch.setitem(sys.modules, name, None if name == lacking else module)
-    assert isinstance(images._bridge(numpy), StandIn) == found
+    assert isinstance(image_decoding._bridge(numpy), StandIn) == found
 
 
 def test_a_cv_bridge_whose_binary_fails_is_not_used(monkeypatch):
@@ -301,15 +301,15 @@ def test_a_cv_bridge_whose_binary_fails_is_not_used(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv_bridge.boost.cv_bridge_boost", ModuleType("cv_bridge_boost"))
     monkeypatch.setitem(sys.modules, "cv_bridge", ModuleType("cv_bridge"))
     sys.modules["cv_bridge"].CvBridge = fails
-    assert images._bridge("1.26.4") is None
+    assert image_decoding._bridge("1.26.4") is None
 
 
-@pytest.mark.skipif(images._BRIDGE is None, reason="cv_bridge does not import here")
+@pytest.mark.skipif(image_decoding._BRIDGE is None, reason="cv_bridge does not import here")
 @pytest.mark.parametrize("encoding", BRIDGED)
 def test_cv_bridge_reads_the_same(encoding, monkeypatch):
-    width = images._LAYOUTS[encoding].width
+    width = image_decoding._LAYOUTS[encoding].width
     pixels = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH * width), np.uint8)
     ours = to_rgb(message(encoding, pixels, padding=width))
     monkeypatch.undo()
-    theirs = images._BRIDGE.imgmsg_to_cv2(message(encoding, pixels, padding=width), "rgb8")
+    theirs = image_decoding._BRIDGE.imgmsg_to_cv2(message(encoding, pixels, padding=width), "rgb8")
     assert np.abs(ours.astype(int) - theirs).max() <= 1, "as far as two versions of OpenCV round"

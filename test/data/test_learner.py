@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
-from simple_clip_lstm_ros.data.encoders import Encoders
-from simple_clip_lstm_ros.data.learner import Learner, Looker
-from simple_clip_lstm_ros.data.sequences import Sequence, mirror, sequence
-from simple_clip_lstm_ros.policy.inputs import Images
-from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
+from simple_clip_lstm_ros.sim.rollouts import LANDMARKS
+from simple_clip_lstm_ros.training.feature_extractor import FeatureExtractor
+from simple_clip_lstm_ros.training.losses import BehaviorCloningLoss, EncoderPretrainingLoss
+from simple_clip_lstm_ros.training.sequences import TrainingSequence, make_sequence, mirror
 
 CPU = torch.device("cpu")
 SPREAD = torch.tensor([0.2, 0.5])
@@ -28,37 +28,43 @@ def policy(tiny: Path) -> Policy:
 
 
 @pytest.fixture
-def images(policy: Policy) -> Images:
-    return Images(policy.config, CPU, torch.float32)
+def images(policy: Policy) -> ImagePreprocessor:
+    return ImagePreprocessor(policy.config, CPU, torch.float32)
 
 
 @pytest.fixture
-def encoders(policy: Policy, images: Images) -> Encoders:
-    return Encoders(policy.model, images, policy.texts)
+def encoders(policy: Policy, images: ImagePreprocessor) -> FeatureExtractor:
+    return FeatureExtractor(policy.model, images, policy.texts)
 
 
 @pytest.fixture
-def learner(policy: Policy, encoders: Encoders) -> Learner:
-    return Learner(policy.model, encoders, 0, SPREAD)
+def learner(policy: Policy, encoders: FeatureExtractor) -> BehaviorCloningLoss:
+    return BehaviorCloningLoss(policy.model, encoders, 0, SPREAD)
 
 
-def given(policy: Policy, images: Images, length: int = 6, text: str = TEXT, seed: int = 0) -> Sequence:
+def given(
+    policy: Policy, images: ImagePreprocessor, length: int = 6, text: str = TEXT, seed: int = 0
+) -> TrainingSequence:
     rng = np.random.default_rng(seed)
     actions = rng.normal(0.0, 0.3, (length, 3)).astype(np.float32)
     landmarks = rng.normal(0.0, 1.0, (length, len(LANDMARKS), 2)).astype(np.float32)
-    return sequence(text, crops(length, seed=seed), actions, landmarks, policy.config, images)
+    return make_sequence(text, sample_crops(length, seed=seed), actions, landmarks, policy.config, images)
 
 
-def test_a_sequence_is_predicted_as_the_policy_steps_it(policy: Policy, images: Images, learner: Learner) -> None:
+def test_a_sequence_is_predicted_as_the_policy_steps_it(
+    policy: Policy, images: ImagePreprocessor, learner: BehaviorCloningLoss
+) -> None:
     """The same pixels, tokens, carried state, scale and offset: training and serving cannot differ."""
     with torch.inference_mode():
         predicted = learner.predicted([given(policy, images)])
     policy.reset()
-    stepped = [policy.step(frame, TEXT).values for frame in crops(6, seed=0)]
+    stepped = [policy.step(frame, TEXT).values for frame in sample_crops(6, seed=0)]
     assert predicted.numpy() == pytest.approx(np.array(stepped), abs=1e-5)
 
 
-def test_each_sequence_of_a_batch_is_as_if_alone(policy: Policy, images: Images, learner: Learner) -> None:
+def test_each_sequence_of_a_batch_is_as_if_alone(
+    policy: Policy, images: ImagePreprocessor, learner: BehaviorCloningLoss
+) -> None:
     several = [given(policy, images, 5), given(policy, images, 3, "go right", 1), given(policy, images, 7, seed=2)]
     with torch.inference_mode():
         together = learner.predicted(several)
@@ -77,18 +83,18 @@ def test_cached_features_stand_for_the_images(policy, images, encoders, learner)
 
 def test_the_loss_counts_errors_by_the_spread_and_known_landmarks_only(policy, images, encoders) -> None:
     torch.manual_seed(0)
-    learner = Learner(policy.model, encoders, len(LANDMARKS), SPREAD)
+    learner = BehaviorCloningLoss(policy.model, encoders, len(LANDMARKS), SPREAD)
     one = given(policy, images)
     with torch.no_grad():
         exact = one._replace(actions=learner.predicted([one]), landmarks=torch.full_like(one.landmarks, float("nan")))
         assert learner([exact]) == pytest.approx(0.0, abs=1e-6)
         off = exact._replace(actions=exact.actions + SPREAD, landmarks=one.landmarks)
-        lower = Learner(policy.model, encoders, 0, SPREAD)
+        lower = BehaviorCloningLoss(policy.model, encoders, 0, SPREAD)
         assert lower([off]) == pytest.approx(1.0 - 0.15, abs=1e-4)  # one spread off, beta 0.3
         assert learner([off]) > lower([off])
 
 
-def test_the_mirror_turns_left_to_right(policy: Policy, images: Images) -> None:
+def test_the_mirror_turns_left_to_right(policy: Policy, images: ImagePreprocessor) -> None:
     one = given(policy, images)
     other = mirror(one, policy.config)
     assert other.instruction == TEXT.replace("left", "right")
@@ -100,7 +106,7 @@ def test_the_mirror_turns_left_to_right(policy: Policy, images: Images) -> None:
     assert again.instruction == TEXT and torch.equal(again.actions, one.actions)
 
 
-def learns(learner: torch.nn.Module, batch: list[Sequence]) -> bool:
+def learns(learner: torch.nn.Module, batch: list[TrainingSequence]) -> bool:
     learner.requires_grad_(True)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=3e-3)
     losses = []
@@ -118,27 +124,31 @@ def reached(*modules: torch.nn.Module) -> bool:
     return all(any(weight.grad is not None and weight.grad.any() for weight in each.parameters()) for each in modules)
 
 
-def test_it_learns(policy: Policy, images: Images, encoders: Encoders) -> None:
+def test_it_learns(policy: Policy, images: ImagePreprocessor, encoders: FeatureExtractor) -> None:
     """The whole model, encoders and all: the loss on two short sequences falls to a fraction."""
     torch.manual_seed(0)
     batch = [given(policy, images, 4), given(policy, images, 4, "go right", 1)]
     model = policy.model
-    assert learns(Learner(model, encoders, len(LANDMARKS), SPREAD), batch)
+    assert learns(BehaviorCloningLoss(model, encoders, len(LANDMARKS), SPREAD), batch)
     assert reached(model.kosmos_model.vision_model, model.kosmos_model.text_model, model.clip_model, model.rnn)
 
 
-def test_eyes_learn_alone(policy: Policy, images: Images, encoders: Encoders) -> None:
+def test_eyes_learn_alone(policy: Policy, images: ImagePreprocessor, encoders: FeatureExtractor) -> None:
     """From single frames, some landmarks of which are out of view: encoders and fusion, and no memory."""
     torch.manual_seed(0)
     one = given(policy, images, 6)
     one.landmarks[2:4, 0] = float("nan")
     model = policy.model
-    assert learns(Looker(model, encoders, len(LANDMARKS), SPREAD), [one, given(policy, images, 4, "go right", 1)])
+    assert learns(
+        EncoderPretrainingLoss(model, encoders, len(LANDMARKS), SPREAD), [one, given(policy, images, 4, "go right", 1)]
+    )
     towers = (model.kosmos_model.vision_model, model.kosmos_model.text_model, model.clip_model.vision_model)
     assert reached(*towers, model.clip_model.text_model, model.feature_fusion) and not reached(model.rnn)
 
 
-def test_nothing_in_view_is_no_division_by_zero(policy: Policy, images: Images, encoders: Encoders) -> None:
+def test_nothing_in_view_is_no_division_by_zero(
+    policy: Policy, images: ImagePreprocessor, encoders: FeatureExtractor
+) -> None:
     one = given(policy, images, 2)
     one.landmarks[:] = float("nan")
-    assert Looker(policy.model, encoders, len(LANDMARKS), SPREAD)([one]).isfinite()
+    assert EncoderPretrainingLoss(policy.model, encoders, len(LANDMARKS), SPREAD)([one]).isfinite()

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.data.plot import Told, draw_map, plot, plot_drive
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.sim.expert import Expert
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import sample_layout
+from simple_clip_lstm_ros.sim.plot import InstructionMark, draw_map, plot_drive, plot_map
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 from simple_clip_lstm_ros.sim.world import World
 
@@ -21,7 +21,7 @@ GREEN, RED = (44, 160, 44), (214, 39, 40)
 
 
 def driven(straight: bool) -> World:
-    world = World(draw(SCENARIOS[2], 1))
+    world = World(sample_layout(SCENARIOS[2], 1))
     expert = Expert(world.layout)
     while not world.outcome.ended:
         world.command(Velocity(0.4) if straight else expert(world.base.pose))
@@ -36,8 +36,8 @@ def pixels(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_successes_are_green_and_failures_red_each_in_the_column_of_its_task(tmp_path: Path) -> None:
-    plot({"good": [driven(False)]}, tmp_path / "good.png")
-    plot({"bad": [driven(True)]}, tmp_path / "bad.png")
+    plot_map({"good": [driven(False)]}, tmp_path / "good.png")
+    plot_map({"bad": [driven(True)]}, tmp_path / "bad.png")
     assert len(pixels(tmp_path / "good.png", RED)) == 0 == len(pixels(tmp_path / "bad.png", GREEN))
     width = cv2.imread(str(tmp_path / "good.png")).shape[1]
     for columns in (pixels(tmp_path / "good.png", GREEN), pixels(tmp_path / "bad.png", RED)):
@@ -46,7 +46,7 @@ def test_successes_are_green_and_failures_red_each_in_the_column_of_its_task(tmp
 
 def test_one_drive_has_the_colour_of_its_end_and_shows_where_it_was_told_what(tmp_path: Path) -> None:
     world = driven(False)
-    told = [Told("go left", 0), Told("go right", 100)]
+    told = [InstructionMark("go left", 0), InstructionMark("go right", 100)]
     for good, colour, other in ((True, GREEN, RED), (False, RED, GREEN)):
         plot_drive(world.layout, world.path, told, tmp_path / "drive.png", good=good)
         assert len(pixels(tmp_path / "drive.png", colour)) > 500 and not len(pixels(tmp_path / "drive.png", other))
@@ -68,4 +68,4 @@ def test_a_map_tells_where_poses_lie_in_it() -> None:
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     for name in ("nowhere/plot.png", "plot.xyz"):
         with pytest.raises(InputError, match="cannot be written"):
-            plot({"none": []}, tmp_path / name)
+            plot_map({"none": []}, tmp_path / name)

@@ -12,9 +12,9 @@ from simple_clip_lstm_ros.errors import EpisodeError
 
 pytest.importorskip("h5py")
 
+from simple_clip_lstm_ros.data.dataset import format_skipped, read_dataset
+from simple_clip_lstm_ros.data.dataset_stats import find_episodes
 from simple_clip_lstm_ros.data.hdf5 import EpisodeWriter
-from simple_clip_lstm_ros.data.recordings import in_words, read_recordings
-from simple_clip_lstm_ros.data.summary import find_episodes
 
 SCALE = (0.4, 0.4, 2.0)
 
@@ -38,7 +38,7 @@ def _noise(index: int) -> np.ndarray:
 
 
 def test_each_comes_with_its_instruction_and_velocities(folder: Path) -> None:
-    recordings, _ = read_recordings(find_episodes(folder), None, SCALE)
+    recordings, _ = read_dataset(find_episodes(folder), None, SCALE)
     texts = {each.file.name: each.instruction for each in recordings}
     sides = {name: text.split("side")[0].split()[-1] for name, text in texts.items() if "box" in name}
     assert len(texts) == 3 and texts["ours.h5"] == "go to the cup"
@@ -49,10 +49,10 @@ def test_each_comes_with_its_instruction_and_velocities(folder: Path) -> None:
 
 
 def test_what_is_of_no_use_is_left_out_with_the_reason(folder: Path) -> None:
-    _, left_out = read_recordings(find_episodes(folder), None, SCALE)
+    _, left_out = read_dataset(find_episodes(folder), None, SCALE)
     still, broken = str(folder / "episode_20250808_040913.h5"), str(folder / "broken.h5")
     assert left_out == {still: "all actions are zero", broken: f"{broken} is not an HDF5 file: " + _REMEDY}
-    assert in_words(left_out) == [f"{broken} is not an HDF5 file: {_REMEDY}", f"{still}: all actions are zero"]
+    assert format_skipped(left_out) == [f"{broken} is not an HDF5 file: {_REMEDY}", f"{still}: all actions are zero"]
 
 
 _REMEDY = "name files of episodes, or a folder of them"
@@ -60,18 +60,18 @@ _REMEDY = "name files of episodes, or a folder of them"
 
 def test_what_an_episode_lacks_is_refused_with_the_file_and_the_option(folder: Path) -> None:
     with pytest.raises(EpisodeError, match=rf"{folder}/.*1box_hori.*\.h5: .*--action-scale X Y ANGULAR"):
-        read_recordings(find_episodes(folder), None, None)
+        read_dataset(find_episodes(folder), None, None)
     for file in folder.glob("*box*"):
         file.unlink()
-    assert [each.file.name for each in read_recordings(find_episodes(folder), None, None)[0]] == ["ours.h5"]
+    assert [each.file.name for each in read_dataset(find_episodes(folder), None, None)[0]] == ["ours.h5"]
     with EpisodeWriter(folder / "mute.h5") as writer:
         for index in range(3):
             writer.add(_noise(index), (0.1 * index, 0, 0), index)
     with pytest.raises(EpisodeError, match=rf"{folder}/mute\.h5: .*--instruction TEXT"):
-        read_recordings(find_episodes(folder), None, None)
-    assert len(read_recordings(find_episodes(folder), "turn", None)[0]) == 2
+        read_dataset(find_episodes(folder), None, None)
+    assert len(read_dataset(find_episodes(folder), "turn", None)[0]) == 2
 
 
 def test_nothing_of_use_is_refused_with_a_reason(folder: Path) -> None:
     with pytest.raises(EpisodeError, match=r"none of 2 episodes is of use: .*broken\.h5 is not an HDF5 file"):
-        read_recordings([folder / "broken.h5", folder / "episode_20250808_040913.h5"], None, None)
+        read_dataset([folder / "broken.h5", folder / "episode_20250808_040913.h5"], None, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.data.ring import Channel, Message, Ring
+from simple_clip_lstm_ros.recording.ring_buffer import Channel, Message, RingBuffer
 
 IMAGE = Channel("/image_raw/compressed", "sensor_msgs/msg/CompressedImage")
 TEXT = Channel("/instruction", "std_msgs/msg/String", is_latched=True)
@@ -17,7 +17,7 @@ arrivals = st.lists(
 
 def filled(arrivals, seconds=5.0, most_bytes=10**9):
     """The ring and all that came; times are given as pauses."""
-    ring, time, came = Ring(seconds, most_bytes), 0, []
+    ring, time, came = RingBuffer(seconds, most_bytes), 0, []
     for channel, pause, size in arrivals:
         time += pause
         came.append(Message(channel, time, bytes(size)))
@@ -53,7 +53,7 @@ def test_what_still_holds_is_never_forgotten(arrivals):
 
 
 def test_a_clock_that_jumps_back_begins_anew():
-    ring = Ring(30.0, 10**9)
+    ring = RingBuffer(30.0, 10**9)
     ring.add(Message(TEXT, 100 * SECOND, b"go"))
     ring.add(Message(IMAGE, 101 * SECOND, b"old"))
     ring.add(Message(IMAGE, 3 * SECOND, b"new"))
@@ -63,8 +63,8 @@ def test_a_clock_that_jumps_back_begins_anew():
 
 def test_what_was_crowded_out_is_counted():
     ring, _ = filled([(IMAGE, 1, 1000)] * 5, most_bytes=3 * Message(IMAGE, 0, bytes(1000)).size)
-    assert ring.crowded_out == 2
+    assert ring.evicted == 2
 
 
 def test_an_empty_one_holds_nothing():
-    assert Ring(1.0, 100).content() == []
+    assert RingBuffer(1.0, 100).content() == []

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.data.scoring import Share, score
+from simple_clip_lstm_ros.evaluation.metrics import Proportion, summarize_drives
 from simple_clip_lstm_ros.sim.expert import Expert
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import sample_layout
 from simple_clip_lstm_ros.sim.scenario import Scenario
 from simple_clip_lstm_ros.sim.world import World
 
@@ -21,23 +21,27 @@ from simple_clip_lstm_ros.sim.world import World
     [(10, 10, 0.7225, 1.0), (0, 20, 0.0, 0.1611), (190, 200, 0.9104, 0.9726), (1, 2, 0.0945, 0.9055)],
 )
 def test_intervals_are_wilsons(count: int, total: int, low: float, high: float) -> None:
-    assert Share(count, total).interval == pytest.approx((low, high), abs=1e-4)
+    assert Proportion(count, total).interval == pytest.approx((low, high), abs=1e-4)
 
 
 @given(st.integers(1, 300).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
 def test_an_interval_holds_its_share_and_narrows_with_more(given: tuple[int, int]) -> None:
-    share, more = Share(*given), Share(10 * given[0], 10 * given[1])
+    share, more = Proportion(*given), Proportion(10 * given[0], 10 * given[1])
     low, high = share.interval
     assert 0.0 <= low <= share.value <= high <= 1.0
     assert more.interval[1] - more.interval[0] < high - low
 
 
 def test_of_nothing_nothing_is_known() -> None:
-    assert Share(0, 0).interval == (0.0, 1.0) and math.isnan(Share(0, 0).value) and str(Share(0, 0)) == "of none"
+    assert (
+        Proportion(0, 0).interval == (0.0, 1.0)
+        and math.isnan(Proportion(0, 0).value)
+        and str(Proportion(0, 0)) == "of none"
+    )
 
 
 def driven(seed: int, *, straight: bool = False) -> World:
-    world = World(draw(Scenario(1, "hori", "left"), seed))
+    world = World(sample_layout(Scenario(1, "hori", "left"), seed))
     expert = Expert(world.layout)
     while not world.outcome.ended:
         world.command(Velocity(0.4) if straight else expert(world.base.pose))
@@ -47,13 +51,13 @@ def driven(seed: int, *, straight: bool = False) -> World:
 
 def test_a_score_counts_what_became_of_the_drives() -> None:
     good = [driven(seed) for seed in range(3)]
-    found = score([*good, driven(0, straight=True)])
-    assert (found.success, found.contact, found.obeyed) == (Share(3, 4), Share(1, 4), Share(3, 3))
+    found = summarize_drives([*good, driven(0, straight=True)])
+    assert (found.success, found.contact, found.obeyed) == (Proportion(3, 4), Proportion(1, 4), Proportion(3, 3))
     assert found.time == pytest.approx(sum(world.outcome.time for world in good) / 3)
     assert found.length == pytest.approx(sum(world.outcome.length for world in good) / 3)
-    assert math.isnan(score([driven(0, straight=True)]).time)
+    assert math.isnan(summarize_drives([driven(0, straight=True)]).time)
 
 
 def test_a_straight_drive_is_at_rest_and_a_winding_one_is_not() -> None:
-    assert score([driven(0, straight=True)]).unrest == pytest.approx(0.0, abs=1e-6)
-    assert score([driven(0)]).unrest > 0.1
+    assert summarize_drives([driven(0, straight=True)]).unrest == pytest.approx(0.0, abs=1e-6)
+    assert summarize_drives([driven(0)]).unrest > 0.1

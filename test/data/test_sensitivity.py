@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.data.sensitivity import Effect, ignored, passes, sensitivity, verdict
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.evaluation.ablation import AblationEffect, ablate, format_verdict, ignored_inputs, num_passes
 from simple_clip_lstm_ros.policy.config import feature_widths
-from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-FRAMES = list(crops(4))
+FRAMES = list(sample_crops(4))
 
 
 @pytest.fixture
@@ -51,40 +51,40 @@ def forgetful(policy: Policy) -> Policy:
 
 
 def test_a_whole_model_uses_everything(policy: Policy) -> None:
-    effects = sensitivity(policy, FRAMES)
-    assert ignored(effects) == []
-    assert verdict(effects) == "this model uses the image and the instruction and its memory"
+    effects = ablate(policy, FRAMES)
+    assert ignored_inputs(effects) == []
+    assert format_verdict(effects) == "this model uses the image and the instruction and its memory"
     assert [effect.sense for effect in effects] == ["image"] * 3 + ["instruction"] * 4 + ["state"]
     assert all(set(effect.by_axis) == {"linear.x", "angular.z"} for effect in effects)
 
 
 @pytest.mark.parametrize("short", [False, True])
 def test_a_model_that_reads_no_text_is_found_out(policy: Policy, short: bool) -> None:
-    effects = sensitivity(deaf_to(policy, {"kosmos_vision", "clip_vision", "clip_image_embeds"}), FRAMES, short=short)
-    assert ignored(effects) == ["the instruction"]
-    assert verdict(effects).endswith("ignores the instruction")
+    effects = ablate(deaf_to(policy, {"kosmos_vision", "clip_vision", "clip_image_embeds"}), FRAMES, short=short)
+    assert ignored_inputs(effects) == ["the instruction"]
+    assert format_verdict(effects).endswith("ignores the instruction")
     assert all(effect.share == 0.0 for effect in effects if effect.sense == "instruction")
 
 
 @pytest.mark.parametrize("short", [False, True])
 def test_a_blind_model_is_found_out(policy: Policy, short: bool) -> None:
-    effects = sensitivity(deaf_to(policy, {"clip_text_embeds"}), FRAMES, short=short)
-    assert ignored(effects) == ["the image"]
+    effects = ablate(deaf_to(policy, {"clip_text_embeds"}), FRAMES, short=short)
+    assert ignored_inputs(effects) == ["the image"]
 
 
 @pytest.mark.parametrize("short", [False, True])
 def test_a_model_without_memory_is_found_out(policy: Policy, short: bool) -> None:
-    assert ignored(sensitivity(forgetful(policy), FRAMES, short=short)) == ["its memory"]
+    assert ignored_inputs(ablate(forgetful(policy), FRAMES, short=short)) == ["its memory"]
 
 
 def test_a_constant_output_ignores_everything(policy: Policy) -> None:
-    effects = sensitivity(deaf_to(policy, set()), FRAMES)
-    assert ignored(effects)[:2] == ["the image", "the instruction"]
+    effects = ablate(deaf_to(policy, set()), FRAMES)
+    assert ignored_inputs(effects)[:2] == ["the image", "the instruction"]
 
 
 def test_an_effect_is_the_change_of_the_action(policy: Policy) -> None:
     """The first frame, by hand: the action on grey less that on the frame."""
-    blank = sensitivity(policy, FRAMES[:2])[0]
+    blank = ablate(policy, FRAMES[:2])[0]
     text = "go around the left side of the box and reach the cup"
     truth = np.array([policy.step(frame, text).values for frame in FRAMES[:2]])
     policy.reset()
@@ -98,7 +98,7 @@ def test_an_effect_is_the_change_of_the_action(policy: Policy) -> None:
 def test_words_follow_the_largest_effect() -> None:
     def told(image: float, text: float, state: float) -> str:
         shares = {"image": image, "instruction": text, "state": state}
-        return verdict([Effect(sense, "", {}, share) for sense, share in shares.items()])
+        return format_verdict([AblationEffect(sense, "", {}, share) for sense, share in shares.items()])
 
     assert told(0.5, 0.05, 0.001) == "this model uses the image, hardly uses the instruction, ignores its memory"
     assert told(0.0, 0.0, 0.0) == "this model ignores the image and the instruction and its memory"
@@ -107,11 +107,11 @@ def test_words_follow_the_largest_effect() -> None:
 def test_it_steps_as_often_as_it_says_and_leaves_the_policy_fresh(policy: Policy) -> None:
     for short in (False, True):
         steps: Iterator[int] = iter(range(1000))
-        sensitivity(policy, FRAMES[:2], short=short, stepped=lambda steps=steps: next(steps))
-        assert next(steps) == 2 * passes(short)
+        ablate(policy, FRAMES[:2], short=short, stepped=lambda steps=steps: next(steps))
+        assert next(steps) == 2 * num_passes(short)
     assert policy.frames_seen == 0
 
 
 def test_one_frame_is_refused(policy: Policy) -> None:
     with pytest.raises(InputError, match="two or more"):
-        sensitivity(policy, FRAMES[:1])
+        ablate(policy, FRAMES[:1])

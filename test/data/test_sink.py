@@ -6,19 +6,19 @@ import os
 
 import pytest
 
-from simple_clip_lstm_ros.data.sink import Sink
+from simple_clip_lstm_ros.files import ErrorKeepingFile
 
 
 @pytest.fixture
 def full(tmp_path):
     """On a device that takes no byte and no length."""
-    with Sink(tmp_path / "file") as sink:
+    with ErrorKeepingFile(tmp_path / "file") as sink:
         os.dup2(os.open("/dev/full", os.O_RDWR), sink.fileno())
         yield sink
 
 
 def test_what_is_written_is_in_the_file(tmp_path):
-    with Sink(tmp_path / "file") as sink:
+    with ErrorKeepingFile(tmp_path / "file") as sink:
         assert sink.write(b"abcdef") == 6
         assert sink.truncate(4) == 4
         sink.raise_error()
@@ -44,5 +44,5 @@ def test_the_first_error_counts(full):
 def test_a_file_that_is_there_stays(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FileExistsError):
-        Sink(tmp_path / "file")
+        ErrorKeepingFile(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"

@@ -16,7 +16,7 @@ from simple_clip_lstm_ros.errors import EpisodeError
 
 pytest.importorskip("h5py")
 
-from simple_clip_lstm_ros.data.summary import Axis, find_episodes, flaws, summarise
+from simple_clip_lstm_ros.data.dataset_stats import AxisStats, find_episodes, quality_issues, summarize_dataset
 
 
 def episode(count=6, frames=None, **changes):
@@ -45,7 +45,7 @@ def folder(tmp_path, originals, write_original):
 
 
 def test_the_original_s_episodes_are_counted(folder, originals):
-    found = summarise(find_episodes(folder))
+    found = summarize_dataset(find_episodes(folder))
     assert (found.episodes, found.frames) == (3, 18 + 18 + 19)
     assert found.duration == pytest.approx(36.4025514125824 + 15.740460872650146 + 27.52627921104431)
     assert found.scenarios == {"1box_hori_left": 1, "1box_hori_right": 1, "other": 1}
@@ -57,7 +57,7 @@ def test_the_original_s_episodes_are_counted(folder, originals):
 
 def test_the_figures_of_an_axis_are_those_of_all_frames(folder, originals):
     """Each from its definition, in plain Python."""
-    found = summarise(find_episodes(folder))
+    found = summarize_dataset(find_episodes(folder))
     assert tuple(found.axes) == AXES
     for column, axis in enumerate(AXES):
         values = [action[column] for original in originals for action in original["actions"]]
@@ -73,20 +73,20 @@ def test_the_figures_of_an_axis_are_those_of_all_frames(folder, originals):
 
 def test_a_constant_scores_well_on_key_levels(folder):
     """16 of 18 and 13 of 18 frames bear one level of linear_x: whoever says that level has learnt nothing."""
-    axis = summarise(sorted(folder.glob("*box*"))).axes["linear_x"]
+    axis = summarize_dataset(sorted(folder.glob("*box*"))).axes["linear_x"]
     assert axis.max == pytest.approx(1.15)
     assert axis.median_error == pytest.approx(1.15 * 5 / 36)
 
 
 @given(values=nst.arrays(np.float64, st.integers(1, 20), elements=st.floats(-2, 2)), other=st.floats(-3, 3))
 def test_no_constant_is_better_than_the_median(values, other):
-    axis = Axis.of(values)
+    axis = AxisStats.of(values)
     assert axis.median_error <= np.abs(values - other).mean() + 1e-12
     assert axis.median_error <= axis.mean_error + 1e-12
 
 
 def test_an_episode_without_a_flaw_has_none():
-    assert flaws(episode()) == []
+    assert quality_issues(episode()) == []
 
 
 SAME = np.full((6, 4, 6, 3), np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8))
@@ -110,7 +110,7 @@ FLAWED = {
 @pytest.mark.parametrize("case", FLAWED)
 def test_each_flaw_is_named(case):
     changes, why = FLAWED[case]
-    assert flaws(episode(**changes)) == why
+    assert quality_issues(episode(**changes)) == why
 
 
 @pytest.mark.parametrize("index", [0, 3, 5])
@@ -118,11 +118,11 @@ def test_one_picture_among_blank_or_equal_ones_is_no_flaw(index):
     for base in (BLANK, SAME):
         frames = base.copy()
         frames[index] = np.random.default_rng(2).integers(0, 256, (4, 6, 3), np.uint8)
-        assert flaws(episode(frames=frames)) == []
+        assert quality_issues(episode(frames=frames)) == []
 
 
 def test_an_episode_without_stamps_is_not_blamed_for_them():
-    assert flaws(episode(timestamps=None)) == []
+    assert quality_issues(episode(timestamps=None)) == []
 
 
 @pytest.mark.parametrize("count", [2, 3, 1000])
@@ -134,7 +134,7 @@ def test_three_images_at_most_are_looked_at(count):
         asked.extend(range(count) if indices is None else indices)
         return frames[list(indices)]
 
-    assert flaws(replace(episode(count), frames=read)) == []
+    assert quality_issues(replace(episode(count), frames=read)) == []
     assert asked == sorted({0, count // 2, count - 1})
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_counted(folder):
     broken = folder / "a" / "broken.h5"
     broken.parent.mkdir()
     broken.write_bytes(b"no episode")
-    found = summarise(find_episodes(folder))
+    found = summarize_dataset(find_episodes(folder))
     assert found.episodes == 3
     assert list(found.unreadable) == [str(broken)]
     assert "is not an HDF5 file" in found.unreadable[str(broken)]
@@ -157,7 +157,7 @@ def test_an_episode_whose_images_are_damaged_is_not_counted(folder, originals, w
     data = bytearray(path.read_bytes())
     data[where.byte_offset : where.byte_offset + where.size] = bytes(where.size)
     path.write_bytes(data)
-    found = summarise(find_episodes(folder))
+    found = summarize_dataset(find_episodes(folder))
     assert (found.episodes, list(found.unreadable)) == (3, [str(path)])
 
 

@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.data.demonstrations import LANDMARKS
-from simple_clip_lstm_ros.data.instructions import mirrored
-from simple_clip_lstm_ros.data.sequences import Example
-from simple_clip_lstm_ros.data.teacher import VIEWS, Teacher
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.instructions import swap_left_right
+from simple_clip_lstm_ros.sim.layout import sample_layout
+from simple_clip_lstm_ros.sim.rollouts import LANDMARKS
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
+from simple_clip_lstm_ros.training.dagger import VIEWS, DaggerSampler
+from simple_clip_lstm_ros.training.sequences import Example
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory) -> Teacher:
-    from simple_clip_lstm_ros.checkpoint.synth import synthesise
+def teacher(tmp_path_factory) -> DaggerSampler:
+    from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
     path = tmp_path_factory.mktemp("teacher") / "tiny.pth"
-    synthesise("tiny", path)
-    return Teacher(load_policy(Path(path), precision="fp32"))
+    write_random_checkpoint("tiny", path)
+    return DaggerSampler(load_policy(Path(path), precision="fp32"))
 
 
 def same(one: Example, other: Example) -> bool:
@@ -32,16 +32,16 @@ def same(one: Example, other: Example) -> bool:
     )
 
 
-def test_views_are_images_of_many_worlds_and_their_mirror(teacher: Teacher) -> None:
-    one, other = teacher.views(16)
+def test_views_are_images_of_many_worlds_and_their_mirror(teacher: DaggerSampler) -> None:
+    one, other = teacher.random_views(16)
     assert one.features is None and one.sized.kosmos.shape[0] == VIEWS == len(one.actions)
-    assert other.instruction == mirrored(one.instruction) != one.instruction
+    assert other.instruction == swap_left_right(one.instruction) != one.instruction
     assert torch.equal(one.sized.kosmos, other.sized.kosmos.flip(-1))
     assert one.landmarks.shape == (VIEWS, len(LANDMARKS), 2)
 
 
 @pytest.mark.parametrize("kind", ["demonstration", "correction"])
-def test_drives_are_what_the_encoders_make_of_them(teacher: Teacher, kind: str) -> None:
+def test_drives_are_what_the_encoders_make_of_them(teacher: DaggerSampler, kind: str) -> None:
     one, other = getattr(teacher, kind)(3)
     assert one.sized is None and other.sized is None
     assert all(len(feature) == len(one.actions) for feature in one.features.values())
@@ -50,24 +50,24 @@ def test_drives_are_what_the_encoders_make_of_them(teacher: Teacher, kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["views", "demonstration", "correction"])
-def test_a_seed_gives_the_same_example_and_another_seed_another(teacher: Teacher, kind: str) -> None:
+def test_a_seed_gives_the_same_example_and_another_seed_another(teacher: DaggerSampler, kind: str) -> None:
     teach = getattr(teacher, kind)
     assert same(teach(8), teach(8)) and not same(teach(8), teach(72))
 
 
-def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: Teacher) -> None:
+def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: DaggerSampler) -> None:
     """An untrained policy goes astray; what the expert says there still leads to the cup: never all the same."""
-    one, _ = teacher.correction(4)
+    one, _ = teacher.policy_rollout(4)
     assert one.actions.std(dim=0).min() > 0.0 and one.actions[:, 0].min() >= 0.0
 
 
 @pytest.mark.parametrize("kind", ["demonstration", "correction"])
-def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: Teacher, kind: str) -> None:
+def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: DaggerSampler, kind: str) -> None:
     """As after a new instruction, from which a policy goes on with a fresh hidden state: far on, it turns around."""
     turns = []
     for seed in range(0, 8 * 24, 8):
         one, _ = getattr(teacher, kind)(seed)
-        layout = draw(SCENARIOS[0], seed)
+        layout = sample_layout(SCENARIOS[0], seed)
         assert layout.scenario.side == "left"
         begun = math.hypot(layout.cup.x - layout.start.x, layout.cup.y - layout.start.y)
         if math.hypot(*one.landmarks[0, 0].tolist()) < begun - 0.3:

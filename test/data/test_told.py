@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from simple_clip_lstm_ros.data.dataset import instruction_of, velocities_of
 from simple_clip_lstm_ros.data.episode import KEY_LEVELS, METRES_AND_RADIANS, Episode
-from simple_clip_lstm_ros.data.told import instruction_of, velocities_of
 from simple_clip_lstm_ros.errors import EpisodeError
 
 

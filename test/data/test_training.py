@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from simple_clip_lstm_ros.data.sequences import Sequence
-from simple_clip_lstm_ros.data.training import Schedule, Training, accelerator_on
+from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, accelerator_on
+from simple_clip_lstm_ros.training.sequences import TrainingSequence
 
-SCHEDULE = Schedule(epochs=6, batch=4, learning_rate=0.02, seed=3)
+SCHEDULE = TrainingConfig(epochs=6, batch=4, learning_rate=0.02, seed=3)
 
 
 class Line(nn.Module):
@@ -24,21 +24,21 @@ class Line(nn.Module):
         self.fixed = nn.Linear(1, 1).requires_grad_(False)
         self.met: list[str] = []
 
-    def forward(self, batch: list[Sequence]) -> torch.Tensor:
+    def forward(self, batch: list[TrainingSequence]) -> torch.Tensor:
         self.met += [each.instruction for each in batch]
         x, y = (torch.cat([getattr(each, name) for each in batch]) for name in ("landmarks", "actions"))
         return ((self.slope(x) - y) ** 2).mean()
 
 
-def told(name: str, x: float) -> Sequence:
-    return Sequence(name, None, torch.tensor([[2.0 * x]]), torch.tensor([[x]]), {})
+def told(name: str, x: float) -> TrainingSequence:
+    return TrainingSequence(name, None, torch.tensor([[2.0 * x]]), torch.tensor([[x]]), {})
 
 
 EXAMPLES = [(told(f"{index}", index / 10), told(f"{index} mirrored", -index / 10)) for index in range(20)]
 
 
-def training(line: Line, schedule: Schedule = SCHEDULE) -> Training:
-    return Training(line, EXAMPLES, schedule, accelerator_on("cpu"))
+def training(line: Line, schedule: TrainingConfig = SCHEDULE) -> TrainingLoop:
+    return TrainingLoop(line, EXAMPLES, schedule, accelerator_on("cpu"))
 
 
 def test_each_epoch_meets_each_example_once_in_one_of_its_ways() -> None:
@@ -57,7 +57,7 @@ def test_each_epoch_meets_each_example_once_in_one_of_its_ways() -> None:
 def test_it_learns_what_may_learn() -> None:
     line = Line()
     fixed = copy.deepcopy(line.fixed.state_dict())
-    one = training(line, Schedule(epochs=30, batch=4, learning_rate=0.1))
+    one = training(line, TrainingConfig(epochs=30, batch=4, learning_rate=0.1))
     losses = [one.run_epoch() for _ in range(30)]
     assert losses[-1] < 0.01 * losses[0] and line.slope.weight.item() == pytest.approx(2.0, abs=0.2)
     assert torch.equal(line.fixed.weight, fixed["weight"]) and one.epoch == 30
@@ -66,7 +66,7 @@ def test_it_learns_what_may_learn() -> None:
 def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
     def trained(seed: int) -> float:
         line = Line()
-        one = training(line, Schedule(epochs=3, seed=seed))
+        one = training(line, TrainingConfig(epochs=3, seed=seed))
         for _ in range(3):
             one.run_epoch()
         return line.slope.weight.item()

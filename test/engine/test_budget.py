@@ -19,30 +19,36 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import simple_clip_lstm_ros
-from simple_clip_lstm_ros.checkpoint.blueprint import Blueprint
-from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
+from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.describe import Description
-from simple_clip_lstm_ros.checkpoint.mapped import Stored
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
-from simple_clip_lstm_ros.engine.budget import Need, Weights, capacity, fits, predict
+from simple_clip_lstm_ros.checkpoint.mapped_file import MappedTensor
+from simple_clip_lstm_ros.checkpoint.reader import CheckpointInfo
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
+from simple_clip_lstm_ros.checkpoint.spec import CheckpointSpec
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory
-from simple_clip_lstm_ros.engine.engines import Eager, Packed, Way
+from simple_clip_lstm_ros.engine.linear_backends import EagerBackend, ExecutionConfig, PackedBackend
 from simple_clip_lstm_ros.engine.memory import CudaMemory, Memory, ProcessMemory
+from simple_clip_lstm_ros.engine.memory_estimate import (
+    MemoryEstimate,
+    WeightBytes,
+    available_memory,
+    estimate_memory,
+    fits,
+)
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import ConfigError
-from simple_clip_lstm_ros.policy.config import PolicyConfig, merged
+from simple_clip_lstm_ros.policy.config import PolicyConfig, merge_settings
 
 GB = 1_000_000_000
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-TINY = PROFILES["tiny"]
+TINY = REFERENCE_CONFIGS["tiny"]
 PRECISIONS = {
     "fp32": Precision("fp32", torch.float32),
     "bf16": Precision("bf16", torch.bfloat16),
     "int8": Precision("int8", torch.bfloat16),
 }
-EAGER = {name: Way(precision, Eager()) for name, precision in PRECISIONS.items()}
-PACKED = {name: Way(precision, Packed()) for name, precision in PRECISIONS.items()}
+EAGER = {name: ExecutionConfig(precision, EagerBackend()) for name, precision in PRECISIONS.items()}
+PACKED = {name: ExecutionConfig(precision, PackedBackend()) for name, precision in PRECISIONS.items()}
 
 
 def look(
@@ -59,40 +65,40 @@ def look(
 
 
 def test_without_a_budget_it_is_what_the_process_has_and_can_still_get():
-    assert capacity(look(), 0.0) == GB // 2 + 9 * GB
+    assert available_memory(look(), 0.0) == GB // 2 + 9 * GB
 
 
 def test_without_a_budget_the_container_decides_where_it_leaves_less():
-    assert capacity(look(group=CgroupMemory(4 * GB, 3 * GB)), 0.0) == GB // 2 + 1 * GB
-    assert capacity(look(group=CgroupMemory(15 * GB, 1 * GB)), 0.0) == GB // 2 + 9 * GB
+    assert available_memory(look(group=CgroupMemory(4 * GB, 3 * GB)), 0.0) == GB // 2 + 1 * GB
+    assert available_memory(look(group=CgroupMemory(15 * GB, 1 * GB)), 0.0) == GB // 2 + 9 * GB
 
 
 @pytest.mark.parametrize("budget", [0.001, 1, 3.5, 9.0])
 def test_a_budget_is_that_many_gigabytes(budget):
-    assert capacity(look(), budget) == pytest.approx(budget * GB)
+    assert available_memory(look(), budget) == pytest.approx(budget * GB)
 
 
 def test_a_budget_adds_nothing_to_what_there_is():
-    assert capacity(look(), 16.0) == capacity(look(), 0.0) < 16 * GB
+    assert available_memory(look(), 16.0) == available_memory(look(), 0.0) < 16 * GB
 
 
 @pytest.mark.parametrize("budget", [math.nan, math.inf, -math.inf, -1.0, -1e-9])
 def test_a_budget_that_is_no_amount_is_refused_in_one_line(budget):
     with pytest.raises(ConfigError, match=r"^memory_budget_gb is an amount in GB, or 0 .*, not ") as caught:
-        capacity(look(), budget)
+        available_memory(look(), budget)
     assert "\n" not in str(caught.value)
 
 
 def test_a_budget_beyond_the_machine_is_refused_with_what_there_is():
     with pytest.raises(ConfigError, match=r"^memory_budget_gb 16\.1 is more than there is here: 16\.0 GB$"):
-        capacity(look(), 16.1)
+        available_memory(look(), 16.1)
 
 
 def test_a_budget_beyond_the_container_is_refused_with_what_there_is():
     limited = look(group=CgroupMemory(4 * GB, GB))
     with pytest.raises(ConfigError, match=r"^memory_budget_gb 5 is more than there is here: 4\.0 GB$"):
-        capacity(limited, 5.0)
-    assert capacity(limited, 3.0) == 3 * GB
+        available_memory(limited, 5.0)
+    assert available_memory(limited, 3.0) == 3 * GB
 
 
 # Whether it suffices.
@@ -100,8 +106,8 @@ def test_a_budget_beyond_the_container_is_refused_with_what_there_is():
 need_sizes = st.integers(0, 20 * GB)
 
 
-def on_cpu(total: int, loading: int = 0) -> Need:
-    return Need(weights=total - GB, activations=GB // 2, runtime=GB // 2, loading=loading, device=0)
+def on_cpu(total: int, loading: int = 0) -> MemoryEstimate:
+    return MemoryEstimate(weights=total - GB, activations=GB // 2, runtime=GB // 2, loading=loading, device=0)
 
 
 def test_a_need_up_to_the_limit_fits():
@@ -119,14 +125,14 @@ def test_what_loading_takes_for_a_moment_counts_too():
 )
 def test_a_gpu_of_its_own_must_hold_its_part_and_the_machine_the_rest(host, device, expected):
     gpu = CudaMemory("RTX", 8 * GB, 6 * GB, 0, 0, shared=False)
-    need = Need(weights=device * GB, activations=0, runtime=host * GB, loading=0, device=device * GB)
+    need = MemoryEstimate(weights=device * GB, activations=0, runtime=host * GB, loading=0, device=device * GB)
     assert fits(need, look(gpu=gpu), 4 * GB) == expected
 
 
 @pytest.mark.parametrize(("host", "device", "expected"), [(1, 3, True), (2, 3, False), (1, 7, False)])
 def test_a_gpu_that_shares_the_memory_takes_its_part_of_the_same(host, device, expected):
     gpu = CudaMemory("Orin", 16 * GB, 9 * GB, 0, 0, shared=True)
-    need = Need(weights=device * GB, activations=0, runtime=host * GB, loading=0, device=device * GB)
+    need = MemoryEstimate(weights=device * GB, activations=0, runtime=host * GB, loading=0, device=device * GB)
     assert fits(need, look(gpu=gpu), 4 * GB) == expected
 
 
@@ -134,7 +140,7 @@ def test_a_gpu_that_shares_the_memory_takes_its_part_of_the_same(host, device, e
 @given(*[need_sizes] * 4, st.booleans())
 def test_the_parts_of_a_need_add_up(weights, activations, runtime, loading, on_gpu):
     device = weights + activations if on_gpu else 0
-    need = Need(weights, activations, runtime, loading, device)
+    need = MemoryEstimate(weights, activations, runtime, loading, device)
     assert need.total == need.host + need.device
     assert need.total == weights + activations + runtime
     assert need.peak >= need.total and need.peak >= weights + runtime + loading
@@ -151,18 +157,20 @@ class NoFile:
     path = Path("model.pth")
 
 
-def blueprint(config: PolicyConfig, stored: torch.dtype = torch.float32) -> Blueprint:
+def spec(config: PolicyConfig, stored: torch.dtype = torch.float32) -> CheckpointSpec:
     """Of a checkpoint of this config that would hold everything at this dtype."""
-    model = build(config)
+    model = build_model(config)
     tensors = {
-        name: Stored(NoFile(), stored, shape, 0, tuple(math.prod(shape[i + 1 :]) for i in range(len(shape))))
-        for name, shape in needed_shapes(model).items()
+        name: MappedTensor(NoFile(), stored, shape, 0, tuple(math.prod(shape[i + 1 :]) for i in range(len(shape))))
+        for name, shape in expected_shapes(model).items()
     }
-    return Blueprint(Description(Path("model.pth"), tensors, (), {}, None), config, model)
+    return CheckpointSpec(CheckpointInfo(Path("model.pth"), tensors, (), {}, None), config, model)
 
 
-def needed(config: PolicyConfig, precision: str = "fp32", device: torch.device = CPU, runtime: int = 0) -> Need:
-    return blueprint(config).need(EAGER[precision], device, runtime)
+def needed(
+    config: PolicyConfig, precision: str = "fp32", device: torch.device = CPU, runtime: int = 0
+) -> MemoryEstimate:
+    return spec(config).estimate(EAGER[precision], device, runtime)
 
 
 SIZES = {
@@ -188,7 +196,7 @@ def changed(config: PolicyConfig, path: tuple[str, ...], value: int) -> PolicyCo
     for name in reversed(path[:-1]):
         settings = {name: settings}
     side = path[0]
-    return replace(config, **{side: merged(getattr(config, side), settings[side])})
+    return replace(config, **{side: merge_settings(getattr(config, side), settings[side])})
 
 
 def size_of(config: PolicyConfig, path: tuple[str, ...]) -> int:
@@ -224,25 +232,25 @@ def test_a_wider_precision_never_needs_less(path, data, device):
 
 
 @pytest.fixture(scope="module")
-def full_size() -> Blueprint:
-    return blueprint(PROFILES["seed"])
+def full_size() -> CheckpointSpec:
+    return spec(REFERENCE_CONFIGS["seed"])
 
 
 def test_at_full_size_each_precision_needs_much_less_than_the_wider(full_size):
-    fp32, bf16, int8 = (full_size.need(way, CPU, 0) for way in EAGER.values())
+    fp32, bf16, int8 = (full_size.estimate(execution, CPU, 0) for execution in EAGER.values())
     assert fp32.total > 1.5 * bf16.total > 2.0 * int8.total
 
 
 def test_at_full_size_the_weights_are_their_parameters_by_their_bytes(full_size):
-    shapes = full_size.description.shapes
+    shapes = full_size.info.shapes
     parameters = sum(math.prod(shape) for shape in shapes.values())
     tables = sum(
         math.prod(shape) for name, shape in shapes.items() if "embed_tokens" in name or "token_embedding" in name
     )
     # A step touches a few rows of an embedding that stays mapped.
     fp32 = EAGER["fp32"]
-    assert full_size.need(fp32, CPU, 0).weights == pytest.approx(4 * (parameters - tables), rel=0.01)
-    assert full_size.need(fp32, CUDA, 0).weights == pytest.approx(4 * parameters, rel=0.01)
+    assert full_size.estimate(fp32, CPU, 0).weights == pytest.approx(4 * (parameters - tables), rel=0.01)
+    assert full_size.estimate(fp32, CUDA, 0).weights == pytest.approx(4 * parameters, rel=0.01)
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)
@@ -271,14 +279,16 @@ def test_on_a_gpu_weights_and_activations_are_there_and_the_context_on_both_side
 
 def test_weights_that_are_copied_or_mapped_weigh_the_same():
     sizes = [(0, 500), (500, 0), (200, 300)]
-    totals = {predict(TINY, Weights(mapped, copied, 10), torch.float32, CPU, 0).total for mapped, copied in sizes}
+    totals = {
+        estimate_memory(TINY, WeightBytes(mapped, copied, 10), torch.float32, CPU, 0).total for mapped, copied in sizes
+    }
     assert len(totals) == 1
 
 
 def test_packed_weights_weigh_the_same_and_while_one_is_packed_it_is_there_twice(full_size):
     largest = 2048 * 8192
     for name, nbytes in (("fp32", 4), ("bf16", 2), ("int8", 1)):
-        eager, packed = (full_size.need(ways[name], CPU, 0) for ways in (EAGER, PACKED))
+        eager, packed = (full_size.estimate(configs[name], CPU, 0) for configs in (EAGER, PACKED))
         assert packed.weights == eager.weights
         assert packed.loading == pytest.approx(nbytes * largest + 10_000_000, rel=0.01)
     # Nothing is widened: the kernels multiply it as it is.
@@ -292,10 +302,10 @@ import json, sys
 from pathlib import Path
 import numpy as np, psutil
 from simple_clip_lstm_ros.checkpoint.load import load
-from simple_clip_lstm_ros.checkpoint.plan import survey
+from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
 
 path, processors, precision = sys.argv[1:]
-plan = survey(path, processors, "cpu", {}, 0.0).choose(precision)
+plan = inspect_machine(path, processors, "cpu", {}, 0.0).choose(precision)
 policy = load(plan)
 for _ in range(2):
     policy.step(np.full((480, 640, 3), 128, np.uint8), "go to the red box on the left and stop")
@@ -303,8 +313,8 @@ maps = psutil.Process().memory_maps(grouped=True)
 print(json.dumps({
     "anonymous": sum(part.anonymous for part in maps),
     "mapped": sum(part.rss - part.anonymous for part in maps if part.path.startswith(path)),
-    "predicted": plan.need.total, "runtime": plan.need.runtime, "weights": plan.need.weights,
-    "stored": plan.survey.blueprint.description.precision, "chosen": policy.precision,
+    "predicted": plan.estimate.total, "runtime": plan.estimate.runtime, "weights": plan.estimate.weights,
+    "stored": plan.candidates.spec.info.precision, "chosen": policy.precision,
 }))
 """
 
@@ -324,7 +334,8 @@ def middle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = changed(config, path, value)
     generator = torch.Generator().manual_seed(0)
     state = {
-        name: torch.randn(shape, generator=generator) * 0.02 for name, shape in needed_shapes(build(config)).items()
+        name: torch.randn(shape, generator=generator) * 0.02
+        for name, shape in expected_shapes(build_model(config)).items()
     }
     path = tmp_path_factory.mktemp("middle") / "middle.pth"
     torch.save({"model_state_dict": state, "policy_config": config.to_dict()}, path)

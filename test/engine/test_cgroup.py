@@ -190,17 +190,17 @@ with open(sys.argv[1], "wb") as file:
     for _ in range(100):
         file.write(bytes(1_000_000))
 cached = seen()
-from simple_clip_lstm_ros.engine.budget import capacity
+from simple_clip_lstm_ros.engine.memory_estimate import available_memory
 from simple_clip_lstm_ros.engine.memory import read_memory
 from simple_clip_lstm_ros.errors import ConfigError
 memory = read_memory()
 try:
-    refusal = capacity(memory, 1.01 * memory.cgroup.limit / 1e9)
+    refusal = available_memory(memory, 1.01 * memory.cgroup.limit / 1e9)
 except ConfigError as error:
     refusal = str(error)
 print(json.dumps({
     "begin": begin, "grown": grown, "cached": cached, "refusal": refusal,
-    "capacity": capacity(memory, 0.0), "anonymous": memory.process.anonymous,
+    "capacity": available_memory(memory, 0.0), "anonymous": memory.process.anonymous,
     "available": memory.cgroup.available, "machine": memory.available,
 }))
 """

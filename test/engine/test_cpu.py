@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simple_clip_lstm_ros.engine import cpu
-from simple_clip_lstm_ros.engine.cpu import computes_bf16, cpu_name, narrow_arithmetic
+from simple_clip_lstm_ros.engine.cpu import cpu_name, has_native_bf16, low_precision_isa
 
 TOLD = {
     "Zen 4": "processor\t: 0\nmodel name\t: AMD EPYC 9R14\nflags\t\t: fpu avx2 avx512_bf16 avx512_vnni\n",
@@ -31,7 +31,7 @@ def test_it_tells_what_the_kernel_tells(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(TOLD[machine])
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
-    assert (narrow_arithmetic(), computes_bf16()) == (narrow, bf16)
+    assert (low_precision_isa(), has_native_bf16()) == (narrow, bf16)
     assert cpu_name() and (cpu_name() in TOLD[machine] or machine == "Grace")
 
 
@@ -39,4 +39,4 @@ def test_where_nothing_is_told_it_has_a_name_and_nothing_narrow(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
-    assert cpu_name() and not narrow_arithmetic() and not computes_bf16()
+    assert cpu_name() and not low_precision_isa() and not has_native_bf16()

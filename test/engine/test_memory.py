@@ -21,7 +21,7 @@ from simple_clip_lstm_ros.engine.memory import (
     Memory,
     ProcessMemory,
     clear_memory,
-    freed,
+    freed_bytes,
     read_memory,
     read_process,
 )
@@ -131,7 +131,7 @@ def test_a_clearing_takes_what_only_cycles_hold():
         del cycle
         before = read_memory()
         clear_memory()
-        assert freed(before, read_memory()) > 0.9 * TAKEN
+        assert freed_bytes(before, read_memory()) > 0.9 * TAKEN
     finally:
         gc.enable()
 
@@ -146,7 +146,7 @@ def test_a_clearing_gives_back_what_the_heap_keeps():
     del blocks
     before = read_memory()
     clear_memory()
-    assert freed(before, read_memory()) > 0.9 * TAKEN
+    assert freed_bytes(before, read_memory()) > 0.9 * TAKEN
     assert last.sum() == size // 4
 
 
@@ -176,7 +176,7 @@ def look(anonymous: int, reserved: int | None = None) -> Memory:
     ],
 )
 def test_what_was_freed_is_that_of_process_and_gpu_and_never_negative(before, after, expected):
-    assert freed(before, after) == expected
+    assert freed_bytes(before, after) == expected
 
 
 # The GPU.

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from simple_clip_lstm_ros.engine.cpu import multiplies_int8
-from simple_clip_lstm_ros.engine.engines import ENGINES, Eager, Packed, engines
-from simple_clip_lstm_ros.engine.packed import PackedWeight, pack, pack_int8
+from simple_clip_lstm_ros.engine.cpu import has_int8_dot
+from simple_clip_lstm_ros.engine.linear_backends import ENGINES, EagerBackend, PackedBackend, linear_backends
+from simple_clip_lstm_ros.engine.packed_linear import PackedWeight, pack, pack_int8
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import ConfigError
 
@@ -22,10 +22,12 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 FP32, BF16, INT8 = (
     Precision("fp32", torch.float32),
     Precision("bf16", torch.bfloat16),
-    Precision("int8", torch.bfloat16, widens=True),
+    Precision("int8", torch.bfloat16, upcasts=True),
 )
 
-pytestmark = pytest.mark.skipif(bool(Packed().lacks(FP32, CPU)), reason="engine packed is for x86-64")
+pytestmark = pytest.mark.skipif(
+    bool(PackedBackend().unsupported_reason(FP32, CPU)), reason="engine packed is for x86-64"
+)
 
 # Of a weight whose products no CPU overflows: see pack_int8.
 _SMALL = 63
@@ -52,7 +54,9 @@ def test_a_packed_float32_weight_multiplies_as_it_did(shape, seed, biased):
     torch.testing.assert_close(found, F.linear(inputs, weight, bias if biased else None), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(bool(Packed().lacks(BF16, CPU)), reason="this CPU has no bfloat16 for the engine packed")
+@pytest.mark.skipif(
+    bool(PackedBackend().unsupported_reason(BF16, CPU)), reason="this CPU has no bfloat16 for the engine packed"
+)
 def test_a_packed_bfloat16_weight_multiplies_as_it_did():
     inputs, weight, bias = (part.bfloat16() for part in drawn((30, 80, 40), 0))
     found = F.linear(inputs, pack(weight), bias)
@@ -74,7 +78,7 @@ def test_int8_errs_by_no_more_than_the_rounding_of_activations(shape, seed, bias
     assert ((found - exact).abs() <= bound).all()
 
 
-@pytest.mark.skipif(not multiplies_int8(), reason="this CPU adds products of int8 in 16 bits; the engine is not for it")
+@pytest.mark.skipif(not has_int8_dot(), reason="this CPU adds products of int8 in 16 bits; the engine is not for it")
 def test_the_largest_products_do_not_overflow():
     levels, scales = torch.full((64, 512), 127, dtype=torch.int8), torch.full((64, 1), 1 / 127)
     found = F.linear(torch.ones(1, 4, 512), pack_int8(levels, scales))
@@ -130,32 +134,38 @@ def test_packing_pays():
 
 
 def test_auto_leaves_float32_mapped_and_packs_what_is_narrow():
-    assert [engine.name for engine in engines("auto", FP32)] == ["eager"]
+    assert [engine.name for engine in linear_backends("auto", FP32)] == ["eager"]
     for narrow in (BF16, INT8):
-        assert [engine.name for engine in engines("auto", narrow)] == ["packed", "eager"]
+        assert [engine.name for engine in linear_backends("auto", narrow)] == ["packed", "eager"]
 
 
 @pytest.mark.parametrize("name", ["packed", "eager"])
 def test_one_that_is_asked_for_is_the_only_one(name):
-    assert [engine.name for engine in engines(name, FP32)] == [name]
+    assert [engine.name for engine in linear_backends(name, FP32)] == [name]
     assert name in ENGINES
 
 
 @pytest.mark.parametrize("name", ["", "onnx", "Packed"])
 def test_an_engine_that_is_none_is_refused_with_those_that_are(name):
     with pytest.raises(ConfigError, match=rf"^engine '{name}' is not one of auto, packed, eager$"):
-        engines(name, FP32)
+        linear_backends(name, FP32)
 
 
 def test_packed_says_where_it_cannot_be_had_and_what_can(monkeypatch):
-    assert "is for a CPU and not for cuda; use engine eager" in Packed().lacks(FP32, CUDA)
-    module = "simple_clip_lstm_ros.engine.engines"
+    assert "is for a CPU and not for cuda; use engine eager" in PackedBackend().unsupported_reason(FP32, CUDA)
+    module = "simple_clip_lstm_ros.engine.linear_backends"
     for computes, told in ((True, ""), (False, "needs a CPU with AVX512-VNNI or AMX; use engine eager")):
         monkeypatch.setattr(f"{module}.multiplies_int8", lambda computes=computes: computes)
-        assert Packed().lacks(INT8, CPU).endswith(told) and bool(Packed().lacks(INT8, CPU)) == bool(told)
+        assert PackedBackend().unsupported_reason(INT8, CPU).endswith(told) and bool(
+            PackedBackend().unsupported_reason(INT8, CPU)
+        ) == bool(told)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert "needs an x86-64 CPU" in Packed().lacks(FP32, CPU)
+    assert "needs an x86-64 CPU" in PackedBackend().unsupported_reason(FP32, CPU)
 
 
 def test_eager_lacks_nothing_anywhere():
-    assert not any(Eager().lacks(precision, device) for precision in (FP32, BF16, INT8) for device in (CPU, CUDA))
+    assert not any(
+        EagerBackend().unsupported_reason(precision, device)
+        for precision in (FP32, BF16, INT8)
+        for device in (CPU, CUDA)
+    )

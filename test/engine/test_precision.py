@@ -8,13 +8,7 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.engine import precision as precision_module
-from simple_clip_lstm_ros.engine.precision import (
-    PRECISIONS,
-    Precision,
-    candidates,
-    resolve_device,
-    storage_precision,
-)
+from simple_clip_lstm_ros.engine.precision import PRECISIONS, Precision, candidates, resolve_device, storage_precision
 from simple_clip_lstm_ros.errors import ConfigError, DeviceError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -88,7 +82,7 @@ def test_auto_is_never_wider_than_what_is_stored(gpus):
 
 @pytest.mark.parametrize(("computes", "first"), [(True, "bf16"), (False, "fp32")])
 def test_on_a_cpu_bfloat16_stays_so_where_it_is_not_emulated(monkeypatch, computes, first):
-    monkeypatch.setattr(precision_module, "computes_bf16", lambda: computes)
+    monkeypatch.setattr(precision_module, "has_native_bf16", lambda: computes)
     assert names(candidates("auto", CPU, "bf16"))[0] == first
 
 
@@ -109,7 +103,7 @@ def test_a_named_precision_is_that_alone_and_its_dtype(name, dtype):
 @pytest.mark.parametrize("bf16", [True, False])
 def test_int8_computes_in_what_has_the_range_that_unscaled_products_need(gpus, bf16):
     gpus(1, bf16=bf16)
-    assert candidates("int8", CPU, "fp32") == [Precision("int8", torch.bfloat16, widens=True)]
+    assert candidates("int8", CPU, "fp32") == [Precision("int8", torch.bfloat16, upcasts=True)]
     assert candidates("int8", CUDA, "int8") == [Precision("int8", torch.bfloat16)]
 
 

@@ -10,12 +10,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model
 
-from simple_clip_lstm_ros.checkpoint.build import build
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
-from simple_clip_lstm_ros.engine.machine import Machine
-from simple_clip_lstm_ros.engine.work import HEAD, Work, frame_work, limits
+from simple_clip_lstm_ros.benchmark.environment import DevicePeak
+from simple_clip_lstm_ros.benchmark.roofline import HEAD, ComponentCost, frame_cost, lower_bounds
+from simple_clip_lstm_ros.checkpoint.build import build_model
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 
-TINY = PROFILES["tiny"]
+TINY = REFERENCE_CONFIGS["tiny"]
 TEXT_TOKENS = 11
 EAGER = {"attn_implementation": "eager"}  # whose products the counter knows
 
@@ -32,8 +32,8 @@ def kosmos() -> Kosmos2Model:
 
 
 @pytest.fixture(scope="module")
-def work() -> dict[str, Work]:
-    return frame_work(TINY, TEXT_TOKENS)
+def work() -> dict[str, ComponentCost]:
+    return frame_cost(TINY, TEXT_TOKENS)
 
 
 def test_a_frame_goes_through_each_component_once(work):
@@ -64,7 +64,7 @@ def matrices(*modules: nn.Module) -> int:
 
 
 def test_the_weights_are_those_of_the_matrices(work):
-    model = build(TINY)
+    model = build_model(TINY)
     assert work[HEAD].weights == matrices(model.feature_fusion, model.rnn, model.actions)
     assert work["projection"].weights == matrices(model.kosmos_model.image_to_text_projection)
     towers = {"kosmos_vision": model.kosmos_model.vision_model, "clip_vision": model.clip_model.vision_model}
@@ -80,27 +80,27 @@ def test_of_one_frame_the_head_multiplies_each_weight_once(work):
 
 
 def test_a_window_runs_through_the_lstm_whole():
-    window = frame_work(replace(TINY, history="window", window_size=5), TEXT_TOKENS)[HEAD]
-    once = frame_work(TINY, TEXT_TOKENS)[HEAD]
+    window = frame_cost(replace(TINY, history="window", window_size=5), TEXT_TOKENS)[HEAD]
+    once = frame_cost(TINY, TEXT_TOKENS)[HEAD]
     assert window.weights == once.weights
-    assert window.operations - once.operations == 2 * 4 * matrices(build(TINY).rnn)
+    assert window.operations - once.operations == 2 * 4 * matrices(build_model(TINY).rnn)
 
 
 def test_what_no_feature_needs_is_no_work():
-    assert list(frame_work(replace(TINY, features=("kosmos_text", "clip_text_embeds")), TEXT_TOKENS)) == [
+    assert list(frame_cost(replace(TINY, features=("kosmos_text", "clip_text_embeds")), TEXT_TOKENS)) == [
         "kosmos_vision",
         "projection",
         "kosmos_text",
         HEAD,
     ]
-    assert list(frame_work(replace(TINY, features=("kosmos_image",)), 9)) == ["kosmos_vision", "projection", HEAD]
-    assert list(frame_work(replace(TINY, features=("kosmos_vision",)), 9)) == ["kosmos_vision", HEAD]
-    assert list(frame_work(replace(TINY, features=("clip_image_embeds",)), 9)) == ["clip_vision", HEAD]
+    assert list(frame_cost(replace(TINY, features=("kosmos_image",)), 9)) == ["kosmos_vision", "projection", HEAD]
+    assert list(frame_cost(replace(TINY, features=("kosmos_vision",)), 9)) == ["kosmos_vision", HEAD]
+    assert list(frame_cost(replace(TINY, features=("clip_image_embeds",)), 9)) == ["clip_vision", HEAD]
 
 
 @pytest.mark.parametrize("profile", ["seed", "published"])
 def test_at_full_size_a_frame_is_nearly_400_billion_operations(profile):
-    total = sum(each.operations for each in frame_work(PROFILES[profile], 23).values())
+    total = sum(each.operations for each in frame_cost(REFERENCE_CONFIGS[profile], 23).values())
     assert 3.6e11 < total < 4.0e11
 
 
@@ -108,14 +108,18 @@ def test_at_full_size_a_frame_is_nearly_400_billion_operations(profile):
 
 
 def test_a_component_is_limited_by_its_operations_or_by_its_weights():
-    machine = Machine({"fp32": 100.0, "int8": 400.0}, bandwidth=10.0)
-    work = {"many products": Work(4000, 20), "many weights": Work(40, 2000), HEAD: Work(200, 100)}
-    assert limits(work, machine, "fp32") == {"many products": 40.0, "many weights": 800.0, HEAD: 40.0}
-    assert limits(work, machine, "int8") == {"many products": 10.0, "many weights": 200.0, HEAD: 40.0}
+    machine = DevicePeak({"fp32": 100.0, "int8": 400.0}, bandwidth=10.0)
+    work = {
+        "many products": ComponentCost(4000, 20),
+        "many weights": ComponentCost(40, 2000),
+        HEAD: ComponentCost(200, 100),
+    }
+    assert lower_bounds(work, machine, "fp32") == {"many products": 40.0, "many weights": 800.0, HEAD: 40.0}
+    assert lower_bounds(work, machine, "int8") == {"many products": 10.0, "many weights": 200.0, HEAD: 40.0}
 
 
 def test_weights_that_a_machine_is_slow_in_can_be_widened():
-    machine = Machine({"fp32": 100.0, "bf16": 5.0, "int8": 2.0}, bandwidth=1000.0)
-    work = {"kosmos_text": Work(4000, 2000)}
-    assert limits(work, machine, "bf16") == limits(work, machine, "int8") == {"kosmos_text": 40.0}
-    assert Machine({"fp32": 100.0, "fp16": 300.0}, 1.0).rate("bf16") == 100.0, "but float16 cannot hold bfloat16"
+    machine = DevicePeak({"fp32": 100.0, "bf16": 5.0, "int8": 2.0}, bandwidth=1000.0)
+    work = {"kosmos_text": ComponentCost(4000, 2000)}
+    assert lower_bounds(work, machine, "bf16") == lower_bounds(work, machine, "int8") == {"kosmos_text": 40.0}
+    assert DevicePeak({"fp32": 100.0, "fp16": 300.0}, 1.0).rate("bf16") == 100.0, "but float16 cannot hold bfloat16"

@@ -14,9 +14,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from switch import Switch
 
-from simple_clip_lstm_ros.node import process
-from simple_clip_lstm_ros.node.messages import to_image
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
+from simple_clip_lstm_ros.ros import process
+from simple_clip_lstm_ros.ros.conversions import to_image
 
 _RATE = 20.0  # Hz
 _ENCODINGS = ("rgb8", "bgr8", "mono8", "mono16", "16UC1", "yuv422", "nv12", "bayer_rggb8", "8UC3", "jpeg", "", "\x00\n")
@@ -27,7 +27,7 @@ class FaultyCamera(Node):
         super().__init__("camera")
         self._switch = Switch(Path(_SWITCH))
         self._frames = [
-            to_image(frame, self.get_clock().now().to_msg(), "camera") for frame in crops(16, size=(120, 160))
+            to_image(frame, self.get_clock().now().to_msg(), "camera") for frame in sample_crops(16, size=(120, 160))
         ]
         self._count = 0
         self._last = 0.0

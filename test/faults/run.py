@@ -22,12 +22,12 @@ from rich.console import Console
 from robot import Robot
 from watch import machine
 
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
 
 def results(faults: Sequence[Fault], runs: int, folder: Path) -> Iterator[Result]:
     """Each fault in its turn, on a robot of its own."""
-    synthesise("tiny", folder / "tiny.pth")
+    write_random_checkpoint("tiny", folder / "tiny.pth")
     for number, fault in enumerate(faults):
         logs = folder / f"logs-{number}"
         logs.mkdir()

@@ -21,7 +21,7 @@ from robot import Record, Robot
 from std_srvs.srv import Trigger
 from watch import machine
 
-from simple_clip_lstm_ros.checkpoint.synth import synthesise
+from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
 _PERIOD = 0.05  # s, of commands
 _ON_TIME = 0.2  # of it
@@ -117,7 +117,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="soak_") as folder, Console(stderr=True).status("driving"):
         checkpoint = options.checkpoint or Path(folder) / "tiny.pth"
         if options.checkpoint is None:
-            synthesise("tiny", checkpoint)
+            write_random_checkpoint("tiny", checkpoint)
         with Robot(Path(folder), checkpoint, lifetime=int(options.minutes * 60) + 600) as robot:
             rates = [rate_while_loading(robot), rate_while_reset(robot, 20.0)]
             samples, minutes = drive(robot, options.minutes * 60.0)

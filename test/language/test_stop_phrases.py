@@ -11,13 +11,30 @@ from simple_clip_lstm_ros.language.stop_phrases import COURTESIES, MAX_CHARACTER
 STOPS = (
     *("stop", "STOP!!", "Please halt now.", "wait a moment", "don't move", "don’t move", "stay where you are"),
     *("stop, stop, STOP!", "Stop. Halt.", "ｓｔｏｐ", "st\u200bop", "\ufeffstop", "  stop\n", "emergency stop!"),
-    *("지금 바로 멈춰 주세요", "움직이지 말고 기다려", "멈춰", "정지!", "止まってください", "停止", "請停下", "停下来！"),
+    *(
+        "지금 바로 멈춰 주세요",
+        "움직이지 말고 기다려",
+        "멈춰",
+        "정지!",
+        "止まってください",
+        "停止",
+        "請停下",
+        "停下来！",
+    ),
     *("¡Para!", "Por favor, para ahora.", "Bitte sofort anhalten", "Stopp!"),
 )
 NO_STOPS = (
     *("", " ", "\u200b", "please", "now", "please, now", "!!!", "go around the left side of the box and reach the cup"),
     *("pass the box and stop at the cup", "stop going to the cup", "do not stop", "don't stop", "never stop"),
-    *("para ir a la caja", "stopover", "paradero", "waiting room", "wait for the cup", "서울로 가", "상자를 왼쪽으로 돌아가"),
+    *(
+        "para ir a la caja",
+        "stopover",
+        "paradero",
+        "waiting room",
+        "wait for the cup",
+        "서울로 가",
+        "상자를 왼쪽으로 돌아가",
+    ),
 )
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from stand_ins import ROOT, Recorded, load
 
-from simple_clip_lstm_ros.node.bag_settings import BagSettings
+from simple_clip_lstm_ros.recording.recorded_topics import RecorderParameters
 
 FILE = ROOT / "launch" / "record.launch.py"
 
@@ -33,7 +33,7 @@ def test_it_starts_the_recorder_with_what_it_was_told(launch_file, monkeypatch):
 
 
 def test_its_parameters_are_the_recorders(launch_file):
-    known = {item.name for item in fields(BagSettings)}
+    known = {item.name for item in fields(RecorderParameters)}
     assert set(launch_file.PARAMETERS) - {"use_sim_time"} <= known
     for name, (default, description, kind) in launch_file.PARAMETERS.items():
         assert description

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from stand_ins import ROOT, Recorded, load
 
-from simple_clip_lstm_ros.node.player_settings import PlayerSettings
+from simple_clip_lstm_ros.harness.bag_player import PlayerParameters
 
 FILE = ROOT / "launch" / "replay.launch.py"
 
@@ -48,7 +48,7 @@ def test_it_passes_on_arguments_that_inference_launch_has(launch_file, monkeypat
 
 
 def test_its_parameters_are_the_players(launch_file):
-    assert set(launch_file.PARAMETERS) == {item.name for item in fields(PlayerSettings)}
+    assert set(launch_file.PARAMETERS) == {item.name for item in fields(PlayerParameters)}
 
 
 def test_the_end_of_the_recording_ends_the_launch_and_a_failure_fails_it(launch_file):

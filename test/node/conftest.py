@@ -21,8 +21,8 @@ from inference_bench import Bench
 from recorded_robot import RecordedRobot
 from ros_domain import LOCAL, own_domain
 
-from simple_clip_lstm_ros.checkpoint import profiles, synth
-from simple_clip_lstm_ros.node.dashboard_web import Web
+from simple_clip_lstm_ros.checkpoint import random_checkpoint, reference_configs
+from simple_clip_lstm_ros.dashboard.web_server import WebServer
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +96,12 @@ def figures() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def deep(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Parameters of a checkpoint that takes seconds to load."""
-    profile = profiles.PROFILES["tiny"]
+    profile = reference_configs.PROFILES["tiny"]
     text = profile.kosmos["text_config"] | {"layers": 120}
     monkeypatch.setitem(
-        profiles.PROFILES, "deep", dataclasses.replace(profile, kosmos=profile.kosmos | {"text_config": text})
+        reference_configs.PROFILES, "deep", dataclasses.replace(profile, kosmos=profile.kosmos | {"text_config": text})
     )
-    synth.synthesise("deep", tmp_path / "deep.pth")
+    random_checkpoint.write_random_checkpoint("deep", tmp_path / "deep.pth")
     return {"checkpoint": str(tmp_path / "deep.pth"), "processors": f"{tiny}.processors"}
 
 
@@ -111,11 +111,11 @@ def puppet() -> Puppet:
 
 
 @pytest.fixture
-def serve(puppet: Puppet) -> Iterator[Callable[..., Web]]:
-    servers: list[Web] = []
+def serve(puppet: Puppet) -> Iterator[Callable[..., WebServer]]:
+    servers: list[WebServer] = []
 
-    def serve(host: str = "127.0.0.1", token: str = "", port: int = 0) -> Web:
-        servers.append(Web(puppet, host, port or free_port(), token))
+    def serve(host: str = "127.0.0.1", token: str = "", port: int = 0) -> WebServer:
+        servers.append(WebServer(puppet, host, port or free_port(), token))
         return servers[-1]
 
     yield serve

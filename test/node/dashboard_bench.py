@@ -17,17 +17,17 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from simple_clip_lstm_ros.dashboard.robot import ImageStream
+from simple_clip_lstm_ros.dashboard.web_server import WebServer
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.node.dashboard_pictures import Pictures
-from simple_clip_lstm_ros.node.dashboard_web import Web
-from simple_clip_lstm_ros.node.messages import to_image, to_time
+from simple_clip_lstm_ros.ros.conversions import to_image, to_time
 
 
 class Puppet:
     """Notes what it is asked, and answers as a guard does."""
 
     def __init__(self) -> None:
-        self.pictures = Pictures()
+        self.pictures = ImageStream()
         self.viewers = self.pages = 0
         self.told: list[str] = []
         self.enabled: list[bool] = []
@@ -75,7 +75,7 @@ def spun(cleanup: ExitStack, name: str, namespace: str, domain: int | None = Non
     return node
 
 
-def at(web: Web, path: str = "") -> str:
+def at(web: WebServer, path: str = "") -> str:
     """Of the page as seen from this machine, whatever the server listens on."""
     return f"http://127.0.0.1:{web.address.rstrip('/').rpartition(':')[2]}/{path}"
 

@@ -22,8 +22,8 @@ from ros_domain import LOCAL, own_domain
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from simple_clip_lstm_ros.node.messages import to_image, to_time
-from simple_clip_lstm_ros.node.reporter import LATCHED
+from simple_clip_lstm_ros.ros.conversions import to_image, to_time
+from simple_clip_lstm_ros.ros.status_publisher import LATCHED
 
 ROOT = Path(__file__).parents[2]
 SPACE = "robot7"
@@ -64,8 +64,8 @@ class Robot:
     def dashboard(self, *words: str) -> subprocess.Popen[str]:
         process = self.start("cli.main", "dashboard", "--namespace", SPACE, "--port", str(self.port), *words)
         assert process.stdout
-        self.invitation = process.stdout.readline()
-        assert self.invitation, self.log("cli.main")
+        self.login_url = process.stdout.readline()
+        assert self.login_url, self.log("cli.main")
         return process
 
     def log(self, module: str) -> str:

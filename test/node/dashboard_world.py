@@ -18,8 +18,8 @@ from ros_domain import LOCAL, own_domain
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from simple_clip_lstm_ros.node.stage import NAMESPACE, Stage
-from simple_clip_lstm_ros.sim.base import DIFFERENTIAL
+from simple_clip_lstm_ros.harness.node_harness import NAMESPACE, NodeHarness
+from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ class World:
         limits = {name: list(value) for name, value in asdict(DIFFERENTIAL).items()}
         node = {**limits, "checkpoint": ROOT / "simple_clip_lstm_ros" / "models" / "tiny", "device": "cpu"}
         robot = {"scenario": "1box_hori_left", "seed": 1000003}
-        self.stage = cleanup.enter_context(Stage(node, guard=limits, robot=robot, threads=1, logs=folder))
+        self.stage = cleanup.enter_context(NodeHarness(node, guard=limits, robot=robot, threads=1, logs=folder))
         self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}/"
         self._cleanup = cleanup

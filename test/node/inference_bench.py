@@ -30,16 +30,16 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from simple_clip_lstm_ros.node.messages import to_image
-from simple_clip_lstm_ros.node.settings import Settings
-from simple_clip_lstm_ros.policy.photographs import crops
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
+from simple_clip_lstm_ros.ros.conversions import to_image
 
 LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4, "shutdown": 7}
 SERVICES = {"change_state": ChangeState, "get_state": GetState, "set_parameters": SetParameters}
 SERVICES |= {"enable": SetBool, "reset": Trigger, "report": Trigger}
 # The last three as the tiny checkpoint says, for a parameter once set cannot be unset.
-DEFAULTS = {item.name: item.default for item in fields(Settings) if item.default != ()}
+DEFAULTS = {item.name: item.default for item in fields(InferenceParameters) if item.default != ()}
 DEFAULTS |= {"action_axes": ("linear.x", "angular.z"), "action_scale": (1.0, 1.0), "action_offset": (0.0, 0.0)}
 STALL = 0.03  # s; a pause of the probe itself above which a check of times says nothing about the node
 
@@ -124,7 +124,7 @@ class Bench:
         # Asked for an image ten times a second; one that publishes by itself gives None.
         self.camera: Callable[[], Image | CompressedImage | None] | None = None
         self.last_image = 0.0
-        self._frames = itertools.cycle(list(crops(16, size=(120, 160))))
+        self._frames = itertools.cycle(list(sample_crops(16, size=(120, 160))))
         create = self.probe.create_publisher
         self._images = create(Image, "image_raw", qos_profile_sensor_data)
         self._compressed = create(CompressedImage, "image_raw/compressed", qos_profile_sensor_data)

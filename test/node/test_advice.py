@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.node.advice import advice, find_ignored
-from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.node.startup_checks import find_ignored_inputs, startup_warnings
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +27,21 @@ def deaf(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_model_that_ignores_the_instruction_is_found_out(deaf: Path, tiny: Path) -> None:
     policy = load_policy(deaf, processors=f"{tiny}.processors", precision="fp32")
-    assert find_ignored(policy, 0.01, lambda: None) == ["the instruction"]
-    assert find_ignored(policy, 1.0, lambda: None) is None, "eight steps of a second each are too long to wait for"
+    assert find_ignored_inputs(policy, 0.01, lambda: None) == ["the instruction"]
+    assert find_ignored_inputs(policy, 1.0, lambda: None) is None, (
+        "eight steps of a second each are too long to wait for"
+    )
 
 
 def test_a_whole_model_is_not_warned_of(tiny: Path) -> None:
     policy = load_policy(tiny, precision="fp32")
-    ignored = find_ignored(policy, 0.01, lambda: None)
+    ignored = find_ignored_inputs(policy, 0.01, lambda: None)
     trained = dataclasses.replace(policy.config, untrained=False, assumed=())
     policy.config = trained
-    assert ignored == [] and list(advice(Settings(checkpoint="tiny.pth"), policy, 0.01, ignored)) == []
+    assert (
+        ignored == []
+        and list(startup_warnings(InferenceParameters(checkpoint="tiny.pth"), policy, 0.01, ignored)) == []
+    )
 
 
 @pytest.mark.ros

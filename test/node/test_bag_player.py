@@ -22,10 +22,10 @@ pytest.importorskip("rosbags")
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # where the bags are made
 from bag import EPOCH, compressed, text, twist, write_bag
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli.main import main
-from simple_clip_lstm_ros.data.conditions import FIRST_SEED
-from simple_clip_lstm_ros.sim.layout import draw
+from simple_clip_lstm_ros.sim.layout import sample_layout
+from simple_clip_lstm_ros.sim.perturbations import FIRST_SEED
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 from simple_clip_lstm_ros.sim.world import World
 
@@ -36,7 +36,7 @@ NAMESPACE = "/replay"
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
     """Four seconds of a robot that stands before the boxes and is told where to go."""
-    world = World(draw(SCENARIOS[0], FIRST_SEED + 900))
+    world = World(sample_layout(SCENARIOS[0], FIRST_SEED + 900))
     happened = [(0.0, "/instruction", text(world.layout.scenario.instruction))]
     for number in range(40):
         shown = compressed(world.frame(), EPOCH + number / 10)
@@ -80,7 +80,14 @@ def activate(domain: int) -> None:
 def test_the_real_node_commands_what_the_replay_does(start, bag, tmp_path, monkeypatch):
     for name, value in LOCAL.items():
         monkeypatch.setenv(name, value)
-    words = ["-p", f"checkpoint:={located('builtin:tiny')}", "-p", "use_sim_time:=true", "-r", "cmd_vel:=cmd_vel_raw"]
+    words = [
+        "-p",
+        f"checkpoint:={resolve_path('builtin:tiny')}",
+        "-p",
+        "use_sim_time:=true",
+        "-r",
+        "cmd_vel:=cmd_vel_raw",
+    ]
     start("inference_node", *words)
     activate(start.domain)
     player = start("bag_player", "-p", f"bag:={bag}", "-p", f"out:={tmp_path / 'live'}")

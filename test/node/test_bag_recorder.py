@@ -17,7 +17,7 @@ from rosbags.highlevel import AnyReader
 
 from simple_clip_lstm_ros.cli.main import main
 from simple_clip_lstm_ros.data.hdf5 import read_episode
-from simple_clip_lstm_ros.data.images import to_rgb
+from simple_clip_lstm_ros.data.image_decoding import to_rgb
 
 pytestmark = pytest.mark.ros
 INFERENCE, GUARD = "inference/reason", "velocity_guard/reason"

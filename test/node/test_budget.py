@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from simple_clip_lstm_ros.checkpoint.build import build, needed_shapes
+from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
 from simple_clip_lstm_ros.checkpoint.convert import convert
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 from simple_clip_lstm_ros.engine.cgroup import read_cgroup
 
 pytestmark = [pytest.mark.ros, pytest.mark.int8]
@@ -214,12 +214,12 @@ def test_a_cut_that_cannot_be_is_refused(bench, written):
 @pytest.fixture(scope="module")
 def wide(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The tiny profile with long feed-forward layers: 220 MB in float32, so that they are seen among the libraries."""
-    profile = PROFILES["tiny"]
+    profile = REFERENCE_CONFIGS["tiny"]
     config = replace(
         profile, kosmos=profile.kosmos | {"text_config": profile.kosmos["text_config"] | {"ffn_dim": 100_000}}
     )
     path = tmp_path_factory.mktemp("wide") / "wide.pth"
-    state = {name: torch.full(shape, 0.001) for name, shape in needed_shapes(build(config)).items()}
+    state = {name: torch.full(shape, 0.001) for name, shape in expected_shapes(build_model(config)).items()}
     torch.save({"model_state_dict": state, "policy_config": config.to_dict()}, path)
     (path.parent / "processors").symlink_to(f"{tiny}.processors")
     return str(path)

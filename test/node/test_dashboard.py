@@ -21,7 +21,7 @@ from dashboard_robot import SPACE, Robot
 from ros_domain import LOCAL
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.node.messages import to_time, to_twist_stamped
+from simple_clip_lstm_ros.ros.conversions import to_time, to_twist_stamped
 
 pytestmark = pytest.mark.ros
 
@@ -199,7 +199,7 @@ def test_it_stays_light_and_ends_in_order_while_browsers_look(robot: Robot) -> N
 
 def test_a_new_token_is_printed_and_written_nowhere(robot: Robot, tmp_path: Path) -> None:
     process = robot.dashboard("--host", "0.0.0.0")
-    found = re.fullmatch(rf"open http://\S+:{robot.port}/\?token=(\S+)\n", robot.invitation)
+    found = re.fullmatch(rf"open http://\S+:{robot.port}/\?token=(\S+)\n", robot.login_url)
     assert found
     token = found[1]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from dashboard_bench import Puppet, at, run, said, until
 
-from simple_clip_lstm_ros.node.dashboard_pictures import CAMERA, OVERLAY
-from simple_clip_lstm_ros.node.dashboard_web import Web
-from simple_clip_lstm_ros.node.messages import to_image, to_time
+from simple_clip_lstm_ros.dashboard.robot import CAMERA, OVERLAY
+from simple_clip_lstm_ros.dashboard.web_server import WebServer
+from simple_clip_lstm_ros.ros.conversions import to_image, to_time
 
 
 async def picture(pictures: aiohttp.ClientWebSocketResponse) -> tuple[bytes, int, int]:
@@ -24,7 +24,9 @@ async def picture(pictures: aiohttp.ClientWebSocketResponse) -> tuple[bytes, int
     return data[:1], image.shape[1], round(float(image.mean()))
 
 
-def test_a_browser_that_is_slow_is_sent_the_newest_and_nothing_waits(serve: Callable[..., Web], puppet: Puppet) -> None:
+def test_a_browser_that_is_slow_is_sent_the_newest_and_nothing_waits(
+    serve: Callable[..., WebServer], puppet: Puppet
+) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:
@@ -50,7 +52,7 @@ def test_a_browser_that_is_slow_is_sent_the_newest_and_nothing_waits(serve: Call
 
 
 def test_pictures_come_ten_times_a_second_at_the_most_and_no_wider_than_a_screen(
-    serve: Callable[..., Web], puppet: Puppet
+    serve: Callable[..., WebServer], puppet: Puppet
 ) -> None:
     web = serve()
 
@@ -73,7 +75,7 @@ def test_pictures_come_ten_times_a_second_at_the_most_and_no_wider_than_a_screen
     run(visit)
 
 
-def test_a_picture_of_the_past_is_not_shown(serve: Callable[..., Web], puppet: Puppet) -> None:
+def test_a_picture_of_the_past_is_not_shown(serve: Callable[..., WebServer], puppet: Puppet) -> None:
     web = serve()
     puppet.show(CAMERA, 10)
     time.sleep(1.1)
@@ -89,7 +91,7 @@ def test_a_picture_of_the_past_is_not_shown(serve: Callable[..., Web], puppet: P
 
 
 def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_is_shown(
-    serve: Callable[..., Web], puppet: Puppet
+    serve: Callable[..., WebServer], puppet: Puppet
 ) -> None:
     web = serve()
 

@@ -12,13 +12,13 @@ import aiohttp
 import pytest
 from dashboard_bench import Puppet, at, run, said, until
 
-from simple_clip_lstm_ros.node.dashboard_web import Web
+from simple_clip_lstm_ros.dashboard.web_server import WebServer
 
 MARKUP = "<script>alert(1)</script>"
 
 
 def test_an_instruction_arrives_as_it_was_typed_and_what_cannot_be_sent_is_refused(
-    serve: Callable[..., Web], puppet: Puppet
+    serve: Callable[..., WebServer], puppet: Puppet
 ) -> None:
     web = serve()
 
@@ -34,7 +34,7 @@ def test_an_instruction_arrives_as_it_was_typed_and_what_cannot_be_sent_is_refus
     assert puppet.told == [MARKUP, "", "grün 🚀"]
 
 
-def test_stop_and_enable_are_passed_on_with_the_answer(serve: Callable[..., Web], puppet: Puppet) -> None:
+def test_stop_and_enable_are_passed_on_with_the_answer(serve: Callable[..., WebServer], puppet: Puppet) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:
@@ -47,7 +47,9 @@ def test_stop_and_enable_are_passed_on_with_the_answer(serve: Callable[..., Web]
     assert puppet.enabled == [False, True, False]
 
 
-def test_what_changed_is_told_and_what_did_not_is_not_told_again(serve: Callable[..., Web], puppet: Puppet) -> None:
+def test_what_changed_is_told_and_what_did_not_is_not_told_again(
+    serve: Callable[..., WebServer], puppet: Puppet
+) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:
@@ -72,7 +74,7 @@ GARBAGE = ["", "stop", "{", "[]", "null", "1" * 5000, "[" * 5000, '{"do": "stop2
 GARBAGE += ['{"do": "instruct", "text": 5}', '{"do": ["stop"]}', '{"text": "go"}']
 
 
-def test_garbage_is_refused_in_words_and_what_follows_is_heard(serve: Callable[..., Web], puppet: Puppet) -> None:
+def test_garbage_is_refused_in_words_and_what_follows_is_heard(serve: Callable[..., WebServer], puppet: Puppet) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:
@@ -90,7 +92,9 @@ def test_garbage_is_refused_in_words_and_what_follows_is_heard(serve: Callable[.
 
 
 @pytest.mark.parametrize("path", ["control", "pictures"])
-def test_a_megabyte_ends_that_connection_and_no_other(serve: Callable[..., Web], puppet: Puppet, path: str) -> None:
+def test_a_megabyte_ends_that_connection_and_no_other(
+    serve: Callable[..., WebServer], puppet: Puppet, path: str
+) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:
@@ -112,7 +116,7 @@ def test_a_megabyte_ends_that_connection_and_no_other(serve: Callable[..., Web],
 
 @pytest.mark.parametrize("path", ["control", "pictures"])
 def test_a_flood_ends_that_connection_in_words_and_no_other(
-    serve: Callable[..., Web], puppet: Puppet, path: str
+    serve: Callable[..., WebServer], puppet: Puppet, path: str
 ) -> None:
     web = serve()
 
@@ -134,7 +138,7 @@ def test_a_flood_ends_that_connection_in_words_and_no_other(
     assert len(puppet.told) <= 50 and puppet.enabled == [False]
 
 
-def test_too_many_pages_are_refused(serve: Callable[..., Web], puppet: Puppet) -> None:
+def test_too_many_pages_are_refused(serve: Callable[..., WebServer], puppet: Puppet) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:
@@ -149,7 +153,7 @@ def test_too_many_pages_are_refused(serve: Callable[..., Web], puppet: Puppet) -
     until(lambda: puppet.pages == 0)
 
 
-def test_at_the_end_browsers_are_told(serve: Callable[..., Web]) -> None:
+def test_at_the_end_browsers_are_told(serve: Callable[..., WebServer]) -> None:
     web = serve()
 
     async def visit(browser: aiohttp.ClientSession) -> None:

@@ -13,10 +13,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.errors import Cancelled
-from simple_clip_lstm_ros.node.driver import Driver
-from simple_clip_lstm_ros.node.messages import to_image
-from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.node.drive_controller import DriveController
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.policy.policy import Action
+from simple_clip_lstm_ros.ros.conversions import to_image
 
 NOW = Time(sec=100)
 PHOTOGRAPH = np.zeros((48, 64, 3), np.uint8)
@@ -79,13 +79,13 @@ def node(monkeypatch):
         node.callbacks["tick"] = act
         return SimpleNamespace(stop=lambda: None)
 
-    monkeypatch.setattr("simple_clip_lstm_ros.node.driver.Ticker", keep)
+    monkeypatch.setattr("simple_clip_lstm_ros.node.drive_controller.Ticker", keep)
     return node
 
 
 @pytest.fixture
 def driver(node):
-    driver = Driver(node, Settings(checkpoint="a.pth"), Policy(), announce=lambda decision: None)
+    driver = DriveController(node, InferenceParameters(checkpoint="a.pth"), Policy(), announce=lambda decision: None)
     driver.activate()
     yield driver
     driver.deactivate()

@@ -31,7 +31,7 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 def health(*words: str) -> tuple[int, str]:
     """Exit code, and what it says."""
-    command = ["timeout", "-s", "KILL", "30", sys.executable, "-m", "simple_clip_lstm_ros.node.healthcheck", *words]
+    command = ["timeout", "-s", "KILL", "30", sys.executable, "-m", "simple_clip_lstm_ros.ros.healthcheck", *words]
     ran = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
     return ran.returncode, (ran.stdout + ran.stderr).strip()
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 
-from simple_clip_lstm_ros.control.governor import Sight
-from simple_clip_lstm_ros.node.inference_thread import Frame, InferenceThread
+from simple_clip_lstm_ros.control.governor import ObservationKey
+from simple_clip_lstm_ros.node.inference_thread import InferenceRequest, InferenceThread
 
 STATE_TIMEOUT = 2.0
 
@@ -18,7 +18,9 @@ STATE_TIMEOUT = 2.0
 def frame(seconds, instruction="go", arrival=0.0):
     whole = int(seconds)
     stamp = Time(sec=whole, nanosec=round((seconds - whole) * 1e9))
-    return Frame(np.zeros((2, 2, 3), np.uint8), stamp, Sight(seconds, instruction, era=0), arrival)
+    return InferenceRequest(
+        np.zeros((2, 2, 3), np.uint8), stamp, ObservationKey(seconds, instruction, generation=0), arrival
+    )
 
 
 class Policy:

@@ -22,7 +22,7 @@ from transitions import bring_up
 
 pytest.importorskip("rosbags")  # the recorder's service is among them
 
-from simple_clip_lstm_ros.checkpoint.builtin import located
+from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 
 pytestmark = pytest.mark.ros
 CONFIG = Path(__file__).parents[2] / "config"
@@ -36,7 +36,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
     """Topics and services of all nodes, configured, with their types."""
     folder = tmp_path_factory.mktemp("bags")
     arguments = {
-        "inference_node": ["-p", f"checkpoint:={located('builtin:tiny')}", "-r", "cmd_vel:=cmd_vel_raw"],
+        "inference_node": ["-p", f"checkpoint:={resolve_path('builtin:tiny')}", "-r", "cmd_vel:=cmd_vel_raw"],
         "velocity_guard": [],
         "photo_camera": [],
         "bag_recorder": ["-p", f"folder:={folder}", "-p", "last:=5.0"],

@@ -10,9 +10,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.data.images import to_rgb
-from simple_clip_lstm_ros.data.overlay import with_lines
-from simple_clip_lstm_ros.node.messages import (
+from simple_clip_lstm_ros.data.image_decoding import to_rgb
+from simple_clip_lstm_ros.data.overlay import draw_text
+from simple_clip_lstm_ros.ros.conversions import (
     to_diagnostics,
     to_image,
     to_seconds,
@@ -97,34 +97,34 @@ def test_a_view_of_a_frame_survives_it_too(frame):
 def test_lines_are_drawn_on_a_copy(frame):
     frame.setflags(write=False)
     before = frame.copy()
-    drawn = with_lines(frame, ("go to the cup", "x +0.10"))
+    drawn = draw_text(frame, ("go to the cup", "x +0.10"))
     assert drawn.shape == frame.shape and not np.array_equal(drawn, frame)
     assert np.array_equal(frame, before)
 
 
 @pytest.mark.parametrize("ground", [0, 255])
 def test_lines_are_white_on_dark_whatever_the_ground(ground):
-    drawn = with_lines(np.full((240, 320, 3), ground, np.uint8), ("go to the cup",))
+    drawn = draw_text(np.full((240, 320, 3), ground, np.uint8), ("go to the cup",))
     assert drawn[:16].max() >= 240 and drawn[:16].min() <= 85
     assert (drawn[:16] > 128).mean() < 0.1 and (drawn[120:] == ground).all()
 
 
 @pytest.mark.parametrize("reason", [*Reason, *GuardReason])
 def test_diagnostics_say_how_bad_a_reason_is(reason):
-    report = to_diagnostics("inference", "tiny.pth", reason, "why", {}, STAMP, doubts=False)
+    report = to_diagnostics("inference", "tiny.pth", reason, "why", {}, STAMP, warn=False)
     assert report.status[0].level == LEVELS[reason]
 
 
 def test_doubts_about_the_weights_are_a_warning_and_hide_no_error():
     levels = {
-        reason: to_diagnostics("", "", reason, "", {}, STAMP, doubts=True).status[0].level
+        reason: to_diagnostics("", "", reason, "", {}, STAMP, warn=True).status[0].level
         for reason in (Reason.MOVING, Reason.STEP_ERROR)
     }
     assert levels == {Reason.MOVING: WARN, Reason.STEP_ERROR: ERROR}
 
 
 def test_diagnostics_carry_values_as_text():
-    report = to_diagnostics("robot/inference", "tiny.pth", Reason.MOVING, "why", {"images": 3}, STAMP, doubts=False)
+    report = to_diagnostics("robot/inference", "tiny.pth", Reason.MOVING, "why", {"images": 3}, STAMP, warn=False)
     (status,) = report.status
     assert report.header.stamp == STAMP
     assert (status.name, status.hardware_id, status.message) == ("robot/inference", "tiny.pth", "why")

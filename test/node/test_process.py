@@ -16,7 +16,7 @@ NODE = """
 import threading
 from rclpy.node import Node
 from simple_clip_lstm_ros.errors import ConfigError
-from simple_clip_lstm_ros.node import process
+from simple_clip_lstm_ros.ros import process
 
 class Frail(Node):
     def __init__(self):

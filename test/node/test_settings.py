@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from simple_clip_lstm_ros.control.limits import Limits
+from simple_clip_lstm_ros.dashboard.dashboard_node import DashboardParameters
 from simple_clip_lstm_ros.errors import ConfigError
-from simple_clip_lstm_ros.node import parameters, settings
-from simple_clip_lstm_ros.node.dashboard_settings import DashboardSettings
-from simple_clip_lstm_ros.node.guard_settings import GuardSettings
-from simple_clip_lstm_ros.node.settings import Settings
+from simple_clip_lstm_ros.node import inference_parameters
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.ros import parameters
+from simple_clip_lstm_ros.ros.motion_parameters import GuardParameters
 
 FILE = Path(__file__).parents[2] / "config" / "inference.yaml"
 
@@ -24,10 +25,10 @@ FILE = Path(__file__).parents[2] / "config" / "inference.yaml"
 class Parameters:
     """What of a node declares and holds parameters."""
 
-    def __init__(self, kind=Settings, **given):
+    def __init__(self, kind=InferenceParameters, **given):
         self.values = {}
         self.descriptors = {}
-        parameters.declare(self, kind, fixed=kind is GuardSettings)
+        parameters.declare(self, kind, fixed=kind is GuardParameters)
         self.values |= given
 
     def declare_parameter(self, name, value, descriptor):
@@ -40,7 +41,7 @@ class Parameters:
 
 def test_the_parameter_file_states_every_parameter_at_its_default():
     stated = yaml.safe_load(FILE.read_text())["/**"]["ros__parameters"]
-    declared = Parameters(DashboardSettings).values | Parameters(GuardSettings).values | Parameters().values
+    declared = Parameters(DashboardParameters).values | Parameters(GuardParameters).values | Parameters().values
     declared = {name: value for name, value in declared.items() if value is not None}
     assert stated == {name: list(value) if isinstance(value, tuple) else value for name, value in declared.items()}
 
@@ -55,7 +56,7 @@ def test_the_parameter_file_names_those_without_a_default_in_comments():
 
 
 def test_what_the_dashboard_shares_with_the_node_has_the_same_default():
-    ours, shown = Parameters(), Parameters(DashboardSettings)
+    ours, shown = Parameters(), Parameters(DashboardParameters)
     shared = ours.values.keys() & shown.values.keys()
     assert shared == {"image_topic", "image_transport", "enable_stamped_cmd_vel"}
     assert all(ours.values[name] == shown.values[name] for name in shared)
@@ -63,7 +64,7 @@ def test_what_the_dashboard_shares_with_the_node_has_the_same_default():
 
 def test_what_both_nodes_have_is_the_same_in_both():
     """One file and one launch argument set both."""
-    ours, guards = Parameters(), Parameters(GuardSettings)
+    ours, guards = Parameters(), Parameters(GuardParameters)
     for name in ours.values.keys() & guards.values.keys():
         assert ours.values[name] == guards.values[name]
         assert ours.descriptors[name].description == guards.descriptors[name].description
@@ -85,10 +86,10 @@ def test_what_both_nodes_have_is_the_same_in_both():
 )
 def test_what_the_dashboard_refuses(given, why):
     with pytest.raises(ConfigError, match=re.escape(why)):
-        parameters.read(Parameters(DashboardSettings, **given), DashboardSettings)
+        parameters.read(Parameters(DashboardParameters, **given), DashboardParameters)
 
 
-@pytest.mark.parametrize("kind", [Settings, GuardSettings, DashboardSettings])
+@pytest.mark.parametrize("kind", [InferenceParameters, GuardParameters, DashboardParameters])
 def test_every_parameter_is_described(kind):
     descriptions = {name: d.description for name, d in Parameters(kind).descriptors.items()}
     assert all(descriptions.values())
@@ -96,7 +97,7 @@ def test_every_parameter_is_described(kind):
 
 
 def test_values_are_read_in_the_types_of_the_settings():
-    read = settings.read(Parameters(checkpoint="a.pth", command_rate=20, max_velocity=[1, 0, 0.5]))
+    read = inference_parameters.read(Parameters(checkpoint="a.pth", command_rate=20, max_velocity=[1, 0, 0.5]))
     assert (read.checkpoint, read.command_rate, read.max_velocity) == ("a.pth", 20.0, (1.0, 0.0, 0.5))
     assert isinstance(read.command_rate, float)
     assert read.limits.max_velocity == (1.0, 0.0, 0.5)
@@ -105,11 +106,13 @@ def test_values_are_read_in_the_types_of_the_settings():
 
 def test_a_path_may_begin_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/rosa")
-    assert settings.read(Parameters(checkpoint="~/a.pth")).checkpoint == "/home/rosa/a.pth"
+    assert inference_parameters.read(Parameters(checkpoint="~/a.pth")).checkpoint == "/home/rosa/a.pth"
 
 
 def test_what_is_said_of_the_actions_overrides_the_checkpoint():
-    read = settings.read(Parameters(checkpoint="a.pth", action_axes=["linear.x", "linear.y"], action_scale=[2, 0.5]))
+    read = inference_parameters.read(
+        Parameters(checkpoint="a.pth", action_axes=["linear.x", "linear.y"], action_scale=[2, 0.5])
+    )
     assert read.action_overrides == {"action_axes": ["linear.x", "linear.y"], "action_scale": [2.0, 0.5]}
 
 
@@ -132,7 +135,7 @@ def test_what_is_said_of_the_actions_overrides_the_checkpoint():
 )
 def test_a_value_of_another_type_is_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=rf"^{name}: .* is not a "):
-        settings.read(Parameters(**{"checkpoint": "a.pth", name: value}))
+        inference_parameters.read(Parameters(**{"checkpoint": "a.pth", name: value}))
 
 
 @pytest.mark.parametrize(
@@ -153,31 +156,31 @@ def test_a_value_of_another_type_is_refused_by_name(name, value):
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=name):
-        Settings(**{"checkpoint": "a.pth", name: value})
+        InferenceParameters(**{"checkpoint": "a.pth", name: value})
 
 
 def test_limits_of_the_wrong_sign_are_refused_by_name():
     with pytest.raises(ConfigError, match="max_decel"):
-        _ = Settings(checkpoint="a.pth", max_decel=(1.5, 1.5, 3.0)).limits
+        _ = InferenceParameters(checkpoint="a.pth", max_decel=(1.5, 1.5, 3.0)).limits
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
-        (Settings, "image_timeout", 0.0),
-        (Settings, "command_timeout", 61.0),
-        (GuardSettings, "guard_timeout", 0.0),
-        (GuardSettings, "guard_timeout", math.nan),
-        (GuardSettings, "max_velocity", (0.3, -0.3, 0.8)),
+        (InferenceParameters, "image_timeout", 0.0),
+        (InferenceParameters, "command_timeout", 61.0),
+        (GuardParameters, "guard_timeout", 0.0),
+        (GuardParameters, "guard_timeout", math.nan),
+        (GuardParameters, "max_velocity", (0.3, -0.3, 0.8)),
     ],
 )
 def test_a_number_out_of_its_range_is_refused_by_name_with_the_range(kind, name, value):
     with pytest.raises(ConfigError, match=rf"^{name} must be .*(above|positive)"):
-        kind(**({"checkpoint": "a.pth"} if kind is Settings else {}) | {name: value})
+        kind(**({"checkpoint": "a.pth"} if kind is InferenceParameters else {}) | {name: value})
 
 
 def test_what_may_change_while_driving_is_what_a_person_tunes():
-    live = {name for kind in (Settings, GuardSettings) for name in _live(kind)}
+    live = {name for kind in (InferenceParameters, GuardParameters) for name in _live(kind)}
     timeouts = {"image_timeout", "command_timeout", "state_timeout", "guard_timeout"}
     assert live == {item.name for item in fields(Limits)} | timeouts | {"instruction"}
 
@@ -195,10 +198,10 @@ def _is_refused(kind, name):
 
 
 def test_others_parameters_are_not_ours_to_refuse():
-    assert not parameters.check_live(Settings, [SimpleNamespace(name="use_sim_time")])
+    assert not parameters.check_live(InferenceParameters, [SimpleNamespace(name="use_sim_time")])
 
 
 def test_the_guard_has_no_second_start_so_what_is_not_live_is_read_only():
-    descriptors = Parameters(GuardSettings).descriptors
-    assert {name for name, d in descriptors.items() if not d.read_only} == set(_live(GuardSettings))
+    descriptors = Parameters(GuardParameters).descriptors
+    assert {name for name, d in descriptors.items() if not d.read_only} == set(_live(GuardParameters))
     assert not any(d.read_only for d in Parameters().descriptors.values())

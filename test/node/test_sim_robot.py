@@ -26,8 +26,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from simple_clip_lstm_ros.node.messages import to_seconds
-from simple_clip_lstm_ros.node.reporter import LATCHED
+from simple_clip_lstm_ros.ros.conversions import to_seconds
+from simple_clip_lstm_ros.ros.status_publisher import LATCHED
 
 pytestmark = pytest.mark.ros
 
@@ -37,7 +37,7 @@ class Watcher:
 
     def __init__(self, domain: int, log: Path, parameters: dict[str, Any]) -> None:
         given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-        module = [sys.executable, "-m", "simple_clip_lstm_ros.node.sim_robot"]
+        module = [sys.executable, "-m", "simple_clip_lstm_ros.harness.sim_robot"]
         environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain)}
         self.process = subprocess.Popen(
             ["timeout", "-s", "KILL", "60", *module, "--ros-args", *given], env=environment, stderr=log.open("w")

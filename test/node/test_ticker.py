@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from simple_clip_lstm_ros.node.ticker import Ticker
+from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def tick():
     tickers = []
 
     def tick(period, act):
-        tickers.append(Ticker(period, act, "ticks"))
+        tickers.append(PeriodicThread(period, act, "ticks"))
         return tickers[-1]
 
     yield tick

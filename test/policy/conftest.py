@@ -11,10 +11,10 @@ import torch
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.policy.config import PolicyConfig
-from simple_clip_lstm_ros.policy.inputs import Images, Texts
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
-from simple_clip_lstm_ros.policy.photographs import crops
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, InstructionTokenizer
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,12 @@ def wrapped(processors: Path) -> Callable[[SimpleCLIPLSTM], Policy]:
 
     def wrap(model: SimpleCLIPLSTM) -> Policy:
         cpu = torch.device("cpu")
-        return Policy(model, Images(model.config, cpu, torch.float32), Texts(processors, model.config, cpu), "fp32")
+        return Policy(
+            model,
+            ImagePreprocessor(model.config, cpu, torch.float32),
+            InstructionTokenizer(processors, model.config, cpu),
+            "fp32",
+        )
 
     return wrap
 
@@ -52,4 +57,4 @@ def policy(tiny_model: SimpleCLIPLSTM, wrapped: Callable[[SimpleCLIPLSTM], Polic
 @pytest.fixture(scope="session")
 def frames() -> list[np.ndarray]:
     """Six frames of different photographs; treat them as read-only."""
-    return list(crops(6, seed=1))
+    return list(sample_crops(6, seed=1))

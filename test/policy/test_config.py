@@ -13,19 +13,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import (
     FEATURES,
-    RECIPE,
+    PREPROCESSING,
     PolicyConfig,
+    choices_of,
     feature_widths,
-    merged,
-    recipe_alternatives,
+    merge_settings,
 )
 
-TINY = PROFILES["tiny"]
-CHOICES = {name: recipe_alternatives(name) for name in RECIPE if recipe_alternatives(name)}
+TINY = REFERENCE_CONFIGS["tiny"]
+CHOICES = {name: choices_of(name) for name in PREPROCESSING if choices_of(name)}
 FORMATS = {
     "JSON": lambda values: json.loads(json.dumps(values, allow_nan=False)),
     "YAML": lambda values: yaml.safe_load(yaml.safe_dump(values)),
@@ -45,7 +45,7 @@ recipes = st.fixed_dictionaries(
         "action_scale": st.tuples(numbers, numbers),
         "action_offset": st.tuples(numbers, numbers),
         "untrained": st.booleans(),
-        "assumed": st.lists(st.sampled_from(RECIPE), unique=True).map(tuple),
+        "assumed": st.lists(st.sampled_from(PREPROCESSING), unique=True).map(tuple),
     }
 )
 
@@ -58,9 +58,9 @@ def test_every_config_comes_back_the_same_from_json_yaml_and_pickle(recipe, writ
 
 
 @pytest.mark.parametrize("written_as", FORMATS)
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", REFERENCE_CONFIGS)
 def test_every_profile_comes_back_the_same(profile, written_as):
-    config = PROFILES[profile]
+    config = REFERENCE_CONFIGS[profile]
     assert PolicyConfig.from_dict(FORMATS[written_as](config.to_dict())) == config
 
 
@@ -194,7 +194,7 @@ def test_three_axes_for_three_outputs_are_fine():
 
 
 def test_widths_add_up_as_in_the_two_known_checkpoints():
-    seed, published = PROFILES["seed"], PROFILES["published"]
+    seed, published = REFERENCE_CONFIGS["seed"], REFERENCE_CONFIGS["published"]
     assert feature_widths(seed.kosmos, seed.clip) == {
         "kosmos_text": 2048,
         "kosmos_image": 2048,
@@ -215,7 +215,7 @@ def test_without_fusion_the_features_go_to_the_lstm_as_they_are():
 
 def test_the_defaults_of_the_recipe_are_those_documented():
     config = PolicyConfig(TINY.kosmos, TINY.clip, TINY.fusion_size, 48, 4, TINY.mlp)
-    assert {name: getattr(config, name) for name in RECIPE} == {
+    assert {name: getattr(config, name) for name in PREPROCESSING} == {
         "features": ("kosmos_text",),
         "prompt": "<image>{instruction}",
         "kosmos_text_pooling": "mean",
@@ -236,5 +236,5 @@ def test_the_defaults_of_the_recipe_are_those_documented():
 
 def test_merging_reaches_into_mappings_and_leaves_both_sides_as_they_were():
     base, over = {"a": {"x": 1, "y": 2}, "b": [1], "c": None}, {"a": {"y": 3}, "b": [2], "c": {"z": 1}}
-    assert merged(base, over) == {"a": {"x": 1, "y": 3}, "b": [2], "c": {"z": 1}}
+    assert merge_settings(base, over) == {"a": {"x": 1, "y": 3}, "b": [2], "c": {"z": 1}}
     assert base == {"a": {"x": 1, "y": 2}, "b": [1], "c": None} and over["a"] == {"y": 3}

@@ -15,9 +15,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, CLIPImageProcessor, Kosmos2Processor
 
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 from simple_clip_lstm_ros.errors import InputError, ProcessorsError
-from simple_clip_lstm_ros.policy.inputs import MOST_TOKENS, NORMALIZATIONS, Images, Texts
+from simple_clip_lstm_ros.policy.preprocessing import (
+    MAX_TOKENS,
+    NORMALIZATIONS,
+    ImagePreprocessor,
+    InstructionTokenizer,
+)
 from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 CPU = torch.device("cpu")
@@ -26,7 +31,7 @@ REAL_PROCESSORS = Path(os.environ.get("REAL_PROCESSORS", ROOT.parent / "shared" 
 
 
 def pixels(config, frame, dtype=torch.float32, **recipe):
-    return Images(replace(config, **recipe), CPU, dtype)(frame)
+    return ImagePreprocessor(replace(config, **recipe), CPU, dtype)(frame)
 
 
 def within_a_grey_level(pixels, expected, std):
@@ -110,7 +115,7 @@ def ids(tokens):
 @pytest.mark.parametrize("text", ["go left", "  go   left!  ", "Go to (3, 4), then stop", "x" * 70])
 @pytest.mark.parametrize("prompt", ["<image>{instruction}", "<image><grounding>{instruction} now"])
 def test_tokens_equal_those_of_the_hugging_face_processors(text, prompt, tiny_config, processors):
-    tokens = Texts(processors, replace(tiny_config, prompt=prompt), CPU)(text)
+    tokens = InstructionTokenizer(processors, replace(tiny_config, prompt=prompt), CPU)(text)
     kosmos = Kosmos2Processor.from_pretrained(processors / "kosmos-tiny")
     written = prompt.removeprefix("<image>").replace("{instruction}", text)
     image = np.zeros((20, 30, 3), np.uint8)
@@ -124,12 +129,12 @@ def test_tokens_equal_those_of_the_hugging_face_processors(text, prompt, tiny_co
 
 
 def test_an_instruction_may_contain_the_placeholder_of_the_prompt(tiny_config, processors):
-    texts = Texts(processors, tiny_config, CPU)
+    texts = InstructionTokenizer(processors, tiny_config, CPU)
     assert ids(texts("{instruction}")) != ids(texts("instruction"))
 
 
 def test_a_text_beyond_77_clip_tokens_is_cut_with_a_warning_and_its_end_kept(tiny_config, processors, caplog):
-    texts = Texts(processors, tiny_config, CPU)
+    texts = InstructionTokenizer(processors, tiny_config, CPU)
     with caplog.at_level(logging.WARNING):
         assert texts("x" * 75).clip_ids.shape == (1, 77)
         assert not caplog.records
@@ -150,23 +155,23 @@ def with_vocabulary(config, encoder, tower, **changes):
 def test_a_tokenizer_with_ids_beyond_the_vocabulary_is_refused(encoder, tiny_config, processors):
     small = with_vocabulary(tiny_config, encoder, "text_config", vocab_size=60)
     with pytest.raises(ProcessorsError, match=f"the {encoder} tokenizer gives id .* the processors belong to another"):
-        Texts(processors, small, CPU)("xyz")
+        InstructionTokenizer(processors, small, CPU)("xyz")
 
 
 def test_a_tokenizer_that_ends_texts_otherwise_than_the_checkpoint_is_refused(tiny_config, processors):
     other = with_vocabulary(tiny_config, "clip", "text_config", eos_token_id=500)
     with pytest.raises(ProcessorsError, match=r"does not end a text with token 500.*the processors belong to another"):
-        Texts(processors, other, CPU)("go left")
+        InstructionTokenizer(processors, other, CPU)("go left")
 
 
 def test_the_legacy_end_of_old_configs_is_accepted(tiny_config, processors):
     old = with_vocabulary(tiny_config, "clip", "text_config", eos_token_id=2)
-    assert Texts(processors, old, CPU)("go left").clip_ids[0, -1] == 513
+    assert InstructionTokenizer(processors, old, CPU)("go left").clip_ids[0, -1] == 513
 
 
 def test_a_text_longer_than_the_model_reads_is_refused(tiny_config, processors):
     short = with_vocabulary(tiny_config, "kosmos", "text_config", max_position_embeddings=20)
-    texts = Texts(processors, short, CPU)
+    texts = InstructionTokenizer(processors, short, CPU)
     texts("go left")
     with pytest.raises(InputError, match=r"the instruction is too long: .* at most 20"):
         texts("go left and then right")
@@ -174,8 +179,8 @@ def test_a_text_longer_than_the_model_reads_is_refused(tiny_config, processors):
 
 def test_a_text_that_would_need_more_memory_than_was_predicted_is_refused(tiny_config, processors):
     """A character or so is a token to the tiny tokenizer; 2000 are allowed."""
-    texts, slots = Texts(processors, tiny_config, CPU), tiny_config.kosmos["latent_query_num"]
-    longest = slots + MOST_TOKENS
+    texts, slots = InstructionTokenizer(processors, tiny_config, CPU), tiny_config.kosmos["latent_query_num"]
+    longest = slots + MAX_TOKENS
     with pytest.raises(InputError, match=rf"the instruction is too long: \d+ tokens .*, at most {longest}$"):
         texts("qzxj " * 200)
     assert texts("qzxj " * 40).kosmos_ids.shape[1] <= longest
@@ -191,7 +196,7 @@ def copied(processors, tmp_path):
 
 def assert_refused_with_advice(folder, config, *words):
     with pytest.raises(ProcessorsError) as caught:
-        Texts(folder, config, CPU)
+        InstructionTokenizer(folder, config, CPU)
     message = str(caught.value)
     assert "\n" not in message and "hf download" in message and "microsoft/kosmos-2-patch14-224" in message
     assert all(word in message for word in words), message
@@ -239,7 +244,7 @@ def test_a_folder_whose_vocabulary_is_gone_is_refused_rather_than_read_as_unknow
 
 def test_without_clip_no_clip_processor_is_needed(copied, tiny_config):
     shutil.rmtree(copied / "clip-tiny")
-    tokens = Texts(copied, replace(tiny_config, clip=None, features=("kosmos_text",)), CPU)("go left")
+    tokens = InstructionTokenizer(copied, replace(tiny_config, clip=None, features=("kosmos_text",)), CPU)("go left")
     assert tokens.clip_ids is None and tokens.clip_mask is None
 
 
@@ -275,8 +280,8 @@ def test_hugging_face_is_offline_before_its_libraries_are_imported():
 
 @pytest.mark.skipif(not REAL_PROCESSORS.is_dir(), reason=f"no copy of the real tokenizers at {REAL_PROCESSORS}")
 def test_the_real_tokenizers_give_the_ids_that_are_known():
-    config = replace(PROFILES["seed"], prompt="<image><grounding>{instruction}")
-    texts = Texts(REAL_PROCESSORS, config, CPU)
+    config = replace(REFERENCE_CONFIGS["seed"], prompt="<image><grounding>{instruction}")
+    texts = InstructionTokenizer(REAL_PROCESSORS, config, CPU)
     assert ids(texts("An image of")) == [0, 64003, *range(4, 68), 64004, 64012, 712, 1648, 9]
     assert texts("a photo of a cat").clip_ids.tolist() == [[49406, 320, 1125, 539, 320, 2368, 49407]]
-    assert texts.refusal("go <patch_index_1023>") and not texts.refusal("go left")
+    assert texts.validate_instruction("go <patch_index_1023>") and not texts.validate_instruction("go left")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPConfig, CLIPModel, Kosmos2Config, Kosmos2Model, Kosmos2Processor
 
-from simple_clip_lstm_ros.checkpoint.build import build, fill, needed_shapes
+from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes, load_weights
 from simple_clip_lstm_ros.checkpoint.load import load_policy
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.policy.config import FEATURES, PolicyConfig
@@ -151,7 +151,7 @@ def random_weights(config: PolicyConfig) -> Weights:
     """Nothing is left at ones or zeros: a forgotten bias or LayerNorm shows. The gain keeps the frames apart."""
     generator = torch.Generator().manual_seed(0)
     weights = {}
-    for name, shape in needed_shapes(build(config)).items():
+    for name, shape in expected_shapes(build_model(config)).items():
         drawn = torch.randn(shape, generator=generator)
         gain = 3.0 if name.startswith(("rnn.", "actions.")) else 1.0
         matrix, vector = len(shape) > 1, 0.3 * drawn + name.endswith("norm.weight")
@@ -228,8 +228,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def variant(config: PolicyConfig, changes: dict[str, Any]) -> tuple[SimpleCLIPLSTM, Weights]:
     changed = replace(config, **changes)
     weights = random_weights(changed)
-    model = build(changed)
-    fill(model, weights.items(), torch.device("cpu"), Precision("fp32", torch.float32))
+    model = build_model(changed)
+    load_weights(model, weights.items(), torch.device("cpu"), Precision("fp32", torch.float32))
     return model, weights
 
 

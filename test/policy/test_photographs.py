@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.policy.photographs import crops, photographs
+from simple_clip_lstm_ros.policy.sample_images import load_sample_images, sample_crops
 
 
 def test_there_are_at_least_eight_different_photographs_in_rgb():
-    images = photographs()
+    images = load_sample_images()
     assert len(images) >= 8
     for image in images:
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and min(image.shape[:2]) >= 240
@@ -24,14 +24,14 @@ def test_there_are_at_least_eight_different_photographs_in_rgb():
 
 
 def test_the_same_seed_gives_the_same_crops_and_another_seed_others():
-    first, again, other = (list(crops(12, seed=seed)) for seed in (3, 3, 4))
+    first, again, other = (list(sample_crops(12, seed=seed)) for seed in (3, 3, 4))
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     assert all((a != b).any() for a, b in zip(first, other, strict=True))
 
 
 @pytest.mark.parametrize("size", [(240, 320), (56, 56), (1, 7)])
 def test_crops_are_frames_of_the_size_asked_for(size):
-    frames = list(crops(11, size=size))
+    frames = list(sample_crops(11, size=size))
     assert len(frames) == 11
     for frame in frames:
         assert frame.shape == (*size, 3) and frame.dtype == np.uint8
@@ -39,12 +39,12 @@ def test_crops_are_frames_of_the_size_asked_for(size):
 
 
 def test_photographs_come_in_turn():
-    count = len(photographs())
-    frames = list(crops(count + 1, size=(200, 300)))
+    count = len(load_sample_images())
+    frames = list(sample_crops(count + 1, size=(200, 300)))
     assert all((a != b).any() for a, b in combinations(frames, 2))
 
 
 def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(InputError, match="pip install scikit-image"):
-        next(crops(1))
+        next(sample_crops(1))

@@ -139,7 +139,7 @@ def assert_refuses(policy, frames, frame, text, words):
 
 @pytest.mark.parametrize(("text", "words"), REFUSED.items(), ids=ascii)
 def test_an_instruction_that_cannot_be_used_is_refused_and_the_state_stays(text, words, policy, frames):
-    assert policy.refusal(text)
+    assert policy.validate_instruction(text)
     assert_refuses(policy, frames, frames[0], text, words)
 
 
@@ -155,15 +155,15 @@ def test_an_instruction_beyond_the_length_that_the_model_reads_is_refused(policy
 
 
 def test_a_megabyte_of_text_is_refused_unread(policy):
-    assert "1000000 characters, at most 2000" in policy.refusal("x" * 1_000_000)
-    assert policy.refusal("x" * 2000) == ""
+    assert "1000000 characters, at most 2000" in policy.validate_instruction("x" * 1_000_000)
+    assert policy.validate_instruction("x" * 2000) == ""
 
 
 @pytest.mark.parametrize(
     "text", ["x > y", "a < b >", "image", "100 %", "caf\u00e9 \U0001f916", "{instruction}", "a\nb"]
 )
 def test_text_without_control_tokens_is_accepted(text, policy, frames):
-    assert policy.refusal(text) == ""
+    assert policy.validate_instruction(text) == ""
     assert policy.step(frames[0], text).is_finite
 
 

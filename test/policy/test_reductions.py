@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.checkpoint.profiles import PROFILES
+from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
-from simple_clip_lstm_ros.policy.inputs import Images
+from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
 
-TINY = PROFILES["tiny"]  # kosmos takes 56 pixels in patches of 14, clip 64 in patches of 16
+TINY = REFERENCE_CONFIGS["tiny"]  # kosmos takes 56 pixels in patches of 14, clip 64 in patches of 16
 WITHOUT_CLIP = replace(TINY, clip=None, features=("kosmos_text",))
 TEXT = "go to the red door"
 
@@ -62,7 +62,7 @@ def test_a_size_of_another_type_is_refused_by_name(size):
 
 
 def test_pixels_have_that_size(frames):
-    images = Images(replace(TINY, image_size=45), torch.device("cpu"), torch.float32)
+    images = ImagePreprocessor(replace(TINY, image_size=45), torch.device("cpu"), torch.float32)
     pixels = images(frames[0])
     assert pixels.kosmos.shape == (1, 3, 42, 42) and pixels.clip.shape == (1, 3, 32, 32)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from shapely import Point
 
 from simple_clip_lstm_ros.control.velocity import ZERO
-from simple_clip_lstm_ros.sim.base import DIFFERENTIAL, RADIUS
 from simple_clip_lstm_ros.sim.expert import STOP, Expert
-from simple_clip_lstm_ros.sim.layout import Pose, draw
+from simple_clip_lstm_ros.sim.layout import Pose, sample_layout
+from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL, RADIUS
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import Outcome, World
 
@@ -31,14 +31,14 @@ def drive(world: World, expert: Expert | None = None, until: float = math.inf) -
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_it_arrives_on_the_named_side_without_contact(scenario: Scenario) -> None:
-    outcomes = [drive(World(draw(scenario, seed))) for seed in range(10)]
+    outcomes = [drive(World(sample_layout(scenario, seed))) for seed in range(10)]
     assert all(outcome.success for outcome in outcomes)
     assert all(outcome.time < 20.0 for outcome in outcomes)
 
 
 def test_it_mostly_gets_away_from_close_beside_a_box() -> None:
     """Five centimetres from the robot's body, and wherever it looks."""
-    layout = draw(Scenario(1, "vert", "left"), 5)
+    layout = sample_layout(Scenario(1, "vert", "left"), 5)
     (box,) = layout.boxes
     edge = box.footprint.buffer(RADIUS + 0.05).exterior
     outcomes = []
@@ -54,7 +54,7 @@ def test_told_another_side_on_its_way_it_turns_and_arrives(changed: float) -> No
     """Close before a box it may still scrape that."""
     outcomes = []
     for seed in range(24):
-        layout = draw(SCENARIOS[seed % len(SCENARIOS)], seed)
+        layout = sample_layout(SCENARIOS[seed % len(SCENARIOS)], seed)
         world = World(layout)
         drive(world, Expert(replace(layout, scenario=layout.scenario.other_side)), until=changed)
         outcomes.append(drive(world))
@@ -68,10 +68,10 @@ poses = st.tuples(st.floats(-0.5, 4.5), st.floats(-1.5, 1.5), st.floats(-math.pi
 @settings(max_examples=60, deadline=None)
 @given(pose=poses, scenario=st.sampled_from(SCENARIOS), seed=st.integers(0, 1000))
 def test_from_any_pose_it_finds_a_way_that_touches_nothing(pose, scenario: Scenario, seed: int) -> None:
-    layout = draw(scenario, seed)
+    layout = sample_layout(scenario, seed)
     solid = [box.footprint for box in layout.boxes]
     assume(all(each.distance(Point(*pose[:2])) > RADIUS + 0.05 for each in solid))
-    way = Expert(layout).way(Pose(*pose))
+    way = Expert(layout).shortest_path(Pose(*pose))
     assert way.coords[0] == pytest.approx(pose[:2]) and way.coords[-1] == pytest.approx((layout.cup.x, layout.cup.y))
     assert all(way.distance(each) > RADIUS for each in solid)
     velocity = Expert(layout)(Pose(*pose))
@@ -79,13 +79,13 @@ def test_from_any_pose_it_finds_a_way_that_touches_nothing(pose, scenario: Scena
 
 
 def test_on_the_wrong_side_it_turns_back_as_long_as_it_can() -> None:
-    layout = draw(Scenario(1, "hori", "left"), 1)
+    layout = sample_layout(Scenario(1, "hori", "left"), 1)
     (box,) = layout.boxes
     before = Pose(box.pose.x - 0.2, box.pose.y - 0.8, 0.0)
-    way = Expert(layout).way(before)
+    way = Expert(layout).shortest_path(before)
     assert max(y for _, y in way.coords) > box.pose.y + box.length / 2
 
 
 def test_at_the_cup_it_stops() -> None:
-    layout = draw(SCENARIOS[0], 0)
+    layout = sample_layout(SCENARIOS[0], 0)
     assert Expert(layout)(Pose(layout.cup.x - STOP + 0.01, layout.cup.y, 0.0)) == ZERO

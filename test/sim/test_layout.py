@@ -8,21 +8,21 @@ import math
 import pytest
 from shapely import Point
 
-from simple_clip_lstm_ros.sim.base import RADIUS
-from simple_clip_lstm_ros.sim.layout import Layout, draw
+from simple_clip_lstm_ros.sim.layout import Layout, sample_layout
+from simple_clip_lstm_ros.sim.mobile_base import RADIUS
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 from simple_clip_lstm_ros.sim.world import REACH
 
-LAYOUTS = [draw(scenario, seed) for scenario in SCENARIOS for seed in range(25)]
+LAYOUTS = [sample_layout(scenario, seed) for scenario in SCENARIOS for seed in range(25)]
 
 
 def test_a_seed_gives_the_same_world_and_another_seed_another() -> None:
-    assert draw(SCENARIOS[0], 7) == draw(SCENARIOS[0], 7)
-    assert len({draw(SCENARIOS[0], seed).cup for seed in range(100)}) == 100
+    assert sample_layout(SCENARIOS[0], 7) == sample_layout(SCENARIOS[0], 7)
+    assert len({sample_layout(SCENARIOS[0], seed).cup for seed in range(100)}) == 100
 
 
 def test_a_seed_gives_another_world_in_each_scenario() -> None:
-    assert len({draw(scenario, 7).cup for scenario in SCENARIOS}) == 8
+    assert len({sample_layout(scenario, 7).cup for scenario in SCENARIOS}) == 8
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.scenario}-{layout.seed}")
@@ -53,5 +53,5 @@ def test_the_box_stands_in_the_way() -> None:
 
 
 def test_left_and_right_worlds_differ_by_more_than_the_name() -> None:
-    left, right = (draw(Scenario(1, "hori", side), 3) for side in ("left", "right"))
+    left, right = (sample_layout(Scenario(1, "hori", side), 3) for side in ("left", "right"))
     assert left.boxes != right.boxes

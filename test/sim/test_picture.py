@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from simple_clip_lstm_ros.sim.layout import Box, Camera, Cylinder, Layout, Light, Pose, Surface, draw
-from simple_clip_lstm_ros.sim.picture import Picture
+from simple_clip_lstm_ros.sim.layout import Box, Camera, Cylinder, Layout, Light, Pose, Texture, sample_layout
+from simple_clip_lstm_ros.sim.renderer import CameraRenderer
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS
 
 SIZE = (240, 320)
@@ -20,8 +20,8 @@ RED, BLUE, GREY = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.5)
 HERE = Pose(0.0, 0.0, 0.0)
 
 
-def plain(colour: tuple[float, float, float]) -> Surface:
-    return Surface("plain", (colour, colour), 1.0)
+def plain(colour: tuple[float, float, float]) -> Texture:
+    return Texture("plain", (colour, colour), 1.0)
 
 
 def cup(x: float, y: float = 0.0) -> Cylinder:
@@ -36,7 +36,7 @@ def wall(x: float, height: float = 0.4) -> Box:
 def layout() -> Layout:
     """A grey floor without light and shade, a level camera without noise, nothing in sight."""
     return dataclasses.replace(
-        draw(SCENARIOS[0], 0),
+        sample_layout(SCENARIOS[0], 0),
         start=HERE,
         boxes=(),
         cup=cup(-2.0),
@@ -49,7 +49,7 @@ def layout() -> Layout:
 
 
 def seen(layout: Layout, pose: Pose = HERE) -> np.ndarray:
-    return Picture(layout, SIZE, np.random.default_rng(0))(pose)
+    return CameraRenderer(layout, SIZE, np.random.default_rng(0))(pose)
 
 
 def extent(picture: np.ndarray, colour: tuple[float, float, float]) -> tuple[int, int, int, int]:
@@ -118,7 +118,7 @@ def test_a_turned_box_shows_two_sides_in_different_light(layout: Layout) -> None
 
 
 def test_the_floor_bears_its_pattern(layout: Layout) -> None:
-    checks = Surface("checks", ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), 0.2)
+    checks = Texture("checks", ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)), 0.2)
     picture = seen(dataclasses.replace(layout, floor=checks, sky=(0.0, 0.0, 0.0)))
     # Of two neighbouring fields half a metre ahead one is bright.
     places = [(0.5, 0.1), (0.5, -0.1)]
@@ -136,5 +136,5 @@ def test_noise_and_gain_are_those_of_the_camera(layout: Layout) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_every_world_has_a_picture(scenario) -> None:
     for seed in range(5):
-        picture = Picture(draw(scenario, seed), SIZE, np.random.default_rng(0))(HERE)
+        picture = CameraRenderer(sample_layout(scenario, seed), SIZE, np.random.default_rng(0))(HERE)
         assert picture.shape == (*SIZE, 3) and picture.dtype == np.uint8 and picture.std() > 5.0

@@ -9,7 +9,7 @@ from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 
 def test_there_are_eight_and_each_bears_its_name() -> None:
     assert len({str(each) for each in SCENARIOS}) == 8
-    assert all(Scenario.named_in(f"episode_20251112_131153_{each}_core_medium") == each for each in SCENARIOS)
+    assert all(Scenario.parse(f"episode_20251112_131153_{each}_core_medium") == each for each in SCENARIOS)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_there_are_eight_and_each_bears_its_name() -> None:
     ],
 )
 def test_a_name_bears_one_or_none(name: str, found: Scenario | None) -> None:
-    assert Scenario.named_in(name) == found
+    assert Scenario.parse(name) == found
 
 
 def test_the_instruction_names_side_and_number() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.control.velocity import Velocity
-from simple_clip_lstm_ros.sim.layout import Body, Layout, Pose, draw
+from simple_clip_lstm_ros.sim.layout import BaseDynamics, Layout, Pose, sample_layout
 from simple_clip_lstm_ros.sim.scenario import Scenario
 from simple_clip_lstm_ros.sim.world import REACH, TIME_LIMIT, World
 
@@ -17,11 +17,11 @@ from simple_clip_lstm_ros.sim.world import REACH, TIME_LIMIT, World
 @pytest.fixture
 def layout() -> Layout:
     """One box straight ahead, the cup straight behind it, and a body that obeys."""
-    drawn = draw(Scenario(1, "hori", "left"), 0)
+    drawn = sample_layout(Scenario(1, "hori", "left"), 0)
     (box,) = drawn.boxes
     box = dataclasses.replace(box, pose=Pose(1.2, 0.0, math.pi / 2), length=0.5, width=0.2)
     cup = dataclasses.replace(drawn.cup, x=2.4, y=0.0)
-    body = Body(0.0, (0.0, 0.0))
+    body = BaseDynamics(0.0, (0.0, 0.0))
     return dataclasses.replace(drawn, start=Pose(0.0, 0.0, 0.0), boxes=(box,), cup=cup, distractors=(), body=body)
 
 

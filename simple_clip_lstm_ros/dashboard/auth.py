@@ -1,0 +1,91 @@
+"""Who may look and speak: what is asked of every request before anything else looks at it."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_OWN_NAMES = {"localhost", "127.0.0.1", "::1"}
+# Nothing but the page's own files, no script in the page itself, and no frame around it to steal a click.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class TokenAuth:
+    """Beyond this machine a token is asked for: the given one, or a new one. On it, only where one is given.
+
+    The token comes with the first address and is a cookie from then on, out of sight of the page and its address.
+    """
+
+    def __init__(self, host: str, port: int, token: str) -> None:
+        self._is_local = is_local(host)
+        self.token = token or ("" if self._is_local else secrets.token_urlsafe(24))
+        # Cookies are kept by host, whatever the port.
+        self._cookie = f"dashboard_{port}"
+
+    def reject(self, request: web.Request) -> web.HTTPException | None:
+        """Why this request gets nothing; None: it may go on."""
+        host = request.headers.get("Host", "")
+        if self._is_local and _host_name(host) not in _OWN_NAMES:
+            # A page from elsewhere whose name was made to lead to this machine.
+            return web.HTTPForbidden(text="refused: open the dashboard as localhost or 127.0.0.1\n")
+        origin = request.headers.get("Origin")
+        if origin is not None and not (
+            host and origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
+        ):
+            return web.HTTPForbidden(text="refused: this request comes from another site\n")
+        if not self.token or self._is_token(request.cookies.get(self._cookie, "")):
+            return None
+        if request.path == "/" and self._is_token(request.query.get("token", "")):
+            return self._login_redirect()
+        return web.HTTPUnauthorized(
+            text="refused: the token is missing or wrong. Open the address that the dashboard printed at its start.\n"
+        )
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
+
+    def _login_redirect(self) -> web.HTTPException:
+        """To the same page without the token in its address, where it would stay in the browser's history."""
+        welcome = web.HTTPSeeOther("/")
+        # Lax and not Strict: a link to the page in a mail or a chat would else lead to a refusal.
+        welcome.set_cookie(self._cookie, self.token, httponly=True, samesite="Lax")
+        return welcome
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = self.reject(request)
+        if answer is None:
+            return await handler(request)
+        raise answer
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,64 @@
+"""Write files so that a failure leaves no half of one, and says why."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from simple_clip_lstm_ros.errors import CheckpointError
+
+
+def temp_path(path: Path) -> Path:
+    """What `path` is called until it is complete."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def check_writable(path: Path, size: int) -> None:
+    """Raises CheckpointError if something is at `path` already, or `size` bytes cannot be written there."""
+    try:
+        taken = path.exists() or path.is_symlink() or temp_path(path).is_symlink()
+    except OSError as error:  # a name that is too long
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
+    if taken:
+        raise CheckpointError(f"{path} exists; remove it or choose another name")
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise CheckpointError(f"{parent} is not a folder; create it first")
+    try:
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
+    free = shutil.disk_usage(parent).free
+    if free < size:
+        raise CheckpointError(f"{parent} has {free / 1e9:.2f} GB free, and {path.name} needs {size / 1e9:.2f} GB")
+
+
+class ErrorKeepingFile(io.FileIO):
+    """A new file below HDF5, which loses errors of writing and then crashes: this one keeps the first until asked."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+        self._error: OSError | None = None
+
+    def raise_error(self) -> None:
+        if self._error:
+            raise self._error
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = self._error or error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return self.tell() if size is None else size

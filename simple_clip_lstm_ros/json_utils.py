@@ -1,0 +1,28 @@
+"""Plain data for JSON, and files of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simple_clip_lstm_ros.errors import InputError
+
+
+def nan_to_null(value: Any) -> Any:
+    """Nested dicts and lists with None for the numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: nan_to_null(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [nan_to_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """With null for the numbers that JSON has no word for. Raises InputError if it cannot be written."""
+    try:
+        path.write_text(json.dumps(nan_to_null(dict(document)), indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

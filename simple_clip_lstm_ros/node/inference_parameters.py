@@ -1,0 +1,81 @@
+"""The parameters of the inference node: each is described once, here or in MotionSettings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from simple_clip_lstm_ros.engine.linear_backends import ENGINES
+from simple_clip_lstm_ros.engine.precision import PRECISIONS
+from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.ros import parameters
+from simple_clip_lstm_ros.ros.motion_parameters import MotionParameters
+from simple_clip_lstm_ros.ros.parameters import Range, parameter
+
+
+@dataclass(frozen=True)
+class InferenceParameters(MotionParameters):
+    """Values of all parameters, checked. Raises ConfigError."""
+
+    checkpoint: str = parameter("", "the .pth file or bundle to load, or builtin:tiny; there is no default")
+    processors: str = parameter(
+        "", "Kosmos-2 and CLIP processors; empty: in the folder inside or beside the checkpoint"
+    )
+    policy_config: str = parameter("", "YAML file of PolicyConfig settings that win over the checkpoint's")
+    device: str = parameter("auto", "auto, cpu, cuda or cuda:N")
+    precision: str = parameter("auto", "of the encoders", *PRECISIONS)
+    engine: str = parameter("auto", "how the encoders are computed", *ENGINES)
+    allow_untrained: bool = parameter(False, "let random weights move the robot: for demo and tests only")
+    image_topic: str = parameter("image_raw", "camera topic")
+    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
+    instruction: str = parameter(
+        "", "text at activation; empty: stand until one arrives on the topic instruction", live=True
+    )
+    memory_budget_gb: float = parameter(
+        0.0,
+        "refuse to load what would take more; 0: what the machine has",
+        unit="GB",
+        within="0 or more",
+    )
+    image_timeout: float = parameter(
+        0.5, "newest image older than this: zero at once", unit="s", within=Range(0.0, 60.0), live=True
+    )
+    command_timeout: float = parameter(
+        0.5,
+        "newest action older than this, from its image's stamp: zero at once",
+        unit="s",
+        within=Range(0.0, 60.0),
+        live=True,
+    )
+    state_timeout: float = parameter(
+        2.0, "image gap after which the hidden state is reset", unit="s", within=Range(0.0, 3600.0), live=True
+    )
+    action_axes: tuple[str, ...] = parameter((), "axis of each model output; unset: as the checkpoint says")
+    action_scale: tuple[float, ...] = parameter((), "factor of each model output; unset: as the checkpoint says")
+    action_offset: tuple[float, ...] = parameter((), "added to each scaled output; unset: as the checkpoint says")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_against_rate("image_timeout", "command_timeout")
+        if not self.checkpoint:
+            raise ConfigError("checkpoint is empty; set it to the .pth file or bundle to load (there is no default)")
+        parameters.check_topic("image_topic", self.image_topic)
+
+    @property
+    def action_overrides(self) -> dict[str, Any]:
+        """What these parameters say about the actions, as PolicyConfig settings."""
+        names = ("action_axes", "action_scale", "action_offset")
+        return {name: list(getattr(self, name)) for name in names if getattr(self, name)}
+
+
+def read_parameters(node: Node, changes: Sequence[Parameter] = ()) -> InferenceParameters:
+    """The parameters as they stand, or would with `changes`. Raises ConfigError."""
+    found = parameters.read(node, InferenceParameters, changes)
+    # No shell expands the ~ in `checkpoint:=~/model.pth`.
+    paths = {name: os.path.expanduser(getattr(found, name)) for name in ("checkpoint", "processors", "policy_config")}
+    return replace(found, **paths)
