@@ -22,10 +22,11 @@ from simple_clip_lstm_ros.cli.options import (
     bytes_progress,
     make_console,
     print_json,
+    survey_from_args,
 )
 from simple_clip_lstm_ros.doctor.finding import Finding, Host, Verdict
 from simple_clip_lstm_ros.doctor.libraries import libraries
-from simple_clip_lstm_ros.doctor.resources import check_cameras, machine, model
+from simple_clip_lstm_ros.doctor.resources import check_cameras, check_checkpoint, machine
 from simple_clip_lstm_ros.doctor.transport import transport
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
@@ -71,7 +72,12 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
         return
     with bytes_progress() as progress:
         task = progress.add_task("checksums", total=None)
-        yield from model(args, lambda done, total: progress.update(task, completed=done, total=total))
+        yield from check_checkpoint(
+            args.checkpoint,
+            lambda: survey_from_args(args),
+            lambda candidates: candidates.choose(args.precision, args.engine),
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
 
 
 def _show(finding: Finding) -> None:

@@ -18,8 +18,6 @@ from simple_clip_lstm_ros.cli.options import add_rate_option
 from simple_clip_lstm_ros.cli.ros import require_ros
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError
 
-_COMPRESSED = "/compressed"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", type=Path, help="where the files go; it must exist")
@@ -67,12 +65,13 @@ def _check_format(args: argparse.Namespace) -> None:
 def _record_bags(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.recording.bag_recorder import BagRecorder
     from simple_clip_lstm_ros.ros import process
+    from simple_clip_lstm_ros.ros.camera_topic import split_transport
 
-    is_compressed = args.image_topic.endswith(_COMPRESSED)
+    image_topic, image_transport = split_transport(args.image_topic)
     given = {
         "folder": str(args.folder),
-        "image_topic": args.image_topic.removesuffix(_COMPRESSED),
-        "image_transport": "compressed" if is_compressed else "raw",
+        "image_topic": image_topic,
+        "image_transport": image_transport,
         "last": args.last,
         "memory_mb": args.memory_mb,
     }

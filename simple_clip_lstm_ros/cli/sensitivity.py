@@ -29,7 +29,9 @@ from simple_clip_lstm_ros.errors import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.evaluation.ablation import AblationEffect
+    from simple_clip_lstm_ros.policy.ablation import AblationEffect
+
+_UNRELATED = "turn around and drive away"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.evaluation.ablation import INSTRUCTION, ablate, format_verdict, num_passes
+    from simple_clip_lstm_ros.policy.ablation import INSTRUCTION, ablate, format_verdict, num_passes
     from simple_clip_lstm_ros.policy.sample_images import sample_crops
+    from simple_clip_lstm_ros.sim.instructions import swap_left_right
 
     shown = (frame for _, frame in read_frames(args.image)) if args.image else sample_crops(args.frames)
     frames = list(islice(shown, max(args.frames, 0)))
@@ -54,7 +57,10 @@ def run(args: argparse.Namespace) -> None:
     with steps_progress() as progress:
         task = progress.add_task("stepping", total=len(frames) * num_passes())
         instruction = args.instruction or INSTRUCTION
-        effects = ablate(policy, frames, instruction, stepped=lambda: progress.advance(task))
+        other = swap_left_right(instruction)
+        if other == " ".join(instruction.split()):
+            other = _UNRELATED
+        effects = ablate(policy, frames, instruction, other, stepped=lambda: progress.advance(task))
     told = format_verdict(effects)
     if args.json:
         document = {"instruction": instruction, "frames": len(frames), "untrained": policy.config.untrained}

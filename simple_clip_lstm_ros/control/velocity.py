@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 AXES = ("linear.x", "linear.y", "angular.z")
 
@@ -22,6 +23,17 @@ class Velocity:
         """Put `values[i]` on the axis named `axes[i]` (one of `AXES`); the others stay zero."""
         by_axis = dict(zip(axes, values, strict=True))
         return cls(*(float(by_axis.get(axis, 0.0)) for axis in AXES))
+
+    @classmethod
+    def from_twist(cls, message: Any) -> Velocity:
+        """Return the planar part of a Twist or TwistStamped, of ROS or of a bag: messages are known by their fields.
+
+        Not finite if the rest of the message is not: such a message is broken as a whole.
+        """
+        twist = getattr(message, "twist", message)
+        if not all(map(math.isfinite, (twist.linear.z, twist.angular.x, twist.angular.y))):
+            return cls(math.nan, math.nan, math.nan)
+        return cls(twist.linear.x, twist.linear.y, twist.angular.z)
 
     def as_tuple(self) -> tuple[float, float, float]:
         return (self.linear_x, self.linear_y, self.angular_z)

@@ -13,10 +13,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.srv import GetState
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
+from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.dashboard.robot import (
     CAMERA,
     OVERLAY,
@@ -29,28 +29,25 @@ from simple_clip_lstm_ros.dashboard.robot import (
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_velocity
-from simple_clip_lstm_ros.ros.parameters import ConfiguredNode, Parameters, Range, check_topic, parameter
+from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
+from simple_clip_lstm_ros.ros.parameters import ConfiguredNode, Range, parameter
+from simple_clip_lstm_ros.ros.qos import LATCHED, NEWEST_IMAGE
 from simple_clip_lstm_ros.ros.remote_parameters import RemoteParameters, ServicePoller
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
 
 _SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
-class DashboardParameters(Parameters):
+class DashboardParameters(CameraParameters):
     """Values of all parameters, checked. Raises ConfigError."""
 
     host: str = parameter("127.0.0.1", "address to listen on; anything but this machine's own asks for a token")
     port: int = parameter(8088, "of the page", within=Range(0, 65535))
     token: str = parameter("", "what the page's address must bring along; empty: none on this machine, else a new one")
-    image_topic: str = parameter("image_raw", "camera topic")
-    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
     enable_stamped_cmd_vel: bool = parameter(False, "cmd_vel is TwistStamped instead of Twist")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_topic("image_topic", self.image_topic)
         if self.token and (len(self.token) < _SHORTEST_TOKEN or not self.token.isascii()):
             raise ConfigError(
                 f"token must have {_SHORTEST_TOKEN} ASCII characters or more, for a short one can be guessed; "
@@ -63,8 +60,6 @@ _PERIOD = 0.2  # s; how often it looks whether somebody watches
 _ASK_EVERY = 5  # of these
 _OVERLAY_SILENT = 1.0  # s
 _LEVELS = 4
-# Best effort: a slow dashboard must cost the camera and the inference node no repetition.
-_NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
 
 class Dashboard(ConfiguredNode[DashboardParameters]):
@@ -120,8 +115,8 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
     def _listen(self) -> None:
         subscribe, board = self.create_subscription, self._board
         command = TwistStamped if self.settings.enable_stamped_cmd_vel else Twist
-        subscribe(command, "cmd_vel", lambda m: board.command(to_velocity(getattr(m, "twist", m))), 1)
-        subscribe(TwistStamped, "inference/action", lambda m: board.action(to_velocity(m.twist)), 1)
+        subscribe(command, "cmd_vel", lambda m: board.command(Velocity.from_twist(m)), 1)
+        subscribe(TwistStamped, "inference/action", lambda m: board.action(Velocity.from_twist(m)), 1)
         for party, name in ((board.inference, "inference"), (board.guard, "velocity_guard")):
             subscribe(String, f"{name}/reason", self._reason_of(party), LATCHED)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -151,17 +146,14 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
         now = time.monotonic()
         if self.viewers and self._overlay is None:
             self._last_overlay = now
-            self._overlay = self.create_subscription(Image, "inference/overlay", self._on_overlay, _NEWEST_IMAGE)
+            self._overlay = self.create_subscription(Image, "inference/overlay", self._on_overlay, NEWEST_IMAGE)
         elif not self.viewers and self._overlay is not None:
             self.destroy_subscription(self._overlay)
             self._overlay = None
         wants_camera = self.viewers > 0 and self._is_overlay_silent
         if wants_camera and self._camera is None:
-            raw = self.settings.image_transport == "raw"
-            topic = self.settings.image_topic if raw else f"{self.settings.image_topic}/compressed"
-            self._camera = self.create_subscription(
-                Image if raw else CompressedImage, topic, self._on_camera, _NEWEST_IMAGE
-            )
+            camera = self.settings.camera
+            self._camera = self.create_subscription(camera.type, camera.name, self._on_camera, NEWEST_IMAGE)
         elif not wants_camera and self._camera is not None:
             self.destroy_subscription(self._camera)
             self._camera = None

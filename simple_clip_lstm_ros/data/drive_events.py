@@ -119,8 +119,7 @@ class BagDrive:
             return InstructionEvent(time, message.data)
         if topic == self._reasons:
             return ReasonEvent(time, message.data.partition(":")[0])
-        twist = getattr(message, "twist", message)
-        return CommandEvent(time, Velocity(twist.linear.x, twist.linear.y, twist.angular.z))
+        return CommandEvent(time, Velocity.from_twist(message))
 
 
 class EpisodeDrive:

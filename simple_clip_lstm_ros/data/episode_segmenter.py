@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import InputError
 
@@ -57,8 +58,7 @@ class EpisodeSegmenter:
             self._next = 0
 
     def command(self, message: Any) -> None:
-        twist = getattr(message, "twist", message)
-        self._action = (twist.linear.x, twist.linear.y, twist.angular.z)
+        self._action = Velocity.from_twist(message).as_tuple()
 
     def add_image(self, message: Any, time: int) -> Sample | None:
         """None where there is no action or no instruction, for what no image can be made of, and between samples."""

@@ -129,32 +129,36 @@ def _look(camera: str) -> Finding:
 
 
 if TYPE_CHECKING:
-    import argparse
-
-    from simple_clip_lstm_ros.checkpoint.plan import LoadCandidates
+    from simple_clip_lstm_ros.checkpoint.plan import LoadCandidates, Plan
 
 
-def model(args: argparse.Namespace, report: Callable[[int, int], None]) -> Iterator[Finding]:
-    """Of add_policy_options' arguments, on a machine whose torch works. `report` is told bytes read and in all."""
-    from simple_clip_lstm_ros.cli.options import survey_from_args
+def check_checkpoint(
+    checkpoint: str,
+    inspect: Callable[[], LoadCandidates],
+    choose: Callable[[LoadCandidates], Plan],
+    report: Callable[[int, int], None],
+) -> Iterator[Finding]:
+    """Check the files of `checkpoint`, then what `inspect` and `choose` say of loading it here.
 
-    yield _checksums(args.checkpoint, report)
+    The machine's torch must work. `report` is called with the bytes read and the bytes in all.
+    """
+    yield _checksums(checkpoint, report)
     try:
-        found = survey_from_args(args)
+        found = inspect()
     except SimpleClipLstmError as error:
-        remedy = f"simple_clip_lstm inspect {args.checkpoint}"
+        remedy = f"simple_clip_lstm inspect {checkpoint}"
         yield Finding("checkpoint", Verdict.ERROR, str(error), remedy)
         return
     config = found.spec.config
-    yield Finding("checkpoint", Verdict.OK, f"{args.checkpoint}, with its tokenizers, read without a network")
-    yield _memory(args, found)
+    yield Finding("checkpoint", Verdict.OK, f"{checkpoint}, with its tokenizers, read without a network")
+    yield _memory(checkpoint, found, choose)
     if config.untrained:
         remedy = "name the checkpoint that your training wrote"
         yield Finding("trained", Verdict.ERROR, "these weights are random: the node commands zero", remedy)
     else:
         yield Finding("trained", Verdict.OK, "the file does not call itself untrained")
     if config.assumed:
-        remedy = f"`simple_clip_lstm inspect {args.checkpoint}`, then state them with --config (policy_config:=)"
+        remedy = f"`simple_clip_lstm inspect {checkpoint}`, then state them with --config (policy_config:=)"
         yield Finding("recipe", Verdict.WARN, f"assumed: {', '.join(config.assumed)}", remedy)
     else:
         yield Finding("recipe", Verdict.OK, "stated")
@@ -175,9 +179,9 @@ def _checksums(checkpoint: str, report: Callable[[int, int], None]) -> Finding:
     return Finding("checksums", Verdict.OK, f"{len(verified.files)} files are as they were written")
 
 
-def _memory(args: argparse.Namespace, found: LoadCandidates) -> Finding:
+def _memory(checkpoint: str, found: LoadCandidates, choose: Callable[[LoadCandidates], Plan]) -> Finding:
     try:
-        plan = found.choose(args.precision, args.engine)
+        plan = choose(found)
     except SimpleClipLstmError as error:
-        return Finding("memory for it", Verdict.ERROR, str(error), f"simple_clip_lstm memory {args.checkpoint}")
+        return Finding("memory for it", Verdict.ERROR, str(error), f"simple_clip_lstm memory {checkpoint}")
     return Finding("memory for it", Verdict.OK, f"needs {plan.estimate}: {plan.why}")

@@ -21,6 +21,7 @@ from std_msgs.msg import String
 
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.limits import Limits
+from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.drive_events import (
     BagDrive,
     CommandEvent,
@@ -35,9 +36,10 @@ from simple_clip_lstm_ros.evaluation.replay import MAX_PAUSE, ReplayTick
 from simple_clip_lstm_ros.evaluation.replay_plots import VIDEO, VideoWriter, make_folder, write_files
 from simple_clip_lstm_ros.evaluation.replay_result import ReplayResult
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time, to_velocity
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 from simple_clip_lstm_ros.ros.parameters import ConfiguredNode, Parameters, Range, parameter
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
+from simple_clip_lstm_ros.ros.qos import LATCHED
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class BagPlayer(ConfiguredNode[PlayerParameters]):
                 return
             moment = ReplayTick(
                 self._now,
-                to_velocity(message),
+                Velocity.from_twist(message),
                 self._reason,
                 recorded.velocity if recorded else None,
                 self._recorded_reason,

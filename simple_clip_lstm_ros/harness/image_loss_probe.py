@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.ros.conversions import to_image, to_seconds
+from simple_clip_lstm_ros.ros.camera_topic import CameraTopic, to_image
+from simple_clip_lstm_ros.ros.conversions import to_seconds
+from simple_clip_lstm_ros.ros.qos import images
 
 _SECONDS = 2.0
 _RATE = 30.0  # Hz
@@ -38,12 +40,11 @@ class _Listener(Node):
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"doctor_{os.getpid()}")
-        kind = CompressedImage if topic.endswith("/compressed") else Image
+        camera = CameraTopic.from_name(topic)
         self.ages: list[float] = []
         self.problem = ""
         # Deep, so that what is lost was lost on the way and not for want of a listener's time.
-        deep = QoSProfile(depth=_DEPTH, reliability=qos_profile_sensor_data.reliability)
-        self.create_subscription(kind, topic, self._take, deep)
+        self.create_subscription(camera.type, camera.name, self._take, images(_DEPTH))
 
     def _take(self, message: Image | CompressedImage) -> None:
         self.ages.append(time.time() - to_seconds(message.header.stamp))

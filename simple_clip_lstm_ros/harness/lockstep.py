@@ -18,7 +18,8 @@ from sensor_msgs.msg import Image
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.harness.node_harness import NodeHarness
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time, to_velocity
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 from simple_clip_lstm_ros.sim.layout import Layout
 from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL
 from simple_clip_lstm_ros.sim.perturbations import PERTURBATIONS, Perturbation
@@ -90,14 +91,16 @@ class Lockstep:
     def _next_command(self) -> Velocity:
         """The action within the limits. Commands of before may be under way still, however many, and are let pass."""
         assert self._stage.action is not None
-        wanted = DIFFERENTIAL.clamp(to_velocity(self._stage.action.twist))
+        wanted = DIFFERENTIAL.clamp(Velocity.from_twist(self._stage.action))
         if not self._stage.spin_for(_TIMEOUT, lambda: self._commands(wanted)):
             raise SimpleClipLstmError(f"no action became a command within {_TIMEOUT:g} s: {self._stage.reason}")
         return wanted
 
     def _commands(self, wanted: Velocity) -> bool:
         command = self._stage.command
-        return command is not None and np.allclose(to_velocity(command).as_tuple(), wanted.as_tuple(), atol=_ROUNDING)
+        return command is not None and np.allclose(
+            Velocity.from_twist(command).as_tuple(), wanted.as_tuple(), atol=_ROUNDING
+        )
 
     def _acted_on(self, stamp: Time) -> bool:
         return self._stage.action is not None and self._stage.action.header.stamp == stamp

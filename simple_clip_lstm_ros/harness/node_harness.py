@@ -29,7 +29,7 @@ from std_srvs.srv import Trigger
 
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.ros.conversions import to_seconds
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
+from simple_clip_lstm_ros.ros.qos import LATCHED
 from simple_clip_lstm_ros.sim.layout import Pose
 from simple_clip_lstm_ros.sim.world import Outcome
 

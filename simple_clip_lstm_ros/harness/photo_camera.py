@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from simple_clip_lstm_ros.data.image_decoding import to_jpeg
 from simple_clip_lstm_ros.policy.sample_images import iter_pan
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 _RATE = 10.0  # Hz
 

@@ -23,10 +23,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time, to_twist, to_velocity
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time, to_twist
+from simple_clip_lstm_ros.ros.qos import LATCHED
 from simple_clip_lstm_ros.sim.layout import sample_layout
 from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL, OMNIDIRECTIONAL
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
@@ -80,7 +82,7 @@ class SimRobot(Node):
         return World(sample_layout(scenario, seed), limits=_BASES[base])
 
     def _on_command(self, message: Twist) -> None:
-        velocity = to_velocity(message)
+        velocity = Velocity.from_twist(message)
         if velocity.is_finite:
             self._world.command(velocity)
 

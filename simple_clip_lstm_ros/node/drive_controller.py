@@ -16,14 +16,8 @@ from typing import Any
 
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
 
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Governor
@@ -36,12 +30,11 @@ from simple_clip_lstm_ros.node.image_receiver import ImageReceiver
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.node.inference_thread import InferenceRequest, InferenceThread
 from simple_clip_lstm_ros.policy.policy import Action, Policy
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 from simple_clip_lstm_ros.ros.cmd_vel_publisher import CmdVelPublisher
-from simple_clip_lstm_ros.ros.conversions import to_image, to_seconds, to_twist_stamped
+from simple_clip_lstm_ros.ros.conversions import to_seconds, to_twist_stamped
 from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
-
-_NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
+from simple_clip_lstm_ros.ros.qos import NEWEST_IMAGE, subscribe_to_text
 
 
 class DriveController:
@@ -279,16 +272,11 @@ class DriveController:
             self._halt_at_once()
 
     def _subscribe(self) -> None:
-        raw = self._settings.image_transport == "raw"
-        topic = self._settings.image_topic if raw else f"{self._settings.image_topic}/compressed"
-        create = self._node.create_subscription
-        self._subscriptions.append(create(Image if raw else CompressedImage, topic, self._on_image, _NEWEST_IMAGE))
-        # A volatile publisher does not reach a transient-local subscription, nor a latched text a volatile one.
-        # That each publisher matches but one of the two is meant, so rclpy's warning of it is switched off.
-        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
-        for profile in (QoSProfile(depth=10), LATCHED):
-            topic = "instruction"
-            self._subscriptions.append(create(String, topic, self._on_instruction, profile, event_callbacks=quiet))
+        camera = self._settings.camera
+        self._subscriptions = [
+            self._node.create_subscription(camera.type, camera.name, self._on_image, NEWEST_IMAGE),
+            *subscribe_to_text(self._node, "instruction", self._on_instruction),
+        ]
 
     def _now(self) -> float:
         return to_seconds(self._node.get_clock().now().to_msg())

@@ -14,12 +14,13 @@ from simple_clip_lstm_ros.engine.linear_backends import ENGINES
 from simple_clip_lstm_ros.engine.precision import PRECISIONS
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.ros import parameters
+from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
 from simple_clip_lstm_ros.ros.motion_parameters import MotionParameters
 from simple_clip_lstm_ros.ros.parameters import Range, parameter
 
 
 @dataclass(frozen=True)
-class InferenceParameters(MotionParameters):
+class InferenceParameters(CameraParameters, MotionParameters):
     """Values of all parameters, checked. Raises ConfigError."""
 
     checkpoint: str = parameter("", "the .pth file or bundle to load, or builtin:tiny; there is no default")
@@ -31,8 +32,6 @@ class InferenceParameters(MotionParameters):
     precision: str = parameter("auto", "of the encoders", *PRECISIONS)
     engine: str = parameter("auto", "how the encoders are computed", *ENGINES)
     allow_untrained: bool = parameter(False, "let random weights move the robot: for demo and tests only")
-    image_topic: str = parameter("image_raw", "camera topic")
-    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
     instruction: str = parameter(
         "", "text at activation; empty: stand until one arrives on the topic instruction", live=True
     )
@@ -64,7 +63,6 @@ class InferenceParameters(MotionParameters):
         self._check_against_rate("image_timeout", "command_timeout")
         if not self.checkpoint:
             raise ConfigError("checkpoint is empty; set it to the .pth file or bundle to load (there is no default)")
-        parameters.check_topic("image_topic", self.image_topic)
 
     @property
     def action_overrides(self) -> dict[str, Any]:

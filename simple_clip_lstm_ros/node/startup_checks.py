@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from simple_clip_lstm_ros.evaluation.ablation import ablate, ignored_inputs, num_passes
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.policy.ablation import ablate, ignored_inputs, num_passes
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 

@@ -18,11 +18,10 @@ from std_srvs.srv import SetBool
 
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.guard import Guard, GuardReason
-from simple_clip_lstm_ros.control.velocity import ZERO
+from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.ros import parameters, process
 from simple_clip_lstm_ros.ros.cmd_vel_publisher import CmdVelPublisher, cmd_vel_type
-from simple_clip_lstm_ros.ros.conversions import to_velocity
 from simple_clip_lstm_ros.ros.motion_parameters import GuardParameters
 from simple_clip_lstm_ros.ros.status_publisher import StatusPublisher, StatusValues
 
@@ -60,7 +59,7 @@ class VelocityGuard(Node):
         self._reporter.flush()
 
     def _on_command(self, message: Twist | TwistStamped) -> None:
-        velocity = to_velocity(message.twist if isinstance(message, TwistStamped) else message)
+        velocity = Velocity.from_twist(message)
         with self._lock:
             if self._ended:
                 return

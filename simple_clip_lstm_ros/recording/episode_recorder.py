@@ -10,16 +10,13 @@ from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.data.episode_segmenter import DriveTopics, EpisodeSegmenter, Sample
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, EpisodeWriter
 from simple_clip_lstm_ros.errors import EpisodeError
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
-
-_FEW_IMAGES = QoSProfile(depth=10, reliability=qos_profile_sensor_data.reliability)
+from simple_clip_lstm_ros.ros.camera_topic import CameraTopic
+from simple_clip_lstm_ros.ros.qos import images, subscribe_to_text
 
 
 class EpisodeRecorder(Node):
@@ -39,13 +36,11 @@ class EpisodeRecorder(Node):
         # Of the executor's thread and of that which ends the process.
         self._lock = threading.Lock()
         self._is_stopped = False
-        image = CompressedImage if topics.image.endswith("/compressed") else Image
-        self.create_subscription(image, topics.image, self._on_image, _FEW_IMAGES)
+        camera = CameraTopic.from_name(topics.image)
+        self.create_subscription(camera.type, camera.name, self._on_image, images(10))
         self.create_subscription(TwistStamped if stamped else Twist, topics.command, self._follower.command, 10)
         if topics.instruction is not None:
-            # As the inference node does: a volatile publisher does not reach a latched subscription, nor the reverse.
-            for profile in (QoSProfile(depth=10), LATCHED):
-                self.create_subscription(String, topics.instruction, self._on_instruction, profile)
+            subscribe_to_text(self, topics.instruction, self._on_instruction)
         self.get_logger().info(f"recording {topics.image} and {topics.command} into {folder}; Ctrl-C ends it")
 
     def stop(self, why: str) -> None:

@@ -7,12 +7,13 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -21,12 +22,14 @@ from simple_clip_lstm_ros.data.image_decoding import to_jpeg, to_rgb
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 from simple_clip_lstm_ros.recording.ring_buffer import Channel
 from simple_clip_lstm_ros.recording.stop_detector import GUARD, INFERENCE
-from simple_clip_lstm_ros.ros.parameters import Parameters, Range, check_topic, parameter
+from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
+from simple_clip_lstm_ros.ros.parameters import Range, parameter
+from simple_clip_lstm_ros.ros.qos import images, subscribe_to_text
 from simple_clip_lstm_ros.ros.remote_parameters import RemoteParameters
 
 
 @dataclass(frozen=True)
-class RecorderParameters(Parameters):
+class RecorderParameters(CameraParameters):
     """Values of all parameters, checked. Raises ConfigError."""
 
     folder: str = parameter("", "where the bags go; it must exist")
@@ -43,21 +46,19 @@ class RecorderParameters(Parameters):
         within=Range(0.0, 100_000.0),
     )
     jpeg_quality: float = parameter(85.0, "of images that the camera sends raw", within=Range(0.0, 100.0))
-    image_topic: str = parameter("image_raw", "camera topic")
-    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_topic("image_topic", self.image_topic)
         if not 0.0 <= self.last <= 3600.0:
             raise ConfigError(f"last must be from 0 to 3600 s, not {self.last:g}")
 
 
 DIAGNOSTICS = "/diagnostics"
 REASONS = {f"{node}/reason": node for node in (INFERENCE, GUARD)}
-_IMAGES = QoSProfile(depth=10, reliability=qos_profile_sensor_data.reliability)
-_ALL = QoSProfile(depth=100)
-_LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_IMAGES = images(10)
+_DEPTH = 100
+_ALL = QoSProfile(depth=_DEPTH)
+_LATCHED = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _COMMANDS = {"geometry_msgs/msg/Twist": Twist, "geometry_msgs/msg/TwistStamped": TwistStamped}
 
 Take = Callable[[Channel, bytes], None]
@@ -74,9 +75,9 @@ class RecordedTopics:
         # A base takes one of two types, and nothing is heard by a subscription of the other.
         self._unknown = {"cmd_vel", "cmd_vel_raw"}
         self._subscribe_to_images(settings)
-        # Twice, as the inference node does, for a volatile publisher does not reach a latched subscription.
-        for profile in (_ALL, _LATCHED):
-            self._subscribe(String, "instruction", profile, is_latched=True)
+        channel = self._channel("instruction", String, is_latched=True)
+        take_text = partial(self._take_new, channel)
+        subscribe_to_text(node, "instruction", take_text, volatile_depth=_DEPTH, latched_depth=_DEPTH, raw=True)
         for topic in REASONS:
             self._subscribe(String, topic, _LATCHED, is_latched=True)
         self._subscribe(TwistStamped, "inference/action", _ALL)
@@ -106,14 +107,12 @@ class RecordedTopics:
         return Channel(self._node.resolve_topic_name(topic), f"{package}/msg/{kind.__name__}", is_latched)
 
     def _subscribe_to_images(self, settings: RecorderParameters) -> None:
-        topic = f"{settings.image_topic}/compressed"
-        if settings.image_transport == "compressed":
-            self._subscribe(CompressedImage, topic, _IMAGES)
+        camera = settings.camera
+        if camera.type is CompressedImage:
+            self._subscribe(CompressedImage, camera.name, _IMAGES)
         else:
-            channel = self._channel(topic, CompressedImage)
-            self._node.create_subscription(
-                Image, settings.image_topic, lambda message: self._compress(channel, message), _IMAGES
-            )
+            compress = partial(self._compress, self._channel(settings.compressed_topic, CompressedImage))
+            self._node.create_subscription(Image, camera.name, compress, _IMAGES)
 
     def _compress(self, channel: Channel, message: Image) -> None:
         try:

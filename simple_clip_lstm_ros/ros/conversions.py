@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import enum
 from collections.abc import Mapping
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Twist, TwistStamped
-from sensor_msgs.msg import Image
 
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
@@ -53,24 +50,6 @@ def to_twist_stamped(velocity: Velocity, stamp: Time, frame_id: str) -> TwistSta
     message.header.stamp = stamp
     message.header.frame_id = frame_id
     return message
-
-
-def to_image(rgb: np.ndarray, stamp: Time, frame_id: str) -> Image:
-    """uint8 [height, width, 3] -> rgb8."""
-    height, width, _ = rgb.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=width * 3)
-    message.header.stamp = stamp
-    message.header.frame_id = frame_id
-    # rclpy copies an array.array at once; any other sequence it checks item by item, a thousand times slower.
-    message.data = array.array("B", rgb.tobytes())
-    return message
-
-
-def to_velocity(twist: Twist) -> Velocity:
-    """Its planar part. Not finite if the rest is not, for such a message is broken as a whole."""
-    planar = (twist.linear.x, twist.linear.y, twist.angular.z)
-    rest = (twist.linear.z, twist.angular.x, twist.angular.y)
-    return Velocity(*(planar if np.isfinite(rest).all() else (np.nan,) * 3))
 
 
 def to_diagnostics(

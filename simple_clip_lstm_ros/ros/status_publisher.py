@@ -10,13 +10,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.ros.conversions import to_diagnostics
+from simple_clip_lstm_ros.ros.qos import LATCHED
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _PERIOD = 0.5  # s
 _DETAIL_PERIOD = 1.0  # s; the text of an error may change with each step
 

@@ -20,7 +20,8 @@ from rclpy.node import Node
 from simple_clip_lstm_ros.dashboard.robot import ImageStream
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 
 
 class Puppet:

@@ -14,7 +14,8 @@ from dashboard_bench import Puppet, at, run, said, until
 
 from simple_clip_lstm_ros.dashboard.robot import CAMERA, OVERLAY
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 
 
 async def picture(pictures: aiohttp.ClientWebSocketResponse) -> tuple[bytes, int, int]:

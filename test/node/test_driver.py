@@ -16,7 +16,7 @@ from simple_clip_lstm_ros.errors import Cancelled
 from simple_clip_lstm_ros.node.drive_controller import DriveController
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.policy.policy import Action
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 NOW = Time(sec=100)
 PHOTOGRAPH = np.zeros((48, 64, 3), np.uint8)

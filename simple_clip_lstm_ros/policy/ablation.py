@@ -1,4 +1,4 @@
-"""Does a policy look at the image, obey the instruction, use its memory? How far its actions move without them."""
+"""Ablation of a policy's inputs: how far its actions move when image, instruction or hidden state are changed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.policy.policy import Policy
-from simple_clip_lstm_ros.sim.instructions import swap_left_right
 
 INSTRUCTION = "go around the left side of the box and reach the cup"
+OTHER_INSTRUCTION = "go around the right side of the box and reach the cup"
 IGNORED = 0.01  # of the action: rounding alone moves it by less
 _SLIGHT = 0.1
-_OTHER = "turn around and drive away"
 _BLOCKS = 8  # along each side of a frame that is shuffled
 _INPUTS = {"image": "the image", "instruction": "the instruction", "state": "its memory"}
 
@@ -45,18 +44,19 @@ def ablate(
     policy: Policy,
     frames: Sequence[np.ndarray],
     instruction: str = INSTRUCTION,
+    other: str = OTHER_INSTRUCTION,
     *,
     short: bool = False,
     stepped: Callable[[], None] = lambda: None,
 ) -> list[AblationEffect]:
-    """Steps through the frames (uint8 RGB) once as they are and once for each change, from a fresh state each time.
+    """Step through the frames (uint8 RGB) as they are, and once for each change, from a fresh state each time.
 
-    `short` leaves out all but the coarsest change of each sense. Raises InputError for less than two frames, and for
-    what `Policy.step` refuses.
+    `other` is an instruction with another meaning. `short` takes the coarsest change of each input only. Raise
+    InputError for fewer than two frames, and for what `Policy.step` refuses.
     """
     if len(frames) < 2:
         raise InputError("one frame tells nothing of what an image or the memory does: give two or more")
-    changes = [each for each in _ablations(frames, instruction) if not short or each.name in _COARSE]
+    changes = [each for each in _ablations(frames, instruction, other) if not short or each.name in _COARSE]
     truth = _actions(policy, _Ablation("", "", frames, instruction), stepped)
     size = np.sqrt((truth**2).mean())
     effects = []
@@ -70,8 +70,10 @@ def ablate(
 
 
 def num_passes(short: bool = False) -> int:
-    """How many times `sensitivity` steps through the frames."""
-    return 1 + (len(_COARSE) if short else len(_ablations([np.zeros((8, 8, 3), np.uint8)] * 2, INSTRUCTION)))
+    """Return how many times `ablate` steps through the frames."""
+    return 1 + (
+        len(_COARSE) if short else len(_ablations([np.zeros((8, 8, 3), np.uint8)] * 2, INSTRUCTION, OTHER_INSTRUCTION))
+    )
 
 
 def ignored_inputs(effects: Sequence[AblationEffect]) -> list[str]:
@@ -101,20 +103,18 @@ def _largest(effects: Sequence[AblationEffect]) -> dict[str, float]:
 _COARSE = ("blank", "changed", "reset each frame")
 
 
-def _ablations(frames: Sequence[np.ndarray], instruction: str) -> list[_Ablation]:
+def _ablations(frames: Sequence[np.ndarray], instruction: str, other: str) -> list[_Ablation]:
     rng = np.random.default_rng(0)
     images = {
         "blank": [np.full_like(frame, 128) for frame in frames],
         "shuffled": [_shuffle_blocks(frame, rng) for frame in frames],
         "swapped": [*frames[len(frames) // 2 :], *frames[: len(frames) // 2]],
     }
-    other = swap_left_right(instruction)
-    words = instruction.split()
     texts = {
-        "changed": other if other != " ".join(words) else _OTHER,
+        "changed": other,
         "negated": f"do not {instruction}",
         "emptied": ".",
-        "scrambled": " ".join(rng.permutation(words)),
+        "scrambled": " ".join(rng.permutation(instruction.split())),
     }
     return [
         *(_Ablation("image", name, changed, instruction) for name, changed in images.items()),
