@@ -145,7 +145,7 @@ class Governor:
         self.set_instruction("")
         self._refusal = why
 
-    def image(self, stamp: float, now: float) -> ObservationKey | None:
+    def on_image(self, stamp: float, now: float) -> ObservationKey | None:
         """Note an image; None if its stamp is too far ahead of `now`, or behind the newest image's: not to be used."""
         self._observe(now)
         self.counts["images"] += 1
@@ -159,7 +159,7 @@ class Governor:
         self._is_image_stale = False
         return ObservationKey(stamp, self._instruction, self._generation)
 
-    def action(self, velocity: Velocity, key: ObservationKey) -> None:
+    def on_action(self, velocity: Velocity, key: ObservationKey) -> None:
         """Take the action computed on `sight`; dropped if time, instruction or a newer action has gone past it."""
         self.counts["actions"] += 1
         if not self._is_current(key):

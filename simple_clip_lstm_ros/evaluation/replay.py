@@ -1,7 +1,7 @@
 """A recorded drive once more, through a policy and the Governor: what would it have commanded?
 
-In the recording's time, and as fast as it goes. What the inference node does with its threads and timers is done here
-one after the other, so that the same recording gives the same commands. It is open loop: the pictures are those of the
+In the recording's time, and as fast as it goes. The node's control loop runs here without threads and timers, so that
+the same recording gives the same commands. It is open loop: the pictures are those of the
 recorded drive, wherever the replayed commands would have led.
 """
 
@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simple_clip_lstm_ros.control.control_loop import ControlLoop, NewestObservation
 from simple_clip_lstm_ros.control.governor import Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.drive_events import CommandEvent, DriveEvent, ImageEvent, InstructionEvent, ReasonEvent
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 from simple_clip_lstm_ros.evaluation.ros_params_file import to_number, to_numbers
-from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
-from simple_clip_lstm_ros.policy.policy import Policy, StateTimeout
+from simple_clip_lstm_ros.language.instruction import Instruction, interpret
+from simple_clip_lstm_ros.policy.policy import Policy
 
 _TIMES = ("command_rate", "image_timeout", "command_timeout", "state_timeout")
 _MAX_LATENCY = 60.0  # s
@@ -78,7 +79,7 @@ class _PendingStep(NamedTuple):
 
     done: float
     key: ObservationKey
-    velocity: Velocity | None
+    values: tuple[float, ...] | None
     failure: str
 
 
@@ -100,11 +101,10 @@ class Replay:
         self._policy = policy
         self._latency = rules.latency
         self._period = 1.0 / rules.command_rate
-        self._state_timeout = StateTimeout(rules.state_timeout)
+        self._loop = ControlLoop(self.governor, self._interpret, policy.config.action_axes)
+        self._slot: NewestObservation[tuple[ImageEvent, ObservationKey]] = NewestObservation(rules.state_timeout)
         self._given = instruction
         self._step: _PendingStep | None = None
-        self._waiting: tuple[ImageEvent, ObservationKey] | None = None
-        self._reset_asked = True
         self._recorded: Velocity | None = None
         self._recorded_reason = ""
         self._frame: np.ndarray | None = None
@@ -145,49 +145,43 @@ class Replay:
         else:
             self.unreadable += 1
 
+    def _interpret(self, text: str) -> Instruction:
+        return interpret(text, self._policy.validate_instruction)
+
     def _instruct(self, text: str) -> None:
-        if is_stop_phrase(text):
-            self.governor.stop(text)
-        elif text.strip() and (refusal := self._policy.refusal(text)):
-            self.governor.refuse(refusal)
-        else:
-            self.governor.instruct(text)
+        self._loop.set_instruction(self._loop.interpret(text))
 
     def _look(self, picture: ImageEvent) -> None:
         self._frame = picture.frame
-        key = self.governor.image(picture.stamp, picture.time)
+        key = self.governor.on_image(picture.stamp, picture.time)
         if key is None or not key.instruction:
             return
-        self._reset_asked |= self._state_timeout.expired(key.stamp)
-        # Only the newest waits for a step under way, as in the node.
-        self._waiting = picture, key
+        self._slot.put((picture, key), key.stamp)
         self._begin_step(picture.time)
 
     def _begin_step(self, now: float) -> None:
-        if self._step is not None or self._waiting is None:
+        if self._step is not None or (taken := self._slot.take()) is None:
             return
-        (picture, key), self._waiting = self._waiting, None
-        if self._reset_asked:
+        (picture, key), must_reset = taken
+        if must_reset:
             self._policy.reset()
-            self._reset_asked = False
         self.steps += 1
-        velocity, failure = None, ""
+        values, failure = None, ""
         try:
-            action = self._policy.step(picture.frame, key.instruction, picture.stamp)
-            velocity = Velocity.from_axes(action.values, self._policy.config.action_axes)
+            values = self._policy.step(picture.frame, key.instruction, picture.stamp).values
         except InputError as error:
             failure = str(error)
-        self._step = _PendingStep(now + self._latency, key, velocity, failure)
+        self._step = _PendingStep(now + self._latency, key, values, failure)
         self._settle(now)
 
     def _settle(self, now: float) -> None:
         """Steps that are done by now, one after the other."""
         while self._step is not None and self._step.done <= now:
             step, self._step = self._step, None
-            if step.velocity is None:
+            if step.values is None:
                 self.governor.on_step_failed(step.failure, step.key)
             else:
-                self.governor.action(step.velocity, step.key)
+                self._loop.on_action(step.values, step.key)
             self._begin_step(step.done)
 
     def _tick(self, now: float) -> ReplayTick:

@@ -19,13 +19,13 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
+from simple_clip_lstm_ros.control.control_loop import ControlLoop, Instruction
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Governor
 from simple_clip_lstm_ros.control.timing import DriveTiming, StepTiming, drive_report, format_report
-from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.overlay import draw_text, upscale_small
 from simple_clip_lstm_ros.errors import Cancelled
-from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
+from simple_clip_lstm_ros.language.instruction import interpret
 from simple_clip_lstm_ros.node.image_receiver import ImageReceiver
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.node.inference_thread import InferenceRequest, InferenceThread
@@ -55,6 +55,8 @@ class DriveController:
             command_timeout=settings.command_timeout,
             may_move=settings.allow_untrained or not policy.config.untrained,
         )
+        validate = policy.validate_instruction
+        self._loop = ControlLoop(self._governor, lambda text: interpret(text, validate), policy.config.action_axes)
         self._inference: InferenceThread | None = None
         self._ticker: PeriodicThread | None = None
         self._is_released = self._is_destroyed = False
@@ -147,28 +149,26 @@ class DriveController:
         if inference is not None:
             inference.reset()
 
+    def interpret(self, text: str) -> Instruction:
+        """Return what `text` asks for."""
+        return self._loop.interpret(text)
+
     def set_instruction(self, text: str) -> None:
         """Follow it from now on, stop if it is blank or a stop phrase, and stop with a reason if it cannot be used."""
-        is_stop = is_stop_phrase(text)
-        refusal = self.policy.refusal(text) if text.strip() and not is_stop else ""
+        instruction = self._loop.interpret(text)
         with self._lock:
-            if is_stop:
-                self._governor.stop(text)
-            elif refusal:
-                self._governor.refuse(refusal)
-            else:
-                self._governor.set_instruction(text)
+            self._loop.set_instruction(instruction)
 
     def adjust(self, settings: InferenceParameters) -> None:
         """Take over the parameters that may change while driving."""
         with self._lock:
             self._settings = settings
-            self._governor.adjust(
+            self._governor.update_limits(
                 settings.limits, image_timeout=settings.image_timeout, command_timeout=settings.command_timeout
             )
             inference = self._inference
             if inference is not None:
-                inference.state_timeout.timeout = settings.state_timeout
+                inference.set_state_timeout(settings.state_timeout)
 
     def drive_report(self) -> dict[str, Any]:
         """The drive under way, or the last one, for JSON."""
@@ -208,7 +208,7 @@ class DriveController:
             return
         image, stamp = seen
         with self._lock:
-            key = self._governor.image(to_seconds(stamp), self._now())
+            key = self._governor.on_image(to_seconds(stamp), self._now())
         if key is None:
             why = "from the future, or older than the one before; set the clocks of camera and robot alike"
             return self._eye.refuse(f"it is {why}")
@@ -244,9 +244,8 @@ class DriveController:
 
     def _on_action(self, action: Action, frame: InferenceRequest, waited: float) -> None:
         begin = time.monotonic()
-        velocity = Velocity.from_axes(action.values, self.policy.config.action_axes)
         with self._lock:
-            self._governor.action(velocity, frame.key)
+            velocity = self._loop.on_action(action.values, frame.key)
             held = time.monotonic()
             age = self._now() - action.stamp
             self._cadence.step(StepTiming(action.latency, age, action.stamp, waited + held - begin), held)

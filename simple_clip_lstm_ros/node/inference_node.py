@@ -30,7 +30,6 @@ from simple_clip_lstm_ros.control.velocity import ZERO
 from simple_clip_lstm_ros.data.image_decoding import READER
 from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
-from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.node import inference_parameters
 from simple_clip_lstm_ros.node.drive_controller import DriveController
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
@@ -248,9 +247,8 @@ class InferenceNode(LifecycleNodeMixin, Node):
             raise ConfigError("a transition is under way; change parameters before or after it")
         new = inference_parameters.read(self, changes)
         is_instructed = any(change.name == "instruction" for change in changes)
-        is_stop = not new.instruction.strip() or is_stop_phrase(new.instruction)
-        if is_instructed and not is_stop and (refusal := driver.policy.refusal(new.instruction)):
-            raise ConfigError(f"instruction: {refusal}")
+        if is_instructed and (error := driver.interpret(new.instruction).error):
+            raise ConfigError(f"instruction: {error}")
         driver.adjust(new)
         if is_instructed:
             driver.set_instruction(new.instruction)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Time
 
+from simple_clip_lstm_ros.control.control_loop import NewestObservation
 from simple_clip_lstm_ros.control.governor import ObservationKey
 from simple_clip_lstm_ros.errors import first_line
-from simple_clip_lstm_ros.policy.policy import Action, Policy, StateTimeout
+from simple_clip_lstm_ros.policy.policy import Action, Policy
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,10 @@ class InferenceThread:
         on_failure: Callable[[str, InferenceRequest], None],
     ) -> None:
         self._policy = policy
-        self.state_timeout = StateTimeout(state_timeout)
+        self._slot: NewestObservation[InferenceRequest] = NewestObservation(state_timeout)
         self._on_action = on_action
         self._on_failure = on_failure
         self._changed = threading.Condition()
-        self._newest: InferenceRequest | None = None
-        self._reset_asked = True
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="inference")
         self._thread.start()
@@ -56,16 +55,18 @@ class InferenceThread:
     def submit(self, frame: InferenceRequest) -> None:
         """Offer the newest frame; one that was not yet taken is replaced. After a gap the hidden state is stale."""
         with self._changed:
-            if self.state_timeout.expired(frame.key.stamp):
-                self._reset_asked = True
-            self._newest = frame
+            self._slot.put(frame, frame.key.stamp)
             self._changed.notify()
 
     def reset(self) -> None:
         """Clear the hidden state before the next step, and drop a frame that waits."""
         with self._changed:
-            self._reset_asked = True
-            self._newest = None
+            self._slot.reset()
+
+    def set_state_timeout(self, seconds: float) -> None:
+        """Change the gap between images after which the hidden state is reset."""
+        with self._changed:
+            self._slot.state_timeout = seconds
 
     def stop(self, patience: float | None = None) -> None:
         """Return when a step under way has ended, or after `patience` seconds."""
@@ -89,11 +90,11 @@ class InferenceThread:
     def _next(self) -> InferenceRequest | None:
         """Wait for a frame; None to end. Resets the policy first if that was asked for."""
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._stopping)
-            frame, self._newest = self._newest, None
-            reset, self._reset_asked = self._reset_asked, False
-            if frame is None or self._stopping:
+            self._changed.wait_for(lambda: self._slot.is_waiting or self._stopping)
+            taken = self._slot.take()
+            if taken is None or self._stopping:
                 return None
-        if reset:
+        request, must_reset = taken
+        if must_reset:
             self._policy.reset()
-        return frame
+        return request

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
-from simple_clip_lstm_ros.cli import doctor
+from simple_clip_lstm_ros.cli.doctor import add_arguments
 from simple_clip_lstm_ros.cli.options import survey_from_args
 from simple_clip_lstm_ros.doctor.finding import Finding, ProbeError, Verdict, run_json
 from simple_clip_lstm_ros.doctor.resources import check_checkpoint
@@ -21,7 +21,7 @@ from simple_clip_lstm_ros.doctor.resources import check_checkpoint
 
 def of_model(checkpoint: Path | str, *words: str) -> dict[str, Finding]:
     parser = argparse.ArgumentParser()
-    doctor.add_arguments(parser)
+    add_arguments(parser)
     args = parser.parse_args([str(checkpoint), *words])
     findings = check_checkpoint(
         args.checkpoint,

@@ -169,15 +169,15 @@ def a_drive() -> dict:
     for i in range(81):
         now = 100.0 + i * PERIOD
         governor.set_instruction("go on" if 1 <= i < 61 else "")
-        key = governor.image(now - 0.01, now)
+        key = governor.on_image(now - 0.01, now)
         assert key is not None
         cadence.image(0.01)
         if i % 4 == 1 and i < 61:
             latency = 0.1 + 0.001 * i
-            governor.action(Velocity(0.6, 0.0, 0.0), key)
+            governor.on_action(Velocity(0.6, 0.0, 0.0), key)
             cadence.step(StepTiming(latency, latency + 0.05, now, 0.0015), now - 0.02)
         if i in (30, 31):
-            governor.image(now - 0.2, now)
+            governor.on_image(now - 0.2, now)
         governor.tick(now)
         cadence.command(now + (0.02 if i == 40 else 0.0))
     return drive_report(governor, cadence, 104.0)

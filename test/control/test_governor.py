@@ -33,14 +33,14 @@ def new(limits: Limits | None = None, *, may_move: bool = True) -> Governor:
 
 def feed(governor: Governor, velocity: Velocity, now: float) -> None:
     """An image of now, and the action computed on it."""
-    key = governor.image(now, now)
+    key = governor.on_image(now, now)
     assert key is not None
-    governor.action(velocity, key)
+    governor.on_action(velocity, key)
 
 
 def fail(governor: Governor, why: str, now: float) -> None:
     """An image of now, and a step on it that raised."""
-    key = governor.image(now, now)
+    key = governor.on_image(now, now)
     assert key is not None
     governor.on_step_failed(why, key)
 
@@ -122,7 +122,7 @@ def scenario(reason: Reason) -> Decision:
         governor.set_instruction(TEXT if reason is Reason.MOVING else "")
         return governor.tick(now)
     governor = new(may_move=reason is not Reason.UNTRAINED)
-    governor.image(1.0, 1.0)
+    governor.on_image(1.0, 1.0)
     governor.set_instruction("" if reason is Reason.NO_INSTRUCTION else TEXT)
     if reason is Reason.STOP_PHRASE:
         governor.stop("halt!")
@@ -177,7 +177,7 @@ def test_activation_forgets_the_instruction_the_image_the_action_and_the_speed()
     governor.activate()
     assert governor.instruction == ""
     assert governor.tick(now).reason is Reason.NO_IMAGE
-    governor.image(now, now)
+    governor.on_image(now, now)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_INSTRUCTION)
     governor.set_instruction(TEXT)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
@@ -187,7 +187,7 @@ def ticks_to_zero(governor: Governor, now: float) -> list[Decision]:
     decisions = [governor.tick(now)]
     while not decisions[-1].velocity.is_zero and len(decisions) < 100:
         now += PERIOD
-        governor.image(now, now)
+        governor.on_image(now, now)
         decisions.append(governor.tick(now))
     return decisions
 
@@ -198,7 +198,7 @@ def test_a_stop_phrase_ramps_down_like_a_cleared_instruction_and_says_so():
     decisions = ticks_to_zero(governor, now)
     assert [d.reason for d in decisions] == [Reason.STOPPING] * (len(decisions) - 1) + [Reason.STOP_PHRASE]
     assert decisions[-1].detail == "please halt" and governor.instruction == ""
-    governor.image(now + 10.0, now + 10.0)
+    governor.on_image(now + 10.0, now + 10.0)
     governor.set_instruction("")
     assert governor.tick(now + 10.0).reason is Reason.NO_INSTRUCTION
 

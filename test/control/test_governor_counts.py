@@ -25,14 +25,14 @@ def moving() -> tuple[Governor, float]:
     governor.set_instruction("go on")
     for _ in range(10):
         now += PERIOD
-        governor.action(CRUISE, see(governor, now))
+        governor.on_action(CRUISE, see(governor, now))
         decision = governor.tick(now)
     assert decision.velocity == CRUISE
     return governor, now
 
 
 def see(governor: Governor, now: float) -> ObservationKey:
-    key = governor.image(now, now)
+    key = governor.on_image(now, now)
     assert key is not None
     return key
 
@@ -62,7 +62,7 @@ def test_a_new_limit_keeps_the_curvature():
 def test_wider_limits_are_approached_within_the_acceleration():
     governor, now = moving()
     governor.update_limits(Limits(max_velocity=(1.0, 1.0, 1.0)), **TIMEOUTS)
-    governor.action(Velocity(1.0, 0.0, 0.0), see(governor, now))
+    governor.on_action(Velocity(1.0, 0.0, 0.0), see(governor, now))
     velocity = governor.tick(now + PERIOD).velocity
     assert 0.3 < velocity.linear_x <= 0.35 + 1e-12
 

@@ -24,14 +24,14 @@ def new(*, may_move: bool = True) -> Governor:
 
 
 def see(governor: Governor, now: float) -> ObservationKey:
-    key = governor.image(now, now)
+    key = governor.on_image(now, now)
     assert key is not None
     return key
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
     """One period of a healthy robot: an image, its action, and the tick."""
-    governor.action(velocity, see(governor, now))
+    governor.on_action(velocity, see(governor, now))
     return governor.tick(now)
 
 
@@ -87,7 +87,7 @@ def test_while_it_moves_or_slows_down_it_says_nothing_and_the_ramp_goes_on_as_wi
 
 def test_speeding_up_takes_no_step_between_ticks():
     governor = new()
-    governor.action(AHEAD, see(governor, 1.0))
+    governor.on_action(AHEAD, see(governor, 1.0))
     assert [governor.halt(1.0) for _ in range(9)] == [None] * 9
     assert governor.tick(1.0) == Decision(ONE_STEP, Reason.MOVING)
 
@@ -150,6 +150,6 @@ def test_a_jump_back_that_it_sees_stops_the_robot_and_counts_once(jump):
     governor, now = moving()
     under_way = see(governor, now)
     assert governor.halt(now + jump) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
-    governor.action(AHEAD, under_way)
+    governor.on_action(AHEAD, under_way)
     assert governor.tick(now + jump) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
     assert governor.counts["clock jumps back"] == governor.counts["actions dropped"] == 1

@@ -17,7 +17,7 @@ FROM_REST = Decision(Velocity(0.05, 0.0, 0.0), Reason.MOVING)
 
 
 def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
-    key = governor.image(now - age, now)
+    key = governor.on_image(now - age, now)
     assert key is not None
     return key
 
@@ -29,7 +29,7 @@ def moving() -> tuple[Governor, float]:
     governor.set_instruction("go on")
     for _ in range(10):
         now += PERIOD
-        governor.action(AHEAD, see(governor, now))
+        governor.on_action(AHEAD, see(governor, now))
         decision = governor.tick(now)
     assert decision == Decision(AHEAD, Reason.MOVING)
     return governor, now
@@ -65,7 +65,7 @@ def of_the_time_before_a_jump(governor: Governor, now: float) -> ObservationKey:
 
 def older_than_the_newest_action_s(governor: Governor, now: float) -> ObservationKey:
     key = see(governor, now)
-    governor.action(AHEAD, see(governor, now + 0.01))
+    governor.on_action(AHEAD, see(governor, now + 0.01))
     return key
 
 
@@ -92,14 +92,14 @@ def test_a_failure_that_comes_too_late_is_counted_and_stops_nothing(late):
 @pytest.mark.parametrize("late", LATE, ids=lambda late: late.__name__)
 def test_the_action_on_that_sight_would_be_dropped_too(late):
     governor, now = moving()
-    governor.action(BACK, late(governor, now))
+    governor.on_action(BACK, late(governor, now))
     assert governor.counts["actions dropped"] == 1
 
 
 def test_a_failure_on_the_newest_action_s_own_image_counts():
     governor, now = moving()
     key = see(governor, now)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     governor.on_step_failed("why", key)
     assert governor.tick(now) == Decision(ZERO, Reason.STEP_ERROR, "why")
 
@@ -122,7 +122,7 @@ def test_a_longer_timeout_makes_no_stale_image_fresh_and_a_new_image_counts(seen
     for decide in (governor.halt, governor.tick, governor.tick):
         now += PERIOD
         assert decide(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 60 s")
-    governor.action(AHEAD, see(governor, now))
+    governor.on_action(AHEAD, see(governor, now))
     assert governor.tick(now) == FROM_REST
 
 
@@ -139,7 +139,7 @@ def test_a_longer_timeout_makes_no_stale_action_fresh_and_a_new_action_counts(se
     assert decisions[-1] == Decision(ZERO, Reason.COMMAND_STALE, "over 60 s")
     assert {decision.reason for decision in decisions} == {Reason.COMMAND_STALE}
     now += 3 * PERIOD
-    governor.action(AHEAD, see(governor, now))
+    governor.on_action(AHEAD, see(governor, now))
     assert governor.tick(now) == FROM_REST
 
 
@@ -175,7 +175,7 @@ def test_an_image_behind_a_stale_one_is_not_to_be_used():
     governor, now = moving()
     governor.tick(now + TIMEOUT + 0.01)
     governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
-    assert governor.image(now - 0.01, now + TIMEOUT + 0.02) is None
+    assert governor.on_image(now - 0.01, now + TIMEOUT + 0.02) is None
     assert governor.counts["images from the past"] == 1
     assert governor.tick(now + TIMEOUT + PERIOD).reason is Reason.IMAGE_STALE
 
@@ -183,12 +183,12 @@ def test_an_image_behind_a_stale_one_is_not_to_be_used():
 def test_an_action_on_an_older_image_than_a_stale_action_s_is_dropped():
     governor, now = moving()
     older, newer = see(governor, now), see(governor, now + 0.01)
-    governor.action(AHEAD, newer)
+    governor.on_action(AHEAD, newer)
     now += TIMEOUT + 0.02
     assert governor.tick(now).reason is Reason.IMAGE_STALE
     governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     see(governor, now)
-    governor.action(BACK, older)
+    governor.on_action(BACK, older)
     assert governor.counts["actions dropped"] == 1
     assert governor.tick(now).reason is Reason.COMMAND_STALE
     governor.on_step_failed("why", older)

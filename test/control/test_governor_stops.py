@@ -45,10 +45,10 @@ class Robot:
 
     def see(self, action: Velocity | None = None) -> None:
         self.stamp = self.now - self.lag
-        key = self.governor.image(self.stamp, self.now)
+        key = self.governor.on_image(self.stamp, self.now)
         assert key is not None
         if action is not None:
-            self.governor.action(action, key)
+            self.governor.on_action(action, key)
 
     def tick(self, runs: float = 1.0) -> None:
         self.now += runs * self.period

@@ -23,14 +23,14 @@ def new() -> Governor:
 
 
 def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
-    key = governor.image(now - age, now)
+    key = governor.on_image(now - age, now)
     assert key is not None
     return key
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
     """One period of a healthy robot: an image, its action, and the tick."""
-    governor.action(velocity, see(governor, now))
+    governor.on_action(velocity, see(governor, now))
     return governor.tick(now)
 
 
@@ -50,8 +50,8 @@ def moving(now: float = 100.0) -> tuple[Governor, float]:
 def test_an_action_on_an_older_image_than_the_newest_action_s_is_dropped():
     governor, now = moving()
     older, newer = see(governor, now), see(governor, now + PERIOD)
-    governor.action(AHEAD, newer)
-    governor.action(BACK, older)
+    governor.on_action(AHEAD, newer)
+    governor.on_action(BACK, older)
     assert governor.tick(now + PERIOD).velocity == AHEAD
     assert governor.counts["actions dropped"] == 1
 
@@ -59,8 +59,8 @@ def test_an_action_on_an_older_image_than_the_newest_action_s_is_dropped():
 def test_a_second_action_on_the_same_image_replaces_the_first():
     governor, now = moving()
     key = see(governor, now)
-    governor.action(BACK, key)
-    governor.action(AHEAD, key)
+    governor.on_action(BACK, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now + PERIOD).velocity == AHEAD
 
 
@@ -69,7 +69,7 @@ def test_an_action_on_an_image_seen_under_another_instruction_is_dropped(text):
     governor, now = moving()
     key = see(governor, now)
     governor.set_instruction(text)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now + PERIOD).reason is Reason.STOPPING
     assert governor.counts["actions dropped"] == 1
 
@@ -79,7 +79,7 @@ def test_an_action_from_before_the_instruction_was_set_does_not_count_for_it():
     governor.set_instruction("")
     key = see(governor, 1.0)
     governor.set_instruction("go on")
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(1.0) == Decision(ZERO, Reason.NO_ACTION)
 
 
@@ -90,7 +90,7 @@ def test_an_action_from_before_a_reactivation_is_dropped():
     governor.activate()
     governor.set_instruction("go on")
     see(governor, now)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
 
 
@@ -98,7 +98,7 @@ def test_an_action_does_not_make_its_image_older_or_younger():
     governor = new()
     key = see(governor, 1.0)
     see(governor, 1.4)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(1.49).reason is Reason.MOVING
     assert governor.tick(1.51).reason is Reason.COMMAND_STALE
 
@@ -108,7 +108,7 @@ def test_an_action_does_not_make_its_image_older_or_younger():
 
 def test_an_image_behind_the_newest_is_not_to_be_used_and_the_newest_stays():
     governor, now = moving()
-    assert governor.image(now - 0.4, now) is None
+    assert governor.on_image(now - 0.4, now) is None
     assert governor.tick(now + TIMEOUT - 0.01).reason is Reason.MOVING
     assert governor.counts["images from the past"] == 1
 
@@ -120,11 +120,11 @@ def test_an_image_with_the_newest_s_stamp_is_taken():
 
 def test_an_image_from_the_future_is_refused_and_the_one_before_stays_the_newest():
     governor, now = moving()
-    assert governor.image(now + CLOCK_TOLERANCE + 0.01, now) is None
+    assert governor.on_image(now + CLOCK_TOLERANCE + 0.01, now) is None
     assert governor.counts["images from the future"] == 1
-    assert governor.image(now + CLOCK_TOLERANCE / 2, now) is not None
+    assert governor.on_image(now + CLOCK_TOLERANCE / 2, now) is not None
     governor = new()
-    assert governor.image(1e9, now) is None
+    assert governor.on_image(1e9, now) is None
     assert governor.tick(now).reason is Reason.NO_IMAGE
 
 
@@ -138,7 +138,7 @@ def test_a_jump_back_stops_it_until_there_is_an_image_and_an_action_of_the_new_t
     assert governor.tick(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
     key = see(governor, now)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     decision = governor.tick(now + PERIOD)
     assert (decision.velocity, decision.reason) == (Velocity(0.05, 0.0, 0.0), Reason.MOVING)
     assert governor.counts["clock jumps back"] == 1
@@ -162,7 +162,7 @@ def test_an_action_computed_during_a_jump_back_does_not_count_though_its_age_loo
     if seen_by == "tick":
         governor.tick(now)
     see(governor, now)
-    governor.action(AHEAD, under_way)
+    governor.on_action(AHEAD, under_way)
     # By then the old image's age is positive and small.
     for later in (now, now - jump, now - jump + 0.1):
         assert governor.tick(later).velocity == ZERO
@@ -204,10 +204,10 @@ def test_a_jump_forward_stops_it_until_there_is_an_image_and_an_action_of_the_ne
     under_way = see(governor, now)
     now += PERIOD + jump
     assert governor.tick(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
-    governor.action(AHEAD, under_way)
+    governor.on_action(AHEAD, under_way)
     key = see(governor, now)
     assert governor.tick(now) == Decision(ZERO, Reason.COMMAND_STALE, "over 0.5 s")
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now).reason is Reason.MOVING
 
 

@@ -53,7 +53,7 @@ class Counting:
     def reset(self):
         self.seen = 0
 
-    def refusal(self, instruction):
+    def validate_instruction(self, instruction):
         return "not that" if "<image>" in instruction else ""
 
     def step(self, frame, instruction, stamp):

@@ -64,7 +64,7 @@ class Policy:
     def step(self, image, instruction, stamp):
         return Action((0.2, 0.1), stamp, 0.01, 1)
 
-    def refusal(self, text):
+    def validate_instruction(self, text):
         return ""
 
     def reset(self):
