@@ -37,6 +37,11 @@ class Cancelled(SimpleClipLstmError):
     """A long operation was asked to stop and did."""
 
 
+def is_text(text: str) -> bool:
+    """Return whether `text` can be sent and stored as UTF-8: it has no NUL and no half of a surrogate pair."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
+
+
 def printable(text: str) -> str:
     """On one line, and without what would steer a terminal: names in a file are of anybody's choosing."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

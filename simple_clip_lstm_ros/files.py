@@ -5,10 +5,21 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simple_clip_lstm_ros.errors import CheckpointError
+from simple_clip_lstm_ros.errors import CheckpointError, SimpleClipLstmError
+
+
+@contextmanager
+def write_errors_as(error: type[SimpleClipLstmError], path: Path) -> Iterator[None]:
+    """Raise `error` instead of an OSError that writing to `path` raises."""
+    try:
+        yield
+    except OSError as problem:
+        raise error(f"{path} cannot be written: {problem.strerror or problem}") from problem
 
 
 def temp_path(path: Path) -> Path:
@@ -18,19 +29,15 @@ def temp_path(path: Path) -> Path:
 
 def check_writable(path: Path, size: int) -> None:
     """Raises CheckpointError if something is at `path` already, or `size` bytes cannot be written there."""
-    try:
+    with write_errors_as(CheckpointError, path):  # a name may be too long
         taken = path.exists() or path.is_symlink() or temp_path(path).is_symlink()
-    except OSError as error:  # a name that is too long
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
     if taken:
         raise CheckpointError(f"{path} exists; remove it or choose another name")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise CheckpointError(f"{parent} is not a folder; create it first")
-    try:
+    with write_errors_as(CheckpointError, path):
         tempfile.TemporaryFile(dir=parent).close()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
     free = shutil.disk_usage(parent).free
     if free < size:
         raise CheckpointError(f"{parent} has {free / 1e9:.2f} GB free, and {path.name} needs {size / 1e9:.2f} GB")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.files import write_errors_as
 
 
 def nan_to_null(value: Any) -> Any:
@@ -22,7 +23,5 @@ def nan_to_null(value: Any) -> Any:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """With null for the numbers that JSON has no word for. Raises InputError if it cannot be written."""
-    try:
+    with write_errors_as(InputError, path):
         path.write_text(json.dumps(nan_to_null(dict(document)), indent=2, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

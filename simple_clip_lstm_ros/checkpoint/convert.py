@@ -32,7 +32,7 @@ from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.engine.precision import storage_precision
 from simple_clip_lstm_ros.engine.quantization import SCALE_DTYPE, missing_dependency
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, DeviceError
-from simple_clip_lstm_ros.files import check_writable, temp_path
+from simple_clip_lstm_ros.files import check_writable, temp_path, write_errors_as
 from simple_clip_lstm_ros.json_utils import nan_to_null
 from simple_clip_lstm_ros.policy.preprocessing import InstructionTokenizer
 from simple_clip_lstm_ros.policy.processor_files import find_processors
@@ -83,11 +83,10 @@ def convert(
         raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
     report = report or (lambda what, done, total: None)
     try:
-        partial.mkdir()
-        _Conversion(source, before, spec, target.name, casts, shards, tokenizers, report).write(partial)
-        partial.rename(destination)
-    except OSError as error:
-        raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from error
+        with write_errors_as(CheckpointError, destination):
+            partial.mkdir()
+            _Conversion(source, before, spec, target.name, casts, shards, tokenizers, report).write(partial)
+            partial.rename(destination)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

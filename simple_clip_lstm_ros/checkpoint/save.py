@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from simple_clip_lstm_ros.errors import CheckpointError
-from simple_clip_lstm_ros.files import check_writable, temp_path
+from simple_clip_lstm_ros.files import check_writable, temp_path, write_errors_as
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 
@@ -56,10 +56,9 @@ def atomic_checkpoint(path: Path) -> Iterator[Path]:
     """Where to write what becomes `path`, with its processors beside that: all, or nothing and CheckpointError."""
     partial = temp_path(path)
     try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+        with write_errors_as(CheckpointError, path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
         if not path.exists():

@@ -33,12 +33,12 @@ from simple_clip_lstm_ros.cli.options import (
     add_device_options,
     add_json_option,
     log_console,
-    make_console,
     overrides,
     print_json,
     steps_progress,
 )
 from simple_clip_lstm_ros.cli.ros import benchmark_node, missing_ros, node_parameters
+from simple_clip_lstm_ros.cli.tables import make_console
 from simple_clip_lstm_ros.errors import ConfigError, MemoryBudgetError, SimpleClipLstmError, printable
 from simple_clip_lstm_ros.json_utils import write_json
 

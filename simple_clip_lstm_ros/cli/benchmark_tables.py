@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import make_console
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import InputError, first_line, printable
 
 BASELINE = "baseline"
@@ -175,13 +175,6 @@ def heading(name: str, way: Mapping[str, Any]) -> str:
 
 def milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.1f}"
-
-
-def new_table(title: str, *columns: str) -> Table:
-    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
 
 
 FORMAT = 1

@@ -27,7 +27,7 @@ from simple_clip_lstm_ros.cli.options import (
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.engine.output_error import OutputTrace
 
-_UNITS = {"": 1e9, "GB": 1e9, "MB": 1e6}
+_BYTES_PER_UNIT = {"": 1e9, "GB": 1e9, "MB": 1e6}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +127,8 @@ def _trace(path: Path, args: argparse.Namespace, settings: dict[str, Any], preci
 
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"([0-9.]+) *(GB|MB|)", text.strip(), re.IGNORECASE)
-    size = float(match[1]) * _UNITS[match[2].upper()] if match and match[1].count(".") < 2 and match[1] != "." else 0.0
+    is_number = match and match[1].count(".") < 2 and match[1] != "."
+    size = float(match[1]) * _BYTES_PER_UNIT[match[2].upper()] if match and is_number else 0.0
     if size < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 5GB or 500MB")
     return int(size)

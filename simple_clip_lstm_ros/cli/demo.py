@@ -20,6 +20,7 @@ from simple_clip_lstm_ros.cli.live_table import show_live
 from simple_clip_lstm_ros.cli.options import CHECKPOINT
 from simple_clip_lstm_ros.cli.ros import require_ros
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.files import write_errors_as
 from simple_clip_lstm_ros.sim.scenario import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
@@ -47,10 +48,8 @@ def run(args: argparse.Namespace) -> None:
     require_ros()
     layout = _layout(args)
     checkpoint = resolve_path(args.checkpoint).absolute()
-    try:
+    with write_errors_as(InputError, args.out):
         args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{args.out} cannot be written: {error.strerror or error}") from None
     console = Console(markup=False, emoji=False, highlight=False)
     console.print(f"Starting the robot, the inference node with {args.checkpoint}, the guard ...", soft_wrap=True)
     with tempfile.TemporaryDirectory() as logs:

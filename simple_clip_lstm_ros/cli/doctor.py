@@ -20,10 +20,10 @@ from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
     bytes_progress,
-    make_console,
     print_json,
     survey_from_args,
 )
+from simple_clip_lstm_ros.cli.tables import make_console
 from simple_clip_lstm_ros.doctor.finding import Finding, Host, Verdict
 from simple_clip_lstm_ros.doctor.libraries import libraries
 from simple_clip_lstm_ros.doctor.resources import check_cameras, check_checkpoint, machine

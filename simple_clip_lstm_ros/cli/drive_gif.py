@@ -13,6 +13,7 @@ from PIL import Image
 
 from simple_clip_lstm_ros.data.overlay import draw_text
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.files import write_errors_as
 from simple_clip_lstm_ros.sim.layout import Layout, Pose
 from simple_clip_lstm_ros.sim.plot import Map, draw_map
 
@@ -46,13 +47,11 @@ class DriveGif:
         """As a GIF below 3 MB, of fewer pictures and colours if need be. Raises InputError if it cannot be written."""
         every = math.ceil(len(self._shots) / _MOST_PICTURES)
         pictures = [Image.fromarray(picture) for picture in self._pictures(layout, poses, every)]
-        try:
+        with write_errors_as(InputError, path):
             for colours in _COLOURS:
                 _write(path, pictures, every * PERIOD, colours)
                 if path.stat().st_size < _MOST_BYTES:
                     return
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
     def _pictures(self, layout: Layout, poses: Sequence[Pose], every: int) -> Iterator[np.ndarray]:
         ground = draw_map(layout, poses, _VIEW[0])

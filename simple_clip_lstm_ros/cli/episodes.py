@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, make_console, print_json, steps_progress
+from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, print_json, steps_progress
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError, printable
 
 if TYPE_CHECKING:

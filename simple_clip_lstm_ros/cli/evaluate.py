@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.infer import warn_of
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
@@ -29,11 +28,11 @@ from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
     load_with_progress,
-    make_console,
     print_json,
     steps_progress,
 )
 from simple_clip_lstm_ros.cli.ros import node_parameters, require_ros
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.infer import read_frames, warn_of
+from simple_clip_lstm_ros.cli.frame_source import read_frames
+from simple_clip_lstm_ros.cli.infer import warn_of
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_json_option,
     add_policy_options,
     load_with_progress,
-    make_console,
     print_json,
     steps_progress,
 )
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import printable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The session's eye: a live device, or an image, a folder or a video frame by frame. Never a frame that is not real."""
+"""Frames from a camera, or from an image, a folder or a video; never one that is not real."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import itertools
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 # What OpenCV has to say of a camera that does not open, the error says.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+# And what ffmpeg has to say of a file that is not a video.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 import numpy as np
 
-from simple_clip_lstm_ros.cli.infer import read_frames
 from simple_clip_lstm_ros.errors import InputError
 
 # Frames that a driver may hold back, old after a pause: V4L2's number in OpenCV, for not every driver can do with one.
@@ -88,3 +90,56 @@ class FileSource(FrameSource):
 
 def open_source(source: str) -> FrameSource:
     return CameraSource(source) if re.fullmatch(r"[0-9]{1,3}|/dev/video[0-9]+", source) else FileSource(source)
+
+
+def read_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and uint8 RGB [height, width, 3] of each frame at `path`. Raises InputError, at once if nothing is there."""
+    if path.is_dir():
+        try:
+            files = sorted(file for file in path.iterdir() if _is_image(file))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+        if not files:
+            raise InputError(f"{path} holds no image")
+        return ((file.name, _read_image(file)) for file in files)
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if _is_image(path):
+        return iter([(path.name, _read_image(path))])
+    return _read_video(path)
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # OpenCV 5.0 crashes on such a name
+        raise InputError(f"the name {path} is not UTF-8; rename it") from None
+    return cv2.haveImageReader(str(path))
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than OpenCV takes
+        image = None
+    if image is None:
+        raise InputError(f"{path} is not an image that OpenCV can read")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _read_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.grab():
+        raise InputError(f"{path} is neither an image nor a video that OpenCV can read")
+    return _remaining_frames(capture, path.name)
+
+
+def _remaining_frames(capture: cv2.VideoCapture, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """From the frame that was grabbed last to the end."""
+    grabbed, index = True, 0
+    while grabbed:
+        read, frame = capture.retrieve()
+        if not read:
+            raise InputError(f"{name}#{index} cannot be decoded")
+        yield f"{name}#{index}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        grabbed, index = capture.grab(), index + 1

@@ -10,14 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import (
-    CHECKPOINT,
-    add_config_options,
-    add_json_option,
-    make_console,
-    overrides,
-    print_json,
-)
+from simple_clip_lstm_ros.cli.options import CHECKPOINT, add_config_options, add_json_option, overrides, print_json
+from simple_clip_lstm_ros.cli.tables import make_console
 from simple_clip_lstm_ros.errors import CheckpointError, printable
 
 

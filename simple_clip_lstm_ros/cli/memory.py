@@ -14,11 +14,10 @@ from simple_clip_lstm_ros.cli.options import (
     add_config_options,
     add_device_options,
     add_json_option,
-    make_console,
     print_json,
     survey_from_args,
 )
-from simple_clip_lstm_ros.cli.tables import memory_table, need_table
+from simple_clip_lstm_ros.cli.tables import make_console, memory_table, need_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -129,14 +129,6 @@ def print_json(document: Any) -> None:
     print(json.dumps(nan_to_null(document), indent=2, allow_nan=False))
 
 
-def make_console() -> Console:
-    """On stdout, for tables and text of anybody's choosing; wide where that is no terminal."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 160
-    return console
-
-
 def survey_from_args(args: argparse.Namespace) -> LoadCandidates:
     """The checkpoint of add_policy_options' arguments on this machine."""
     from simple_clip_lstm_ros.checkpoint.plan import inspect_machine

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.infer import warn_of
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
@@ -22,10 +21,10 @@ from simple_clip_lstm_ros.cli.options import (
     add_policy_options,
     load_with_progress,
     log_console,
-    make_console,
     print_json,
     steps_progress,
 )
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import EpisodeError, printable
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from simple_clip_lstm_ros.benchmark.result import summarize, to_plain
 from simple_clip_lstm_ros.benchmark.roofline import frame_cost, lower_bounds
 from simple_clip_lstm_ros.benchmark.step_profile import StepProfile, profile_step
 from simple_clip_lstm_ros.cli.benchmark_tables import config_table
-from simple_clip_lstm_ros.cli.frame_source import FrameSource, open_source
-from simple_clip_lstm_ros.cli.infer import action_line, read_frames
-from simple_clip_lstm_ros.cli.options import make_console, steps_progress
-from simple_clip_lstm_ros.cli.tables import memory_table
+from simple_clip_lstm_ros.cli.frame_source import FrameSource, open_source, read_frames
+from simple_clip_lstm_ros.cli.infer import action_line
+from simple_clip_lstm_ros.cli.options import steps_progress
+from simple_clip_lstm_ros.cli.tables import make_console, memory_table
 from simple_clip_lstm_ros.engine.memory import clear_memory, freed_bytes, read_memory
 from simple_clip_lstm_ros.errors import InputError, SimpleClipLstmError, first_line, printable
 from simple_clip_lstm_ros.policy.policy import Policy

@@ -1,10 +1,11 @@
-"""What memory there is, and what a model will need of it, as tables for people; in GB."""
+"""Tables at a terminal: their console and style, and those of memory (GB)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -40,3 +41,18 @@ def need_table(needs: Mapping[str, MemoryEstimate], limit: int) -> Table:
             table.add_row(name, *(f"{size / 1e9:.2f}" for size in sizes))
     table.add_row("there are", f"{limit / 1e9:.2f}")
     return table
+
+
+def new_table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def make_console() -> Console:
+    """On stdout, for tables and text of anybody's choosing; wide where that is no terminal."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
 from simple_clip_lstm_ros.cli.options import (
     add_config_options,
     add_device_options,
     add_episode_options,
     add_json_option,
     load_with_progress,
-    make_console,
     print_json,
     steps_progress,
 )
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import ConfigError, printable
 
 if TYPE_CHECKING:

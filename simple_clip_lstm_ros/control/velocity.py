@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 AXES = ("linear.x", "linear.y", "angular.z")
+UNITS = {"linear.x": "m/s", "linear.y": "m/s", "angular.z": "rad/s"}
 
 
 @dataclass(frozen=True)

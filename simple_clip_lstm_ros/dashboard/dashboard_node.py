@@ -27,7 +27,7 @@ from simple_clip_lstm_ros.dashboard.robot import (
     Send,
 )
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
-from simple_clip_lstm_ros.errors import ConfigError, InputError
+from simple_clip_lstm_ros.errors import ConfigError, InputError, is_text
 from simple_clip_lstm_ros.ros import process
 from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
 from simple_clip_lstm_ros.ros.parameters import ConfiguredNode, Range, parameter
@@ -103,7 +103,7 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
 
     def instruct(self, text: str) -> None:
         # ROS would cut the text at a NUL, and cannot encode half a character: the robot would be told something else.
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        if not is_text(text):
             raise InputError("the instruction contains a NUL or a character that is no text; it was not sent")
         self._instructions.publish(String(data=text))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.data.episode import AXES, Episode
+from simple_clip_lstm_ros.data.episode import ACTION_COLUMNS, Episode
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, read_episode
 from simple_clip_lstm_ros.errors import EpisodeError
 from simple_clip_lstm_ros.sim.scenario import Scenario
@@ -76,7 +76,7 @@ def find_episodes(path: str | Path) -> list[Path]:
 
 def summarize_dataset(files: Iterable[Path], *, read: Callable[[], None] = lambda: None) -> DatasetStats:
     """Three images of each episode are looked at. `read` is called after each file."""
-    summary, actions = DatasetStats(), [np.zeros((0, len(AXES)))]
+    summary, actions = DatasetStats(), [np.zeros((0, len(ACTION_COLUMNS)))]
     for file in files:
         try:
             episode = read_episode(file)
@@ -92,7 +92,7 @@ def summarize_dataset(files: Iterable[Path], *, read: Callable[[], None] = lambd
     together = np.concatenate(actions)
     if len(together):
         summary.still = float((together == 0.0).all(axis=1).mean())
-        summary.axes = {axis: AxisStats.of(values) for axis, values in zip(AXES, together.T, strict=True)}
+        summary.axes = {axis: AxisStats.of(values) for axis, values in zip(ACTION_COLUMNS, together.T, strict=True)}
     return summary
 
 

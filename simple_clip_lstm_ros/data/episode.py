@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-AXES = ("linear_x", "linear_y", "angular_z")
+ACTION_COLUMNS = ("linear_x", "linear_y", "angular_z")
 METRES_AND_RADIANS = "m/s, m/s, rad/s"
 KEY_LEVELS = "key levels"  # +-1.15 for a key held down, whatever the robot made of it
-UNITS = (METRES_AND_RADIANS, KEY_LEVELS)
+ACTION_UNITS = (METRES_AND_RADIANS, KEY_LEVELS)
 
 START = "episode_start"  # the type of the first event; then one of
 MOVE, STOP = "start_action", "stop_action"
@@ -29,7 +29,7 @@ class Episode:
     """T frames. What a file does not state is None."""
 
     name: str
-    actions: np.ndarray  # float32 [T, 3] by AXES, in `action_units`
+    actions: np.ndarray  # float32 [T, 3] by ACTION_COLUMNS, in `action_units`
     event_types: tuple[str, ...]  # T of START, MOVE, STOP
     timestamps: np.ndarray | None  # float64 [T], s from the episode's beginning
     language_instruction: str | None

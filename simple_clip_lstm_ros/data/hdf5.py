@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, START, STOP, Episode
-from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line
-from simple_clip_lstm_ros.files import ErrorKeepingFile, check_writable, temp_path
+from simple_clip_lstm_ros.data.episode import ACTION_COLUMNS, METRES_AND_RADIANS, MOVE, START, STOP, Episode
+from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line, is_text
+from simple_clip_lstm_ros.files import ErrorKeepingFile, check_writable, temp_path, write_errors_as
 from simple_clip_lstm_ros.sim.scenario import Scenario
 
 try:
@@ -52,7 +52,7 @@ def read_episode(path: str | Path) -> Episode:
         instruction, stamps = file.get("language_instruction"), file.get("timestamps")
         episode = Episode(
             name=_text(file, "episode_name", file.attrs.get("episode_name")),
-            actions=_numbers(file, "actions", (length, len(AXES))).astype(np.float32),
+            actions=_numbers(file, "actions", (length, len(ACTION_COLUMNS))).astype(np.float32),
             event_types=_texts(file, "action_event_types", length),
             timestamps=None if stamps is None else _numbers(file, "timestamps", (length,)).astype(np.float64),
             language_instruction=None if instruction is None else _scalar_text(file, "language_instruction"),
@@ -189,7 +189,7 @@ class EpisodeWriter:
     ) -> None:
         self.path = Path(path)
         for text in (self.path.stem, language_instruction or ""):
-            if "\0" in text or text.encode(errors="ignore").decode() != text:
+            if not is_text(text):
                 raise EpisodeError(f"{self.path}: {text!r} cannot be kept as text: NUL, or not UTF-8")
         self._instruction, self._units = language_instruction, action_units
         self._actions: list[np.ndarray] = []
@@ -211,10 +211,10 @@ class EpisodeWriter:
         return self
 
     def add(self, frame: np.ndarray, action: Sequence[float], stamp: float) -> None:
-        """uint8 [height, width, 3] in RGB, of one size throughout; a velocity by AXES; s of any clock."""
+        """uint8 [height, width, 3] in RGB, of one size throughout; a velocity by ACTION_COLUMNS; s of any clock."""
         with np.errstate(over="ignore"):
             values = np.asarray(action, np.float32)
-        if values.shape != (len(AXES),) or not np.isfinite(values).all() or not np.isfinite(stamp):
+        if values.shape != (len(ACTION_COLUMNS),) or not np.isfinite(values).all() or not np.isfinite(stamp):
             raise EpisodeError(f"{self.path}: the action {action} at {stamp} s is not three finite velocities")
         shape = self._file["images"].shape[1:] if self._actions else (*frame.shape[:2], 3)
         if frame.dtype != np.uint8 or frame.shape != shape or not frame.size:
@@ -265,10 +265,11 @@ class EpisodeWriter:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
-            self._sink.raise_error()
-        except FileExistsError:
-            left = f"{self._partial} is left of a recording that was killed, or one is running"
-            raise EpisodeError(f"{left}; remove it then") from None
-        except OSError as error:
-            raise EpisodeError(f"{self.path} cannot be written: {error.strerror or error}") from None
+            with write_errors_as(EpisodeError, self.path):
+                yield
+                self._sink.raise_error()
+        except EpisodeError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                left = f"{self._partial} is left of a recording that was killed, or one is running"
+                raise EpisodeError(f"{left}; remove it then") from None
+            raise

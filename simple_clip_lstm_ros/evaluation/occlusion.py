@@ -19,6 +19,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from simple_clip_lstm_ros.control.velocity import UNITS
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.policy.policy import Policy
@@ -139,7 +140,6 @@ def _by_axis(policy: Policy, values: np.ndarray) -> dict[str, float]:
 _COLOURS = "PuOr"  # two hues that the colour-blind tell apart; nothing is white
 _STRONGEST = 0.85  # opacity
 _FAINT = 0.02  # m/s, rad/s: less than this over all of a frame is drawn as faint as it is
-_UNITS = {"linear.x": "m/s", "linear.y": "m/s", "angular.z": "rad/s"}  # + is forward, left, to the left (REP-103)
 
 
 def draw_explanation(frame: np.ndarray, instruction: str, found: Explanation, path: Path) -> None:
@@ -164,9 +164,9 @@ def _draw_parts(figure: Figure, axes: Axes, frame: np.ndarray, found: Explanatio
     opacity = _STRONGEST * np.abs(added) / most
     axes.imshow(added, cmap=_COLOURS, vmin=-most, vmax=most, alpha=opacity, interpolation="nearest", extent=place)
     axes.set_axis_off()
-    axes.set_title(f"{axis}: {found.action[axis]:+.2f} {_UNITS[axis]}", fontsize="medium")
+    axes.set_title(f"{axis}: {found.action[axis]:+.2f} {UNITS[axis]}", fontsize="medium")
     scale = ScalarMappable(Normalize(-most, most), _COLOURS)
-    figure.colorbar(scale, ax=axes, shrink=0.8, label=f"what a part adds ({_UNITS[axis]})")
+    figure.colorbar(scale, ax=axes, shrink=0.8, label=f"what a part adds ({UNITS[axis]})")
 
 
 def _draw_words(axes: Axes, found: Explanation, axis: str) -> None:
@@ -179,6 +179,6 @@ def _draw_words(axes: Axes, found: Explanation, axis: str) -> None:
     axes.invert_yaxis()
     most = max(*map(abs, added), _FAINT) * 1.05
     axes.set_xlim(-most, most)
-    axes.set_xlabel(f"what a word adds ({_UNITS[axis]})")
+    axes.set_xlabel(f"what a word adds ({UNITS[axis]})")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -13,15 +13,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from simple_clip_lstm_ros.control.velocity import AXES, Velocity
+from simple_clip_lstm_ros.control.velocity import AXES, UNITS, Velocity
 from simple_clip_lstm_ros.data.overlay import draw_text, upscale_small
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.evaluation.replay import ReplayTick
 from simple_clip_lstm_ros.evaluation.replay_result import KeyFrame, ReplayResult
+from simple_clip_lstm_ros.files import write_errors_as
 from simple_clip_lstm_ros.json_utils import write_json
 from simple_clip_lstm_ros.sim.plot import save_figure
 
-UNITS = dict(zip(AXES, ("m/s", "m/s", "rad/s"), strict=True))
 _NOW, _THEN = "tab:blue", "tab:orange"
 _RATE = 5.0  # pictures a second in the film
 _MAX_WIDTH = 640  # pixels
@@ -128,10 +128,8 @@ VIDEO = "drive.mp4"
 
 def make_folder(out: Path) -> None:
     """Unless it is there. Raises InputError."""
-    try:
+    with write_errors_as(InputError, out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
 
 
 def write_files(out: Path, found: ReplayResult, document: Mapping[str, Any]) -> None:

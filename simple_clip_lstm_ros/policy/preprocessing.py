@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoTokenizer, Kosmos2Processor
 
-from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line
+from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line, is_text
 from simple_clip_lstm_ros.language.stop_phrases import MAX_CHARACTERS, is_stop_phrase
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import Pixels, Tokens
@@ -152,7 +152,7 @@ class InstructionTokenizer:
             return "the instruction is blank"
         if len(instruction) > MAX_CHARACTERS:
             return f"the instruction is too long: {len(instruction)} characters, at most {MAX_CHARACTERS}"
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in instruction):
+        if not is_text(instruction):
             return "the instruction contains a NUL or a character that is no text"
         if is_stop_phrase(instruction):
             return f"{instruction.strip()!r} asks the robot to stop: there is no action to compute"
