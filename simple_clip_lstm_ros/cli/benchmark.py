@@ -126,7 +126,7 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
     entries = _build_cases(args) if args.checkpoint else []
     with_node = args.checkpoint and not args.no_node and _finds_ros()
     with log_console.status("measuring the machine"):
-        machine = machines.measure(device)
+        machine = machines.measure_peak(device)
     document = {
         "format": FORMAT,
         "version": __version__,

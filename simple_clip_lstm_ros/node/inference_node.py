@@ -160,7 +160,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return self._driver
 
     def _configure(self) -> None:
-        current = inference_parameters.read(self)
+        current = inference_parameters.read_parameters(self)
         self.get_logger().info(f"loading {current.checkpoint}; images are read by {READER}")
         plan = self._plan(current)
         policy = load(plan, self._on_progress)
@@ -169,7 +169,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
             self._ignored = find_ignored_inputs(policy, latency, lambda: self._on_progress(0, 0))
         for line in startup_warnings(current, policy, latency, self._ignored):
             self.get_logger().warning(line)
-        process.settle()
+        process.freeze_gc()
         self._fingerprint = fingerprint(resolve_path(current.checkpoint))
         driver = DriveController(self, current, policy, announce=self._reporter.announce)
         with self._enabling:
@@ -237,7 +237,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     def _change(self, changes: list[Parameter]) -> None:
         """Before configure anything may be set, for configure checks it. Raises ConfigError."""
-        parameters.check_kept(InferenceParameters, changes)
+        parameters.check_not_deleted(InferenceParameters, changes)
         driver = self._driver
         if driver is None and not self._in_transition:
             return
@@ -245,7 +245,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
             return
         if self._in_transition or driver is None:
             raise ConfigError("a transition is under way; change parameters before or after it")
-        new = inference_parameters.read(self, changes)
+        new = inference_parameters.read_parameters(self, changes)
         is_instructed = any(change.name == "instruction" for change in changes)
         if is_instructed and (error := driver.interpret(new.instruction).error):
             raise ConfigError(f"instruction: {error}")

@@ -93,7 +93,7 @@ class VelocityGuard(Node):
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            parameters.check_kept(GuardParameters, changes)
+            parameters.check_not_deleted(GuardParameters, changes)
             if parameters.check_live(GuardParameters, changes):
                 settings = parameters.read(self, GuardParameters, changes)
                 with self._lock:

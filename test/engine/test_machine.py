@@ -46,7 +46,7 @@ def test_no_product_of_a_frame_is_faster_than_the_rate(prepare):
     """It is a limit: what is measured beside it stays below, but for the noise of a machine."""
     if not can_pack(torch.float32):
         pytest.skip("nothing is packed here")
-    rate = environment._rate(CPU, torch.float32)
+    rate = environment._operations_rate(CPU, torch.float32)
     inputs, weight = torch.rand(257, 1024), prepare(torch.rand(4096, 1024))
     times = []
     for _ in range(30):

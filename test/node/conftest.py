@@ -96,10 +96,12 @@ def figures() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def deep(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Parameters of a checkpoint that takes seconds to load."""
-    profile = reference_configs.PROFILES["tiny"]
+    profile = reference_configs.REFERENCE_CONFIGS["tiny"]
     text = profile.kosmos["text_config"] | {"layers": 120}
     monkeypatch.setitem(
-        reference_configs.PROFILES, "deep", dataclasses.replace(profile, kosmos=profile.kosmos | {"text_config": text})
+        reference_configs.REFERENCE_CONFIGS,
+        "deep",
+        dataclasses.replace(profile, kosmos=profile.kosmos | {"text_config": text}),
     )
     random_checkpoint.write_random_checkpoint("deep", tmp_path / "deep.pth")
     return {"checkpoint": str(tmp_path / "deep.pth"), "processors": f"{tiny}.processors"}
