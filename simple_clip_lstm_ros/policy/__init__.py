@@ -1,1 +1,1 @@
-"""The brain: frame and instruction in, action out; no ROS."""
+"""Config, preprocessing, model and `Policy`: frame and instruction in, action out. No ROS."""
