@@ -171,7 +171,7 @@ def _build_cases(args: argparse.Namespace) -> list[BenchmarkCase]:
     source = args.baseline or args.checkpoint
     if args.no_baseline or not _holds_baseline(inspect_machine(source, **given) if args.baseline else found):
         return entries
-    return [BenchmarkCase(BASELINE, source, given, "fp32", "eager", plain=True), *entries]
+    return [BenchmarkCase(BASELINE, source, given, "fp32", "eager", disable_text_cache=True), *entries]
 
 
 def _holds_baseline(found: LoadCandidates) -> bool:
@@ -217,10 +217,10 @@ def _summarize_cases(args: argparse.Namespace, machine: DevicePeak, runs: dict[s
     baseline = runs.get(BASELINE)
     ways = {}
     for name, run in runs.items():
-        ready = run.ready
+        ready = run.info
         work = frame_cost(ready.config, ready.text_tokens)
         least = lower_bounds(work, machine, ready.execution.precision.name)
-        found = summarize(run.laps, least, ready.config.action_axes, baseline.laps if baseline else None)
+        found = summarize(run.profiles, least, ready.config.action_axes, baseline.profiles if baseline else None)
         ways[name] = {
             "precision": ready.execution.precision.name,
             "engine": ready.execution.engine.name,
@@ -231,9 +231,9 @@ def _summarize_cases(args: argparse.Namespace, machine: DevicePeak, runs: dict[s
             "peak": ready.memory.process.peak,
             "gpu": ready.memory.cuda.reserved if ready.memory.cuda else None,
             **to_plain(found),
-            "seconds": [lap.seconds for lap in run.laps],
+            "seconds": [lap.seconds for lap in run.profiles],
         }
-    first = next(iter(runs.values())).ready
+    first = next(iter(runs.values())).info
     return {
         "checkpoint": args.checkpoint,
         "parameters": first.parameters,
@@ -241,7 +241,7 @@ def _summarize_cases(args: argparse.Namespace, machine: DevicePeak, runs: dict[s
         "untrained": first.config.untrained,
         "cut": first.config.reductions,
         "config": first.config.to_dict(),
-        "baseline": {"checkpoint": args.baseline or args.checkpoint, "stored": baseline.ready.stored}
+        "baseline": {"checkpoint": args.baseline or args.checkpoint, "stored": baseline.info.stored}
         if baseline
         else None,
         "rounds": args.rounds,

@@ -135,7 +135,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Trainer, SimpleCLIPLSTM, dict[st
     args.precision, args.engine = "fp32", "eager"  # what gradients need
     policy = load_with_progress(args)
     images = ImagePreprocessor(policy.config, policy.device, torch.float32)
-    encoders = FeatureExtractor(policy.model, images, policy.texts)
+    encoders = FeatureExtractor(policy.model, images, policy.tokenizer)
     examples = _examples(args, train_episodes, images, encoders, mirrored=args.mirror)
     judging = [example[0] for example in _examples(args, val_episodes, images, encoders, mirrored=False)]
     actions = torch.cat([example[0].actions for example in examples])

@@ -42,7 +42,7 @@ class DaggerSampler:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._images = ImagePreprocessor(policy.config, policy.device, torch.float32)
-        self._encoders = FeatureExtractor(policy.model, self._images, policy.texts)
+        self._encoders = FeatureExtractor(policy.model, self._images, policy.tokenizer)
 
     def random_views(self, seed: int) -> Example:
         """Frames that do not follow one another, as images."""

@@ -45,7 +45,7 @@ def make_sequence(
         landmarks = np.zeros((len(actions), 0, 2), np.float32)
     return TrainingSequence(
         instruction,
-        ResizedFrames.joined([images.sized(frame) for frame in frames]),
+        ResizedFrames.concat([images.resize(frame) for frame in frames]),
         torch.from_numpy(actions[:, columns].copy()),
         torch.from_numpy(landmarks),
     )

@@ -34,7 +34,7 @@ def images(policy: Policy) -> ImagePreprocessor:
 
 @pytest.fixture
 def encoders(policy: Policy, images: ImagePreprocessor) -> FeatureExtractor:
-    return FeatureExtractor(policy.model, images, policy.texts)
+    return FeatureExtractor(policy.model, images, policy.tokenizer)
 
 
 @pytest.fixture
