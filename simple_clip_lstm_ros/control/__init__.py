@@ -1,1 +1,1 @@
-"""The reflexes: pure Python, no rclpy, no torch."""
+"""Velocities, limits, the Governor and the Guard; pure Python without rclpy or torch."""
