@@ -28,7 +28,7 @@ class Parameters:
     def __init__(self, kind=InferenceParameters, **given):
         self.values = {}
         self.descriptors = {}
-        parameters.declare(self, kind, fixed=kind is GuardParameters)
+        parameters.declare_parameters(self, kind, read_only=kind is GuardParameters)
         self.values |= given
 
     def declare_parameter(self, name, value, descriptor):
@@ -86,7 +86,7 @@ def test_what_both_nodes_have_is_the_same_in_both():
 )
 def test_what_the_dashboard_refuses(given, why):
     with pytest.raises(ConfigError, match=re.escape(why)):
-        parameters.read(Parameters(DashboardParameters, **given), DashboardParameters)
+        parameters.read_parameters(Parameters(DashboardParameters, **given), DashboardParameters)
 
 
 @pytest.mark.parametrize("kind", [InferenceParameters, GuardParameters, DashboardParameters])
@@ -97,7 +97,9 @@ def test_every_parameter_is_described(kind):
 
 
 def test_values_are_read_in_the_types_of_the_settings():
-    read = inference_parameters.read(Parameters(checkpoint="a.pth", command_rate=20, max_velocity=[1, 0, 0.5]))
+    read = inference_parameters.read_parameters(
+        Parameters(checkpoint="a.pth", command_rate=20, max_velocity=[1, 0, 0.5])
+    )
     assert (read.checkpoint, read.command_rate, read.max_velocity) == ("a.pth", 20.0, (1.0, 0.0, 0.5))
     assert isinstance(read.command_rate, float)
     assert read.limits.max_velocity == (1.0, 0.0, 0.5)
@@ -106,11 +108,11 @@ def test_values_are_read_in_the_types_of_the_settings():
 
 def test_a_path_may_begin_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/rosa")
-    assert inference_parameters.read(Parameters(checkpoint="~/a.pth")).checkpoint == "/home/rosa/a.pth"
+    assert inference_parameters.read_parameters(Parameters(checkpoint="~/a.pth")).checkpoint == "/home/rosa/a.pth"
 
 
 def test_what_is_said_of_the_actions_overrides_the_checkpoint():
-    read = inference_parameters.read(
+    read = inference_parameters.read_parameters(
         Parameters(checkpoint="a.pth", action_axes=["linear.x", "linear.y"], action_scale=[2, 0.5])
     )
     assert read.action_overrides == {"action_axes": ["linear.x", "linear.y"], "action_scale": [2.0, 0.5]}
@@ -135,7 +137,7 @@ def test_what_is_said_of_the_actions_overrides_the_checkpoint():
 )
 def test_a_value_of_another_type_is_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=rf"^{name}: .* is not a "):
-        inference_parameters.read(Parameters(**{"checkpoint": "a.pth", name: value}))
+        inference_parameters.read_parameters(Parameters(**{"checkpoint": "a.pth", name: value}))
 
 
 @pytest.mark.parametrize(
