@@ -1,4 +1,4 @@
-"""The wiring around a Governor that the inference node and a replay share; pure Python, without threads or a clock."""
+"""Wiring around a Governor, shared by the inference node and replay; no threads, no clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Instruction(Protocol):
-    """What a text asks for: see `language.instruction.Instruction`."""
+    """Interpreted text of an instruction; see `language.instruction.Instruction`."""
 
     @property
     def text(self) -> str: ...
@@ -25,7 +25,8 @@ class Instruction(Protocol):
 class ControlLoop:
     """Passes instructions and actions to the Governor in the form that it takes.
 
-    `interpret` says what a text asks for, `action_axes` name the model's outputs. Not thread-safe, like the Governor.
+    `interpret` maps a text to an Instruction; `action_axes` name the model's outputs. Not thread-safe, like the
+    Governor.
     """
 
     def __init__(self, governor: Governor, interpret: Callable[[str], Instruction], action_axes: Sequence[str]) -> None:
@@ -34,11 +35,14 @@ class ControlLoop:
         self._action_axes = action_axes
 
     def interpret(self, text: str) -> Instruction:
-        """Return what `text` asks for. Takes the time of a tokenizer, and needs no lock."""
+        """Return what `text` asks for. It takes as long as a tokenizer and needs no lock."""
         return self._interpret(text)
 
     def set_instruction(self, instruction: Instruction) -> None:
-        """Follow an instruction from now on; stop for a stop phrase, and with the reason for one that is refused."""
+        """Follow an instruction from now on; stop on a stop phrase or a rejected text.
+
+        A rejected text gives its error as the detail of the reason.
+        """
         if instruction.is_stop:
             self.governor.stop(instruction.text)
         elif instruction.error:
@@ -47,18 +51,18 @@ class ControlLoop:
             self.governor.set_instruction(instruction.text)
 
     def on_action(self, values: Sequence[float], key: ObservationKey) -> Velocity:
-        """Hand the model's outputs for the observation `key` to the Governor; return them as a velocity."""
+        """Pass the model's outputs for the observation `key` to the Governor; return them as a velocity."""
         velocity = Velocity.from_axes(values, self._action_axes)
         self.governor.on_action(velocity, key)
         return velocity
 
 
 class NewestObservation(Generic[T]):
-    """Slot for the observation that waits for the policy: a newer one replaces it.
+    """Slot for the observation that waits for the policy; a newer observation replaces it.
 
-    `state_timeout` is the gap between images, in seconds, after which the hidden state belongs to another moment. The
-    gap counts between images, not between steps: a slow model skips many and still remembers. A stamp that went back
-    is a new recording or another clock, so a gap as well.
+    `state_timeout` is the gap between images, in seconds, after which the hidden state is outdated and must be reset.
+    The gap counts between images, not between steps: a slow model skips many images and keeps its state. A stamp that
+    went back comes from a new recording or another clock, so it counts as a gap.
     """
 
     def __init__(self, state_timeout: float) -> None:

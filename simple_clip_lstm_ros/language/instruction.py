@@ -1,4 +1,4 @@
-"""What the text of an instruction asks for: a text for the model, a stop, or nothing that can be used."""
+"""Interpretation of an instruction: a text for the model, a stop, or an error."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 
 @dataclass(frozen=True)
 class Instruction:
-    """`text` is what was typed, without surrounding white space; `error` says why it is refused, or is empty.
+    """Interpreted text of an instruction.
 
-    A blank text is a stop that names no phrase.
+    `text` has no surrounding white space; `error` is why it is rejected, or empty. A blank text is a stop without a
+    phrase.
     """
 
     text: str
@@ -21,7 +22,10 @@ class Instruction:
 
 
 def interpret(text: str, validate: Callable[[str], str]) -> Instruction:
-    """Return what `text` asks for. `validate` returns why the model cannot use a text, or an empty string."""
+    """Return what `text` asks for.
+
+    `validate` returns why the model cannot use a text, or an empty string.
+    """
     text = text.strip()
     if not text or is_stop_phrase(text):
         return Instruction(text, is_stop=True)

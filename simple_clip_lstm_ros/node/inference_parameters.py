@@ -1,4 +1,4 @@
-"""The parameters of the inference node: each is described once, here or in MotionSettings."""
+"""Parameters of the inference node; the others are in CameraParameters and MotionParameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from simple_clip_lstm_ros.ros.parameters import Range, parameter
 
 @dataclass(frozen=True)
 class InferenceParameters(CameraParameters, MotionParameters):
-    """Values of all parameters, checked. Raises ConfigError."""
+    """Validated parameters of the inference node. Raise ConfigError for an invalid value."""
 
     checkpoint: str = parameter("", "the .pth file or bundle to load, or builtin:tiny; there is no default")
     processors: str = parameter(
@@ -66,14 +66,14 @@ class InferenceParameters(CameraParameters, MotionParameters):
 
     @property
     def action_overrides(self) -> dict[str, Any]:
-        """What these parameters say about the actions, as PolicyConfig settings."""
+        """Return the PolicyConfig settings of these parameters: axes, scale and offset of actions."""
         names = ("action_axes", "action_scale", "action_offset")
         return {name: list(getattr(self, name)) for name in names if getattr(self, name)}
 
 
 def read_parameters(node: Node, changes: Sequence[Parameter] = ()) -> InferenceParameters:
-    """The parameters as they stand, or would with `changes`. Raises ConfigError."""
-    found = parameters.read(node, InferenceParameters, changes)
-    # No shell expands the ~ in `checkpoint:=~/model.pth`.
+    """Return the node's parameters, with `changes`. Raise ConfigError for an invalid value."""
+    found = parameters.read_parameters(node, InferenceParameters, changes)
+    # No shell expands the ~ of `checkpoint:=~/model.pth`.
     paths = {name: os.path.expanduser(getattr(found, name)) for name in ("checkpoint", "processors", "policy_config")}
     return replace(found, **paths)

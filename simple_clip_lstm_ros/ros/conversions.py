@@ -1,4 +1,4 @@
-"""Velocities, frames and reports as ROS messages. Without OpenCV, since the guard is to stay small."""
+"""Conversion of velocities, times and status to ROS messages; without OpenCV, to keep the guard small."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 
-# What went wrong is an ERROR, what stopped coming is STALE, and what waits for a person to put it right is a WARN; a
-# robot that drives, or stands because it was told to, is OK.
+# ERROR: something failed; STALE: data stopped; WARN: the user must act; OK: the robot drives or is stopped on purpose.
 _LEVELS: dict[enum.Enum, bytes] = {
     Reason.STEP_ERROR: DiagnosticStatus.ERROR,
     Reason.NON_FINITE: DiagnosticStatus.ERROR,
@@ -63,7 +62,10 @@ def to_diagnostics(
     warn: bool = False,
     failed: bool = False,
 ) -> DiagnosticArray:
-    """One status, with the level of its reason; at least WARN with `doubts`, and ERROR if something has `failed`."""
+    """Return diagnostics with one status, at the level of `reason`.
+
+    The level is at least WARN if `warn`, and ERROR if `failed`.
+    """
     level = DiagnosticStatus.ERROR if failed else _LEVELS.get(reason, DiagnosticStatus.OK)
     if warn and level == DiagnosticStatus.OK:
         level = DiagnosticStatus.WARN

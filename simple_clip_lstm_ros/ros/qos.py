@@ -1,4 +1,4 @@
-"""QoS profiles that several nodes share, and the subscription to an instruction."""
+"""QoS profiles shared by several nodes, and the subscription to an instruction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# Best effort: a slow subscriber must not make the camera repeat an image.
+# Best effort: a slow subscriber must not make the camera resend images.
 NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
 
@@ -36,8 +36,8 @@ def subscribe_to_text(
 ) -> list[Subscription]:
     """Subscribe to a String topic twice, so that volatile and latched publishers both match.
 
-    A volatile publisher does not reach a transient-local subscription, and a latched message does not reach a volatile
-    one that comes later. Each publisher matches one of the two only, so rclpy's warning of that is switched off.
+    A volatile publisher does not match a transient-local subscription, and a volatile subscription misses a latched
+    message from before it. Some publishers match one of the two only, so rclpy's incompatible-QoS warning is off.
     `callback` gets a latched message twice.
     """
     quiet = SubscriptionEventCallbacks(use_default_callbacks=False)

@@ -1,4 +1,4 @@
-"""What has come too late, or has been seen to be too old, stays so for the Governor, whatever is changed later."""
+"""The Governor with late and stale data: it stays late or stale, whatever changes later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
 
 
 def moving() -> tuple[Governor, float]:
-    """A governor at full speed, and the time of its last tick."""
+    """Return a governor at full speed and the time of its last tick."""
     governor, now = Governor(Limits(), period=PERIOD, **timeouts(), may_move=True), 100.0
     governor.activate()
     governor.set_instruction("go on")
@@ -82,7 +82,7 @@ def test_a_failure_that_comes_too_late_is_counted_and_stops_nothing(late):
     governor, now = moving()
     governor.on_step_failed("why", late(governor, now))
     assert governor.counts["steps failed"] == 1
-    # Nor does it take the present action's place.
+    # It does not replace the present action either.
     has_action = late is older_than_the_newest_action_s
     see(governor, now + PERIOD)
     decision = governor.tick(now + PERIOD)
@@ -90,7 +90,7 @@ def test_a_failure_that_comes_too_late_is_counted_and_stops_nothing(late):
 
 
 @pytest.mark.parametrize("late", LATE, ids=lambda late: late.__name__)
-def test_the_action_on_that_sight_would_be_dropped_too(late):
+def test_an_action_on_that_image_would_be_dropped_too(late):
     governor, now = moving()
     governor.on_action(BACK, late(governor, now))
     assert governor.counts["actions dropped"] == 1
@@ -104,12 +104,12 @@ def test_a_failure_on_the_newest_action_s_own_image_counts():
     assert governor.tick(now) == Decision(ZERO, Reason.STEP_ERROR, "why")
 
 
-# What is seen to be too old, and by whom.
+# Data observed as too old, by the call that observes it.
 
 SEEN_BY: dict[str, Callable[[Governor, float], object]] = {
     "tick": lambda g, now: g.tick(now),
     "halt": lambda g, now: g.halt(now),
-    "image": lambda g, now: g.image(now + 1.0, now),  # one from the future, which does not count itself
+    "image": lambda g, now: g.on_image(now + 1.0, now),  # from the future: it does not count itself
 }
 
 
@@ -168,7 +168,7 @@ def test_a_shorter_timeout_and_the_former_one_again_leave_stale_what_was_seen_be
     assert governor.tick(now + 0.12) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
 
 
-# What is stale still is the newest: nothing older takes its place.
+# Stale data is still the newest: older data does not replace it.
 
 
 def test_an_image_behind_a_stale_one_is_not_to_be_used():

@@ -1,4 +1,4 @@
-"""The Governor and time: results that come late, images out of order, clocks that jump, loop or stand still."""
+"""The Governor and time: late results, images out of order, clocks that jump, loop or stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
 PERIOD, TIMEOUT = 0.05, 0.5
-TICKS = round(TIMEOUT / PERIOD)  # that a timeout lasts
+TICKS = round(TIMEOUT / PERIOD)  # ticks per timeout
 HOUR = 3600.0
 AHEAD, BACK, LEFT = Velocity(0.3, 0.0, 0.0), Velocity(-0.3, 0.0, 0.0), Velocity(0.0, 0.0, 0.8)
 
@@ -29,13 +29,13 @@ def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
-    """One period of a healthy robot: an image, its action, and the tick."""
+    """Run one period of a healthy robot: an image, its action, and the tick."""
     governor.on_action(velocity, see(governor, now))
     return governor.tick(now)
 
 
 def moving(now: float = 100.0) -> tuple[Governor, float]:
-    """A governor at full speed, and the time of its last tick."""
+    """Return a governor at full speed and the time of its last tick."""
     governor = new()
     for _ in range(10):
         now += PERIOD
@@ -163,7 +163,7 @@ def test_an_action_computed_during_a_jump_back_does_not_count_though_its_age_loo
         governor.tick(now)
     see(governor, now)
     governor.on_action(AHEAD, under_way)
-    # By then the old image's age is positive and small.
+    # The age of the old image is then positive and small.
     for later in (now, now - jump, now - jump + 0.1):
         assert governor.tick(later).velocity == ZERO
         see(governor, later)
@@ -246,7 +246,7 @@ def test_a_clock_that_stops_while_moving_stops_it_within_the_timeout():
 
 
 def test_a_clock_that_never_ran_stops_it_within_the_timeout_though_images_come():
-    # use_sim_time without /clock: every time is zero, and so is an unstamped image's.
+    # With use_sim_time and no /clock every time is zero, also the stamp of an unstamped image.
     governor = new()
     decisions = [step(governor, 0.0) for _ in range(TICKS + 5)]
     assert all(decision == Decision(ZERO, Reason.CLOCK_STOPPED) for decision in decisions[TICKS:])
@@ -267,14 +267,14 @@ def test_a_clock_that_runs_again_lets_it_go_on_from_rest():
 
 
 def test_a_coarse_clock_is_not_a_stopped_one():
-    # A simulator that publishes /clock five times a second: four ticks see the same time.
+    # If a simulator publishes /clock five times a second, four ticks see the same time.
     governor = new()
     reasons = [step(governor, 100.0 + PERIOD * (i - i % 4)).reason for i in range(80)]
     assert set(reasons) == {Reason.MOVING}
 
 
 @pytest.mark.parametrize(("image", "command"), [(0.2, TIMEOUT), (TIMEOUT, 0.2), (0.2, HOUR), (HOUR, 0.2)])
-def test_the_shorter_timeout_is_the_patience_with_the_clock(image, command):
+def test_the_shorter_timeout_limits_how_long_the_clock_may_stand(image, command):
     governor, now = moving()
     governor.update_limits(Limits(), image_timeout=image, command_timeout=command)
     assert [governor.tick(now).reason for _ in range(4)] == [*[Reason.MOVING] * 3, Reason.CLOCK_STOPPED]

@@ -79,13 +79,13 @@ def node(monkeypatch):
         node.callbacks["tick"] = act
         return SimpleNamespace(stop=lambda: None)
 
-    monkeypatch.setattr("simple_clip_lstm_ros.node.drive_controller.Ticker", keep)
+    monkeypatch.setattr("simple_clip_lstm_ros.node.drive_controller.PeriodicThread", keep)
     return node
 
 
 @pytest.fixture
 def driver(node):
-    driver = DriveController(node, InferenceParameters(checkpoint="a.pth"), Policy(), announce=lambda decision: None)
+    driver = DriveController(node, InferenceParameters(checkpoint="a.pth"), Policy(), on_decision=lambda decision: None)
     driver.activate()
     yield driver
     driver.deactivate()
