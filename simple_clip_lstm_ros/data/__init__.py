@@ -1,1 +1,1 @@
-"""Episodes and what is made of them: no rclpy."""
+"""Episodes, bags, and datasets made from them; without rclpy."""

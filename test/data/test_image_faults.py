@@ -94,9 +94,9 @@ def test_bytes_after_the_rows_are_no_fault():
 
 @pytest.mark.parametrize("height", [1, 2, 3])
 @pytest.mark.parametrize("width", [1, 2, 3])
-@pytest.mark.parametrize("encoding", image_decoding._LAYOUTS)
+@pytest.mark.parametrize("encoding", image_decoding._PIXEL_FORMATS)
 def test_the_smallest_images_are_read_or_refused(encoding, width, height):
-    layout = image_decoding._LAYOUTS[encoding]
+    layout = image_decoding._PIXEL_FORMATS[encoding]
     rows = height * 3 // 2 if encoding.startswith("nv") else height
     data = array.array("B", bytes(rows * width * layout.width))
     image = Image(height=height, width=width, encoding=encoding, step=width * layout.width, data=data)
@@ -188,9 +188,9 @@ def test_the_largest_cameras_are_read():
 def any_raw(rng):
     """Sound in half of the cases, and else wrong in a size, the step or the data."""
     encoding = str(
-        rng.choice([*image_decoding._LAYOUTS, *FOREIGN] if rng.random() < 0.2 else list(image_decoding._LAYOUTS))
+        rng.choice([*image_decoding._PIXEL_FORMATS, *FOREIGN] if rng.random() < 0.2 else list(image_decoding._PIXEL_FORMATS))
     )
-    layout = image_decoding._LAYOUTS.get(encoding, image_decoding._LAYOUTS["bgr8"])
+    layout = image_decoding._PIXEL_FORMATS.get(encoding, image_decoding._PIXEL_FORMATS["bgr8"])
     height, width = (int(rng.choice([1, 2, 3, 4, 6, 7, 8, 33, 64])) for _ in range(2))
     step = width * layout.width + int(rng.choice([0, 0, 1, 2, 5, 64]))
     data = rng.integers(0, 256, step * (height * 3 // 2 if encoding.startswith("nv") else height), np.uint8).tobytes()

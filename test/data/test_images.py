@@ -21,7 +21,7 @@ ALPHA = np.full((HEIGHT, WIDTH, 1), 7, np.uint8)
 COLORS = [(200, 90, 30), (10, 250, 120), (128, 128, 128)]
 DEEP = np.random.default_rng(2).integers(0, 2**16, (HEIGHT, WIDTH, 3)).astype(np.uint16)
 SHALLOW = ((DEEP.astype(int) + 128) // 257).astype(np.uint8)  # 65535 is 255 x 257
-BRIDGED = [encoding for encoding, layout in image_decoding._LAYOUTS.items() if layout.bridged]
+BRIDGED = [encoding for encoding, layout in image_decoding._PIXEL_FORMATS.items() if layout.bridged]
 
 
 @pytest.fixture(autouse=True)
@@ -250,7 +250,7 @@ class StandIn:
 @pytest.mark.parametrize(
     ("image", "asked"),
     [
-        (message(encoding, np.zeros((HEIGHT, WIDTH * image_decoding._LAYOUTS[encoding].width), np.uint8)), True)
+        (message(encoding, np.zeros((HEIGHT, WIDTH * image_decoding._PIXEL_FORMATS[encoding].width), np.uint8)), True)
         for encoding in BRIDGED
     ]
     + [
@@ -307,7 +307,7 @@ def test_a_cv_bridge_whose_binary_fails_is_not_used(monkeypatch):
 @pytest.mark.skipif(image_decoding._BRIDGE is None, reason="cv_bridge does not import here")
 @pytest.mark.parametrize("encoding", BRIDGED)
 def test_cv_bridge_reads_the_same(encoding, monkeypatch):
-    width = image_decoding._LAYOUTS[encoding].width
+    width = image_decoding._PIXEL_FORMATS[encoding].width
     pixels = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH * width), np.uint8)
     ours = to_rgb(message(encoding, pixels, padding=width))
     monkeypatch.undo()
