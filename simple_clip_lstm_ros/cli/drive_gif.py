@@ -66,7 +66,7 @@ class DriveGif:
 
 def _with_robot(ground: Map, places: np.ndarray, yaw: float) -> np.ndarray:
     """Its way so far, and where it is and looks now."""
-    drawn = ground.picture.copy()
+    drawn = ground.image.copy()
     cv2.polylines(drawn, [np.round(places).astype(np.int32)], False, _WAY, 2, cv2.LINE_AA)
     x, y = (round(float(each)) for each in places[-1])
     cv2.circle(drawn, (x, y), 7, _ROBOT, -1, cv2.LINE_AA)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     files = find_episodes(args.path)
     with steps_progress() as progress:
         task = progress.add_task("reading episodes", total=len(files))
-        found = summarize_dataset(files, read=lambda: progress.advance(task))
+        found = summarize_dataset(files, on_file=lambda: progress.advance(task))
     if args.json:
         print_json({"path": str(args.path), **found.as_plain()})
     else:
@@ -69,7 +69,7 @@ def _convert(args: argparse.Namespace) -> None:
             args.path,
             topics,
             rate=args.rate,
-            report=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if args.json:
         print_json({"bag": str(args.from_bag), "episodes": [str(path) for path in made]})

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
     recorded = _recorded(args)
     stated = recorded.parameters if args.params is None else read_ros_params(args.params)
-    rules = ReplayConfig.stated(stated, args.latency)
+    rules = ReplayConfig.from_parameters(stated, args.latency)
     make_folder(args.out)
     policy = load_with_progress(args)
     warn_of(policy)
@@ -130,7 +130,7 @@ def _replay(
                 progress.advance(task, isinstance(each, ImageEvent))
 
         for moment in replay.run(happenings()):
-            film.take(moment, found.add(moment))
+            film.write_tick(moment, found.add_tick(moment))
     return replay, found
 
 

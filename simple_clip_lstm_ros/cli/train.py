@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     course, model, left_out = _prepare(args)
     _run_epochs(args, course)
     course.finish()
-    if not course.writes:
+    if not course.is_main_process:
         return
     save_checkpoint(
         model,
@@ -118,7 +118,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Trainer, SimpleCLIPLSTM, dict[st
     from simple_clip_lstm_ros.data.dataset_stats import find_episodes
     from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
     from simple_clip_lstm_ros.training.feature_extractor import FeatureExtractor
-    from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, accelerator_on
+    from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, make_accelerator
     from simple_clip_lstm_ros.training.losses import BehaviorCloningLoss
     from simple_clip_lstm_ros.training.trainer import Trainer, action_std, prepare_model, split
 
@@ -126,10 +126,10 @@ def _prepare(args: argparse.Namespace) -> tuple[Trainer, SimpleCLIPLSTM, dict[st
         files = find_episodes(args.data)
         task = progress.add_task("looking through episodes", total=len(files))
         recordings, left_out = read_dataset(
-            files, args.instruction, args.action_scale, read=lambda: progress.advance(task)
+            files, args.instruction, args.action_scale, on_file=lambda: progress.advance(task)
         )
     train_episodes, val_episodes = split(recordings, args.seed)
-    accelerator = accelerator_on(args.device)
+    accelerator = make_accelerator(args.device)
     if args.device == "auto":
         args.device = str(accelerator.device)
     args.precision, args.engine = "fp32", "eager"  # what gradients need
@@ -155,14 +155,14 @@ def _examples(
     *,
     mirrored: bool,
 ) -> list[Example]:
-    from simple_clip_lstm_ros.training.trainer import example_of
+    from simple_clip_lstm_ros.training.trainer import make_example
 
     examples = []
     with steps_progress() as progress:
         task = progress.add_task("reading episodes", total=len(recordings))
         for each in recordings:
-            ways = example_of(each, encoders.config, images, mirrored=mirrored)
-            examples.append(ways if args.encoders == "trained" else tuple(encoders.cached(way) for way in ways))
+            ways = make_example(each, encoders.config, images, mirrored=mirrored)
+            examples.append(ways if args.encoders == "trained" else tuple(encoders.precompute(way) for way in ways))
             progress.advance(task)
     return examples
 
@@ -176,7 +176,7 @@ def _run_epochs(args: argparse.Namespace, course: Trainer) -> None:
         _restore(args, course, facts)
     while course.epoch < args.epochs and course.epoch - course.best_epoch < args.patience:
         loss, judged = course.run_epoch()
-        if course.writes:
+        if course.is_main_process:
             torch.save({"facts": facts, "course": course.state()}, _state_file(args))
             _log_epoch(args, course, loss, judged)
 

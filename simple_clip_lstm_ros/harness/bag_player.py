@@ -177,7 +177,7 @@ class BagPlayer(ConfiguredNode[PlayerParameters]):
                 self._instruction,
                 picture.frame if picture else None,
             )
-            self._film.take(moment, self._found.add(moment))
+            self._film.write_tick(moment, self._found.add_tick(moment))
 
 
 def main() -> NoReturn:

@@ -38,7 +38,7 @@ class EpisodeRecorder(Node):
         self._is_stopped = False
         camera = CameraTopic.from_name(topics.image)
         self.create_subscription(camera.type, camera.name, self._on_image, images(10))
-        self.create_subscription(TwistStamped if stamped else Twist, topics.command, self._segmenter.command, 10)
+        self.create_subscription(TwistStamped if stamped else Twist, topics.command, self._segmenter.set_command, 10)
         if topics.instruction is not None:
             subscribe_to_text(self, topics.instruction, self._on_instruction)
         self.get_logger().info(f"recording {topics.image} and {topics.command} into {folder}; Ctrl-C ends it")
@@ -52,7 +52,7 @@ class EpisodeRecorder(Node):
 
     def _on_instruction(self, message: String) -> None:
         with self._lock:
-            self._segmenter.instruct(message.data)
+            self._segmenter.set_instruction(message.data)
             if not message.data.strip():
                 self._end()
 
