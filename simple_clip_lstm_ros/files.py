@@ -1,4 +1,4 @@
-"""Write files so that a failure leaves no half of one, and says why."""
+"""Helpers to write files: a failure leaves no partial file and is reported with its reason."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def write_errors_as(error: type[SimpleClipLstmError], path: Path) -> Iterator[No
 
 
 def temp_path(path: Path) -> Path:
-    """What `path` is called until it is complete."""
+    """Return the name of `path` while it is incomplete."""
     return path.with_name(f"{path.name}.partial")
 
 
 def check_writable(path: Path, size: int) -> None:
-    """Raises CheckpointError if something is at `path` already, or `size` bytes cannot be written there."""
+    """Raise CheckpointError if `path` exists or `size` bytes cannot be written there."""
     with write_errors_as(CheckpointError, path):  # a name may be too long
         taken = path.exists() or path.is_symlink() or temp_path(path).is_symlink()
     if taken:
@@ -44,13 +44,17 @@ def check_writable(path: Path, size: int) -> None:
 
 
 class ErrorKeepingFile(io.FileIO):
-    """A new file below HDF5, which loses errors of writing and then crashes: this one keeps the first until asked."""
+    """A new file for HDF5 that keeps the first write error until `raise_error`.
+
+    HDF5 itself loses write errors and crashes later.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
         self._error: OSError | None = None
 
     def raise_error(self) -> None:
+        """Raise the first OSError of a write, if there was one."""
         if self._error:
             raise self._error
 

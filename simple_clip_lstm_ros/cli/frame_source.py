@@ -1,4 +1,4 @@
-"""Frames from a camera, or from an image, a folder or a video; never one that is not real."""
+"""Frames from a camera, an image, a folder or a video."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-# What OpenCV has to say of a camera that does not open, the error says.
+# OpenCV's log of a camera that does not open would repeat the error.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-# And what ffmpeg has to say of a file that is not a video.
+# The same holds for ffmpeg and a file that is not a video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -19,28 +19,30 @@ import numpy as np
 
 from simple_clip_lstm_ros.errors import InputError
 
-# Frames that a driver may hold back, old after a pause: V4L2's number in OpenCV, for not every driver can do with one.
-_QUEUE = 4
+# Frames that a driver may buffer, old after a pause: OpenCV's number for V4L2, since not every driver supports fewer.
+_BUFFER_SIZE = 4
 
 
 class FrameSource(ABC):
+    """A source of frames: uint8 RGB [height, width, 3] with a name."""
+
     def __init__(self, source: str) -> None:
         self.source = source
 
     @abstractmethod
     def next(self) -> tuple[str, np.ndarray]:
-        """Name and uint8 RGB [height, width, 3] of a frame. Raises InputError if none comes."""
+        """Return name and uint8 RGB [height, width, 3] of the next frame. Raise InputError if there is none."""
 
     @abstractmethod
     def peek(self) -> np.ndarray:
-        """A frame, which a file gives again as its next. Raises InputError if none comes."""
+        """Return a frame; `next` of a file returns it again. Raise InputError if there is none."""
 
     @abstractmethod
     def close(self) -> None: ...
 
 
 class CameraSource(FrameSource):
-    """Gives the newest frame, whatever the driver holds back."""
+    """A camera; returns the newest frame and skips those that the driver has buffered."""
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -57,7 +59,7 @@ class CameraSource(FrameSource):
         return f"{self.source}#{next(self._count)}", frame
 
     def peek(self) -> np.ndarray:
-        grabbed = all(self._capture.grab() for _ in range(_QUEUE + 1))
+        grabbed = all(self._capture.grab() for _ in range(_BUFFER_SIZE + 1))
         retrieved, frame = self._capture.retrieve() if grabbed else (False, None)
         if not retrieved or frame is None:
             raise InputError(f"camera {self.source} gives no frame; is it plugged in, and free of other programs?")
@@ -68,7 +70,7 @@ class CameraSource(FrameSource):
 
 
 class FileSource(FrameSource):
-    """Gives each frame once."""
+    """An image, a folder of images or a video; returns each frame once."""
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -93,7 +95,10 @@ def open_source(source: str) -> FrameSource:
 
 
 def read_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and uint8 RGB [height, width, 3] of each frame at `path`. Raises InputError, at once if nothing is there."""
+    """Return name and uint8 RGB [height, width, 3] of each frame at `path`.
+
+    Raise InputError at once if `path` has no frames, later for a frame that cannot be read.
+    """
     if path.is_dir():
         try:
             files = sorted(file for file in path.iterdir() if _is_image(file))
@@ -135,11 +140,11 @@ def _read_video(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _remaining_frames(capture: cv2.VideoCapture, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """From the frame that was grabbed last to the end."""
+    """Yield the frames from the last grabbed one to the end. Raise InputError for one that cannot be decoded."""
     grabbed, index = True, 0
     while grabbed:
-        read, frame = capture.retrieve()
-        if not read:
+        retrieved, frame = capture.retrieve()
+        if not retrieved:
             raise InputError(f"{name}#{index} cannot be decoded")
         yield f"{name}#{index}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         grabbed, index = capture.grab(), index + 1

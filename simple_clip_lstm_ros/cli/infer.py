@@ -1,4 +1,4 @@
-"""One action for each frame of an image, a folder of images or a video, with the hidden state carried along."""
+"""Print an action for each frame of an image, a folder of images or a video, with the hidden state carried along."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     frames = read_frames(args.image)
     policy = load_with_progress(args)
-    warn_of(policy)
+    warn_about_policy(policy)
     axes = policy.config.action_axes
     results = []
     for name, frame in frames:
@@ -43,19 +43,19 @@ def run(args: argparse.Namespace) -> None:
         values = dict(zip(axes, action.values, strict=True))
         results.append({"frame": name, "action": values, "latency": action.latency, "state_step": action.state_step})
         if not args.json:
-            print(action_line(name, action, axes), flush=True)
+            print(format_action(name, action, axes), flush=True)
     if args.json:
         print_json({"instruction": args.instruction, "untrained": policy.config.untrained, "frames": results})
 
 
-def warn_of(policy: Policy) -> None:
-    """What makes its actions others than those of a trained, whole model."""
+def warn_about_policy(policy: Policy) -> None:
+    """Log a warning if the policy is untrained or pruned."""
     if policy.config.untrained:
         logger.warning("these weights are untrained (random): the actions mean nothing")
     if policy.config.reductions:
         logger.warning("the model is cut: %s; its actions are not those of the whole model", policy.config.reductions)
 
 
-def action_line(frame: str, action: Action, axes: Sequence[str]) -> str:
-    shown = "  ".join(f"{axis} {value:+.4f}" for axis, value in zip(axes, action.values, strict=True))
-    return printable(f"{frame}  {shown}  {action.latency * 1e3:.0f} ms  step {action.state_step}")
+def format_action(frame: str, action: Action, axes: Sequence[str]) -> str:
+    values = "  ".join(f"{axis} {value:+.4f}" for axis, value in zip(axes, action.values, strict=True))
+    return printable(f"{frame}  {values}  {action.latency * 1e3:.0f} ms  step {action.state_step}")

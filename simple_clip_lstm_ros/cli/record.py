@@ -1,12 +1,12 @@
 """Record drives from ROS topics into DIR, until Ctrl-C: as a bag (MCAP), or as episodes (HDF5).
 
-A bag holds images, instruction, action, commands, reasons and diagnostics; Foxglove, ros2 bag and `simple_clip_lstm
-replay` open it. With --last only so many seconds are kept, in memory, and written when the robot is stopped by hand or
-by the guard, or when the service recorder/dump is called.
+A bag contains images, instruction, action, commands, reasons and diagnostics; Foxglove, ros2 bag and `simple_clip_lstm
+replay` open it. With --last only that many seconds are kept, in memory, and written when the robot is stopped by a
+person or by the guard, or when the service recorder/dump is called.
 
-An episode holds images and, for each, the newest velocity command: what `simple_clip_lstm train` learns from. With
---instruction-topic each new instruction begins an episode and a blank one ends it; without, all is one episode.
-`simple_clip_lstm episodes DIR` tells what was recorded, and makes episodes of a bag.
+An episode contains images and, for each, the newest velocity command: `simple_clip_lstm train` learns from these. With
+--instruction-topic each new instruction begins an episode and a blank one ends it; without it, everything is one
+episode. `simple_clip_lstm episodes DIR` shows what was recorded, and converts a bag to episodes.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_format(args: argparse.Namespace) -> None:
-    foreign = {
+    other_options = {
         "mcap": ("command_topic", "stamped", "instruction_topic", "rate"),
         "hdf5": ("last", "memory_mb", "namespace"),
     }
-    for name in foreign[args.format]:
+    for name in other_options[args.format]:
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} is not for --format {args.format}; --help tells what is")
 
@@ -68,15 +68,15 @@ def _record_bags(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.ros.camera_topic import split_transport
 
     image_topic, image_transport = split_transport(args.image_topic)
-    given = {
+    parameters = {
         "folder": str(args.folder),
         "image_topic": image_topic,
         "image_transport": image_transport,
         "last": args.last,
         "memory_mb": args.memory_mb,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    process.run(lambda: BagRecorder(given, args.namespace))
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    process.run(lambda: BagRecorder(parameters, args.namespace))
 
 
 def _record_episodes(args: argparse.Namespace) -> None:
