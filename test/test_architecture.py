@@ -42,7 +42,7 @@ WITH_ROS = {"ros", "node", "recording", "dashboard", "harness"}
 WITHOUT = {
     "language": {"torch", "transformers", "numpy"},
     "control": {"torch", "transformers", "numpy"},
-    **dict.fromkeys(("sim", "data", "ros", "recording", "dashboard"), {"torch", "transformers"}),
+    **{package: {"torch", "transformers"} for package in ("sim", "data", "ros", "recording", "dashboard")},
 }
 
 FILES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))

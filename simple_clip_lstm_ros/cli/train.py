@@ -172,7 +172,9 @@ def _examples(
         task = progress.add_task("reading episodes", total=len(episodes))
         for episode in episodes:
             example = make_example(episode, encoders.config, images, mirrored=mirrored)
-            examples.append(example if args.encoders == "trained" else tuple(encoders.precompute(each) for each in example))
+            examples.append(
+                example if args.encoders == "trained" else tuple(encoders.precompute(each) for each in example)
+            )
             progress.advance(task)
     return examples
 
