@@ -1,11 +1,11 @@
-"""What the dashboard takes, and how long a press of its stop button is on its way to the base.
+"""Measure the dashboard's resources, and the delay from a press of its stop button to the base.
 
     python benchmarks/dashboard.py
 
-The real node with builtin:tiny, guard and dashboard, each a process of its own, and a camera of photographs that runs
-with config/fastdds.xml; 10 images a second. Prints two Markdown tables. A viewer is a websocket client that answers to
-pictures as the page does. A press is timed to the arrival of the first zero on cmd_vel: from the message, or from the
-event on the button of the page in Chromium (where there is one, and playwright). --json gives one JSON document.
+Runs the real node with builtin:tiny, guard, dashboard, and a camera of photographs with config/fastdds.xml (10 images a
+second) as separate processes. Prints two Markdown tables. A viewer is a websocket client that acknowledges images like
+the page. The delay ends at the first zero on cmd_vel; it begins with the message, or with the event on the button of
+the page in Chromium (if that and playwright are installed). --json gives one JSON document.
 """
 
 from __future__ import annotations
@@ -46,13 +46,15 @@ SIZES = ("640x480", "1280x720")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 _TIMEOUT = 20.0  # s
-_SETTLE = 3.0  # s after a viewer has come
-# So that whatever the model sees, the robot is to move.
+_SETTLE = 3.0  # s after a viewer connects
+# The offset makes the robot move on every image.
 _DRIVING = {"action_scale": "[0.05, 0.05]", "action_offset": "[0.2, 0.0]"}
 
 
 @dataclass
 class Row:
+    """One row of the table of resources; its fields are JSON keys."""
+
     viewer: str
     pictures: float  # a second
     resident: float  # MB
@@ -66,6 +68,8 @@ class Row:
 
 @dataclass
 class Presses:
+    """Delays of one kind of press; its fields are JSON keys."""
+
     by: str
     count: int
     p50: float  # ms
@@ -77,11 +81,11 @@ class Presses:
 
 
 class Base:
-    """Listens to cmd_vel as a base does, in a thread of its own."""
+    """Subscribes to cmd_vel as a base does, in a thread of its own."""
 
     def __init__(self) -> None:
         self.is_moving = False
-        self.zero_at = 0.0  # s of the wall clock; the last time that it was told to stop after it had moved
+        self.zero_at = 0.0  # s of the wall clock; the last stop command after motion
         self._context = Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("base", context=self._context, namespace=NAMESPACE)
@@ -105,69 +109,69 @@ class Base:
 
 
 class Rig:
-    """Everything that runs while one camera does."""
+    """The running processes: base, address and process of the dashboard."""
 
     def __init__(self, base: Base, address: str, dashboard: psutil.Process) -> None:
         self.base = base
         self.address = address
         self.dashboard = dashboard
 
-    def row(self, viewer: str, seconds: float, counted: Callable[[], int]) -> Row:
-        """Over that long; `counted` tells how many pictures there were so far."""
-        before, used, begin = counted(), cpu_seconds(self.dashboard), time.monotonic()
+    def measure(self, viewer: str, seconds: float, count_images: Callable[[], int]) -> Row:
+        """Measure the dashboard for `seconds`; `count_images` returns the number of images so far."""
+        before, used, begin = count_images(), cpu_seconds(self.dashboard), time.monotonic()
         time.sleep(seconds)
-        took = time.monotonic() - begin
+        duration = time.monotonic() - begin
         memory = self.dashboard.memory_full_info()
-        cpu = (cpu_seconds(self.dashboard) - used) / took
-        return Row(viewer, (counted() - before) / took, memory.rss / 1e6, memory.uss / 1e6, cpu)
+        cpu = (cpu_seconds(self.dashboard) - used) / duration
+        return Row(viewer, (count_images() - before) / duration, memory.rss / 1e6, memory.uss / 1e6, cpu)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each row")
     parser.add_argument("--presses", type=int, default=100, help="of each kind")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="of the pictures; presses at the last")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    # Tests, other benchmarks and robots of this network stay out.
+    # A domain of its own: no tests, other benchmarks or robots of this network.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 101))
     rows: list[Row] = []
     presses: list[Presses] = []
     for size in args.sizes:
         with rig(*map(int, size.split("x"))) as running:
             if not rows:
-                rows.append(running.row("none", args.seconds, lambda: 0))
-            rows.append(asyncio.run(_watched(running, f"one, {size}", args.seconds)))
+                rows.append(running.measure("none", args.seconds, lambda: 0))
+            rows.append(asyncio.run(_measure_viewer(running, f"one, {size}", args.seconds)))
             if size == args.sizes[-1]:
-                presses.append(asyncio.run(_pressed(running, args.presses)))
-                presses += _pressed_in_browser(running, args.presses)
+                presses.append(asyncio.run(_press_by_websocket(running, args.presses)))
+                presses += _press_in_browser(running, args.presses)
     if args.json:
         document = {"rows": [asdict(row) for row in rows], "presses": [asdict(each) for each in presses]}
         print(json.dumps(document, indent=2))
         return
     print("| viewer | pictures a second | resident MB | its own MB | CPU |\n|---|---|---|---|---|", *rows, sep="\n")
     print("\n| pressed by | times | p50 ms | p99 ms | worst ms |\n|---|---|---|---|---|", *presses, sep="\n")
-    print(f"\n{where()}")
+    print(f"\n{describe_machine()}")
 
 
 @contextmanager
 def driving(width: int, height: int) -> Iterator[NodeHarness]:
-    """The camera, the node and the guard; the robot moves."""
+    """Run camera, node and guard; the robot moves."""
     with tempfile.TemporaryDirectory() as logs:
         profile = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), str(PROFILE))
         node = {"checkpoint": resolve_path("builtin:tiny"), "device": "cpu", "instruction": "go", **_DRIVING}
         os.environ.update(profile)
-        stage = NodeHarness(node, camera={"width": width, "height": height}, threads=1, logs=Path(logs))
-        for name in profile:  # the dashboard does without, as in the launch file
+        harness = NodeHarness(node, camera={"width": width, "height": height}, threads=1, logs=Path(logs))
+        for name in profile:  # the dashboard runs without a profile, as in the launch file
             del os.environ[name]
-        with stage:
-            stage.start()
-            yield stage
+        with harness:
+            harness.start()
+            yield harness
 
 
 @contextmanager
 def dashboard() -> Iterator[tuple[psutil.Process, str]]:
-    """Its process and its address. Raises RuntimeError where it does not start."""
+    """Run the dashboard; yield its process and its URL. Raise RuntimeError if it does not start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -195,34 +199,34 @@ def rig(width: int, height: int) -> Iterator[Rig]:
 
 @asynccontextmanager
 async def viewer(address: str) -> Any:
-    """A page, as the server sees it: its control connection, and a list that grows with each picture."""
-    pictures: list[float] = []
+    """Connect as a page does; yield the control connection and the list of image arrivals (s)."""
+    arrivals: list[float] = []
 
-    async def look(browser: aiohttp.ClientSession) -> None:
+    async def receive_images(browser: aiohttp.ClientSession) -> None:
         async with browser.ws_connect(f"{address}pictures") as link:
             async for _ in link:
-                pictures.append(time.monotonic())
+                arrivals.append(time.monotonic())
                 await link.send_str("shown")
 
-    async def hear(control: aiohttp.ClientWebSocketResponse) -> None:
+    async def receive_state(control: aiohttp.ClientWebSocketResponse) -> None:
         async for _ in control:
             pass
 
     async with aiohttp.ClientSession() as browser, browser.ws_connect(f"{address}control") as control:
-        tasks = [asyncio.create_task(look(browser)), asyncio.create_task(hear(control))]
-        await _until(lambda: bool(pictures), "a picture")
-        yield control, pictures
+        tasks = [asyncio.create_task(receive_images(browser)), asyncio.create_task(receive_state(control))]
+        await _until(lambda: bool(arrivals), "a picture")
+        yield control, arrivals
         for task in tasks:
             task.cancel()
 
 
-async def _watched(running: Rig, name: str, seconds: float) -> Row:
-    async with viewer(running.address) as (_, pictures):
+async def _measure_viewer(running: Rig, name: str, seconds: float) -> Row:
+    async with viewer(running.address) as (_, arrivals):
         await asyncio.sleep(_SETTLE)
-        return await asyncio.to_thread(running.row, name, seconds, lambda: len(pictures))
+        return await asyncio.to_thread(running.measure, name, seconds, lambda: len(arrivals))
 
 
-async def _pressed(running: Rig, count: int) -> Presses:
+async def _press_by_websocket(running: Rig, count: int) -> Presses:
     async with viewer(running.address) as (control, _):
 
         async def press() -> float:
@@ -230,13 +234,13 @@ async def _pressed(running: Rig, count: int) -> Presses:
             await control.send_json({"do": "stop"})
             return at
 
-        return await _timed(
+        return await _measure_presses(
             "a websocket client", running.base, count, press, lambda: control.send_json({"do": "enable"})
         )
 
 
-def _pressed_in_browser(running: Rig, count: int) -> list[Presses]:
-    """Nothing where there is no browser."""
+def _press_in_browser(running: Rig, count: int) -> list[Presses]:
+    """Measure presses of the page's button in Chromium; return [] if there is none."""
     try:
         from playwright.async_api import async_playwright
     except ImportError:
@@ -251,23 +255,26 @@ def _pressed_in_browser(running: Rig, count: int) -> list[Presses]:
             page = await chromium.new_page()
             await page.goto(running.address)
             await page.wait_for_selector("#nothing", state="hidden")
-            # The event's own time, since what the driver takes to bring it about is no part of a press.
+            # The time of the event itself, without the delay of the browser driver.
             press = """() => new Promise((tell) => {
                 const stop = document.querySelector('#stop');
                 stop.addEventListener('pointerdown', () => tell(Date.now() / 1000), { once: true, capture: true });
                 stop.dispatchEvent(new PointerEvent('pointerdown', { bubbles: true }));
             })"""
-            return await _timed(
+            return await _measure_presses(
                 "Chromium", running.base, count, lambda: page.evaluate(press), lambda: page.click("#enable")
             )
 
     return [asyncio.run(visit())]
 
 
-async def _timed(
+async def _measure_presses(
     by: str, base: Base, count: int, press: Callable[[], Awaitable[float]], enable: Callable[[], Awaitable[Any]]
 ) -> Presses:
-    """`press` returns when it was, in seconds of the wall clock."""
+    """Press stop `count` times, each while the robot moves; return the delays.
+
+    `press` returns its time in seconds of the wall clock.
+    """
     milliseconds = []
     for _ in range(count):
         await enable()
@@ -282,9 +289,9 @@ async def _timed(
     return Presses(by, count, statistics.median(milliseconds), p99, milliseconds[-1])
 
 
-async def _until(so: Callable[[], bool], what: str) -> None:
+async def _until(condition: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + _TIMEOUT
-    while not so():
+    while not condition():
         if time.monotonic() > end:
             raise RuntimeError(f"{what} did not come within {_TIMEOUT:g} s")
         await asyncio.sleep(0.005)
@@ -295,7 +302,8 @@ def cpu_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def where() -> str:
+def describe_machine() -> str:
+    """Return one line with hardware, versions and date."""
     hardware, *_, date = machine().split("; ")
     versions = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "ros-rclpy", "ros-fastrtps"))
     return f"{hardware}; {versions}, Python {platform.python_version()}; {date}"

@@ -1,9 +1,9 @@
-"""Which int8 scheme? Each that torchao has for these layers, against float32: accuracy, memory of the weights, a step.
+"""Compare torchao's int8 schemes for these layers with float32: accuracy, memory of the weights, time of a step.
 
     python benchmarks/int8_schemes.py CHECKPOINT --processors DIR
 
 Prints a Markdown table; needs memory for the mapped file and a bfloat16 copy. The chosen one is in
-`engine/quantization.py`: weight-only, one scale a row, computing in bfloat16.
+`engine/quantization.py`: weight-only, one scale per row, computed in bfloat16.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simple_clip_lstm_ros.engine.output_error import OutputTrace, compare_output
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-# Name, dtype of the arithmetic, torchao's configuration.
+# Name, compute dtype, torchao's configuration.
 _SCHEMES: tuple[tuple[str, str, Any], ...] = (
     ("bfloat16, no int8", "bf16", None),
     ("weights, a scale a row, in bfloat16", "bf16", Int8WeightOnlyConfig()),
@@ -38,12 +38,12 @@ _SCHEMES: tuple[tuple[str, str, Any], ...] = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path)
     parser.add_argument("--frames", type=int, default=8)
     args = parser.parse_args()
-    reference, _ = _traced(
+    reference, _ = _trace(
         load_policy(args.checkpoint, processors=args.processors, precision="fp32", engine="eager"), args.frames
     )
     print(f"{machine()}; {args.frames} frames\n")
@@ -54,18 +54,21 @@ def main() -> None:
         if config is not None:
             for encoder in filter(None, (policy.model.kosmos_model, policy.model.clip_model)):
                 quantize_(encoder, config, filter_fn=lambda module, _: isinstance(module, nn.Linear))
-        found, seconds = _traced(policy, args.frames)
-        errors = compare_outputs(reference, found)
-        told = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
-        print(f"| {name} | {sum(_sizes(policy)) / 1e9:.2f} | {seconds:.2f} | {told} |", flush=True)
+        trace, seconds = _trace(policy, args.frames)
+        errors = compare_outputs(reference, trace)
+        cells = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
+        print(f"| {name} | {sum(_sizes(policy)) / 1e9:.2f} | {seconds:.2f} | {cells} |", flush=True)
         del policy
 
 
-def _traced(policy: Policy, frames: int) -> tuple[OutputTrace, float]:
-    """What it made of the frames, and the median time of one; the first reads the weights and does not count."""
+def _trace(policy: Policy, frames: int) -> tuple[OutputTrace, float]:
+    """Return the outputs and the median seconds of a frame.
+
+    The first frame reads the weights and is not counted.
+    """
     stamps = [time.perf_counter()]
-    found = trace_outputs(policy, sample_crops(frames), stepped=lambda: stamps.append(time.perf_counter()))
-    return found, statistics.median([b - a for a, b in pairwise(stamps)][1:])
+    trace = trace_outputs(policy, sample_crops(frames), stepped=lambda: stamps.append(time.perf_counter()))
+    return trace, statistics.median([b - a for a, b in pairwise(stamps)][1:])
 
 
 def _sizes(policy: Policy) -> Iterator[int]:

@@ -1,10 +1,10 @@
-"""Which kernel for the encoders' Linear layers on this CPU? Each that PyTorch has, on the shapes of a frame.
+"""Compare PyTorch's kernels for the encoders' Linear layers on this CPU, on the shapes of a frame.
 
     python benchmarks/linear_kernels.py
 
 Prints the time of all Linear layers of a full-size frame, the rate, and the relative error of a layer against float64
-on activations with a few large channels, as trained encoders have them. A kernel that this machine or this torch lacks
-is listed with the reason.
+on activations with a few large channels, as trained encoders have them. An unsupported kernel is listed with the
+reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from simple_clip_lstm_ros.errors import first_line
 
 Layer = Callable[[Tensor], Tensor]
 
-# Tokens, inputs, outputs, and how many such layers a frame has: vision and text of Kosmos-2, vision of CLIP.
+# Tokens, inputs, outputs, and number of such layers per frame: vision and text of Kosmos-2, vision of CLIP.
 SHAPES = (
     (257, 1024, 1024, 96),
     (257, 1024, 4096, 24),
@@ -39,7 +39,7 @@ SHAPES = (
 
 
 def plain(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
-    """As nn.Linear computes it, in `dtype`."""
+    """Return the kernel of nn.Linear in `dtype`."""
 
     def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
         weight, bias = weight.to(dtype), bias.to(dtype)
@@ -49,65 +49,75 @@ def plain(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
 
 
 def packed(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
-    """oneDNN's, its weight laid out once, as `engine/packed_linear.py` has it."""
+    """Return oneDNN's kernel with a weight that is packed once, as in `engine/packed_linear.py`."""
 
     def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-        ready, bias = pack(weight.to(dtype)), bias.to(dtype)
-        return lambda x: F.linear(x.to(dtype), ready, bias).float()
+        packed_weight, bias = pack(weight.to(dtype)), bias.to(dtype)
+        return lambda x: F.linear(x.to(dtype), packed_weight, bias).float()
 
     return make
 
 
 def packed_int8(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """int8 with a scale a token, as `engine/packed_linear.py` has it. Without VNNI some products overflow."""
-    ready = pack_int8(*_quantised(weight))
-    return lambda x: F.linear(x, ready, bias)
+    """Make an int8 layer with a scale per token, as in `engine/packed_linear.py`.
+
+    Some products overflow on CPUs without VNNI.
+    """
+    packed_weight = pack_int8(*_quantize_rows(weight))
+    return lambda x: F.linear(x, packed_weight, bias)
 
 
 def weight_only(dtype: torch.dtype) -> Callable[[Tensor, Tensor, int], Layer]:
-    """torchao's int8, as `engine/quantization.py` has it, widened to `dtype` at each product."""
+    """Return torchao's int8 kernel as in `engine/quantization.py`; weights are upcast to `dtype` in each product."""
     from simple_clip_lstm_ros.engine.quantization import quantize, to_quantized_linear_weight
 
     def make(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-        narrow, bias = to_quantized_linear_weight(*quantize(weight), dtype), bias.to(dtype)
-        return lambda x: F.linear(x.to(dtype), narrow, bias).float()
+        int8_weight, bias = to_quantized_linear_weight(*quantize(weight), dtype), bias.to(dtype)
+        return lambda x: F.linear(x.to(dtype), int8_weight, bias).float()
 
     return make
 
 
 def int_mm(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """int8 with a scale a token, by torch._int_mm, which reorders the weight each time."""
-    values, scales = _quantised(weight)
+    """Make an int8 layer with a scale per token by torch._int_mm.
+
+    It reorders the weight in each call.
+    """
+    values, scales = _quantize_rows(weight)
     values, scales = values.T, scales.T
 
     def layer(x: Tensor) -> Tensor:
-        q, scale = _quantised(x)
+        q, scale = _quantize_rows(x)
         return torch.addcmul(bias, torch._int_mm(q, values).float() * scales, scale)
 
     return layer
 
 
 def fbgemm(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """int8 with a scale a token, by FBGEMM, which has one for all tokens: each is brought to the same size before.
+    """Make an int8 layer with a scale per token by FBGEMM.
 
-    Without VNNI some products overflow, unless the weights have 7 bits.
+    FBGEMM has one scale for all tokens, so each token is normalized before. Some products overflow on CPUs without VNNI
+    unless the weights have 7 bits.
     """
-    values, scales = _quantised(weight)
+    values, scales = _quantize_rows(weight)
     zeros = torch.zeros(len(values), dtype=torch.int64)
     torch.backends.quantized.engine = "fbgemm"
-    ready = torch.ops.quantized.linear_prepack(
+    packed_weight = torch.ops.quantized.linear_prepack(
         torch._make_per_channel_quantized_tensor(values, scales[:, 0].double(), zeros, 0), None
     )
 
     def layer(x: Tensor) -> Tensor:
         size = x.abs().amax(dim=-1, keepdim=True)
-        return torch.addcmul(bias, torch.ops.quantized.linear_dynamic(x / size, ready, False), size)
+        return torch.addcmul(bias, torch.ops.quantized.linear_dynamic(x / size, packed_weight, False), size)
 
     return layer
 
 
 def onnx_dynamic(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
-    """ONNX Runtime's dynamic quantisation, one scale for an activation and one a row of the weight."""
+    """Make an int8 layer by ONNX Runtime's dynamic quantization.
+
+    It has one scale per activation tensor and one per row of the weight.
+    """
     import tempfile
     from pathlib import Path
 
@@ -127,8 +137,8 @@ def onnx_dynamic(weight: Tensor, bias: Tensor, tokens: int) -> Layer:
     return lambda x: torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
 
 
-def _quantised(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric, a scale a row: values and scales [rows, 1]."""
+def _quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantize symmetrically with a scale per row; return int8 values and scales [rows, 1]."""
     scale = torch.linalg.vector_norm(x, math.inf, dim=-1, keepdim=True).clamp_min_(1e-12).div_(127.0)
     return (x / scale).round_().to(torch.int8), scale
 
@@ -149,7 +159,7 @@ KERNELS = {
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--only", metavar="WORD", default="", help="kernels whose name contains it")
     args = parser.parse_args()
@@ -166,7 +176,10 @@ def main() -> None:
 
 
 def measure(make: Callable[[Tensor, Tensor, int], Layer], runs: int) -> tuple[float, float]:
-    """Seconds of all layers of a frame (fastest runs), and the mean relative error of the shapes."""
+    """Return the seconds of all layers of a frame and the mean relative error.
+
+    The time is of the fastest run of each shape; the error is against float64.
+    """
     generator = torch.Generator().manual_seed(0)
     total, errors = 0.0, []
     for tokens, inputs, outputs, count in SHAPES:

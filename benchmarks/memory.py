@@ -1,11 +1,11 @@
-"""What loading, stepping and converting take in memory, the naive way included, each in a child process of its own.
+"""Measure the memory of loading, stepping and converting, and of naive loading, each in a child process.
 
     python benchmarks/memory.py CHECKPOINT --processors DIR
 
 Prints a Markdown table. `need` is the peak of anonymous memory and the resident pages of the weights' files after the
-steps; beside it stands what was predicted before loading. Bundles are made in --work (default: beside the checkpoint)
-and kept for the next run. Rows in a memory cgroup are left out, with a line, where none can be made. --errors adds what
-each precision costs in accuracy, over 32 crops of photographs; --json gives the rows as one JSON document.
+steps; `predicted` is the estimate before loading. Bundles are written to --work (default: the folder of the checkpoint)
+and kept for the next run. Rows in a memory cgroup are skipped, with a message, if none can be created. --errors adds
+the errors of each precision over 32 crops of photographs; --json gives the rows as one JSON document.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _LIMITS = {"naive": 8e9, "bundle-bf16": 4e9, "bundle-int8": 3e9}
 
 @dataclass
 class Row:
+    """One row of the table; its fields are JSON keys. Memory in GB, times in s."""
+
     what: str
     seconds: float
     resident: float
@@ -41,14 +43,14 @@ class Row:
     remark: str = ""
 
     def __str__(self) -> str:
-        numbers = (self.load_resident, self.load, self.step, self.estimate, self.predicted)
+        numbers = (self.load_resident, self.load, self.step, self.need, self.predicted)
         shown = " | ".join("" if number is None else f"{number:.2f}" for number in numbers)
         peaks = f"{self.resident:.2f} | {self.anonymous:.2f}"
         return f"| {self.what} | {self.seconds:.0f} | {peaks} | {shown} | {self.remark} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path)
     parser.add_argument("--work", type=Path, help="folder for the bundles")
@@ -56,7 +58,7 @@ def main() -> None:
     parser.add_argument("--no-limits", action="store_true", help="no cgroups")
     parser.add_argument("--errors", action="store_true")
     parser.add_argument("--json", action="store_true")
-    # How the script calls itself.
+    # For the child processes of this script.
     parser.add_argument("--child", choices=("naive", "load", "trace"), help=argparse.SUPPRESS)
     parser.add_argument("--precision", default="auto", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -90,11 +92,11 @@ def _rows(args: argparse.Namespace) -> Iterator[Row]:
     for precision in ("fp32", "bf16", "int8"):
         yield _row(f"load and step {precision} bundle", _child(args, "load", _bundle(args, precision), precision))
     if not args.no_limits:
-        yield from _limited(args)
+        yield from _rows_with_limit(args)
 
 
-def _limited(args: argparse.Namespace) -> Iterator[Row]:
-    """Inside memory cgroups, as in a container with that limit."""
+def _rows_with_limit(args: argparse.Namespace) -> Iterator[Row]:
+    """Yield rows of processes inside memory cgroups, as in a container with that limit."""
     for what, limit in _LIMITS.items():
         if what == "naive" and args.no_naive:
             continue
@@ -120,7 +122,7 @@ def _convert(args: argparse.Namespace, precision: str) -> list[object]:
 
 def _child(args: argparse.Namespace, kind: str, path: Path, precision: str = "auto", limit: int = 0) -> Watched:
     command = [sys.executable, __file__, path, "--child", kind, "--precision", precision]
-    # A bundle brings its own.
+    # A bundle contains its own processors.
     processors = ["--processors", args.processors] if args.processors and not path.is_dir() else []
     return watch([*command, *processors], limit=limit)
 
@@ -141,11 +143,11 @@ def _size(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*")) / 1e9
 
 
-# What the children do.
+# The child processes.
 
 
 def _naive(args: argparse.Namespace) -> None:
-    """As the training script's own author would: build it, read all of the file, copy it over."""
+    """Load as the training script does: build, read the whole file, copy the weights."""
     import torch
 
     from simple_clip_lstm_ros.checkpoint.spec import open_spec
@@ -169,7 +171,7 @@ def _load(args: argparse.Namespace) -> None:
     begin = time.monotonic()
     policy = load(plan)
     seconds, resident = time.monotonic() - begin, read_process().peak
-    # The first step reads the weights: its time is not that of the model.
+    # The first step is a warm-up: its time includes reading the weights.
     latencies = [policy.step(frame, INSTRUCTION).latency for frame in sample_crops(_FRAMES + 1)][1:]
     weights = args.checkpoint.rglob("*") if args.checkpoint.is_dir() else [args.checkpoint]
     files = {str(path.resolve()) for path in weights}
@@ -192,12 +194,15 @@ def _trace(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
     policy = load_policy(args.checkpoint, processors=args.processors, precision=args.precision, engine="eager")
-    found = trace_outputs(policy, sample_crops(_ERROR_FRAMES))
-    np.savez(args.work, axes=found.axes, actions=found.actions, **found.features)
+    trace = trace_outputs(policy, sample_crops(_ERROR_FRAMES))
+    np.savez(args.work, axes=trace.axes, actions=trace.actions, **trace.features)
 
 
 def _errors(args: argparse.Namespace) -> None:
-    """Against float32 from the .pth: relative error of each feature, RMS error of each axis over its deviation."""
+    """Print the errors of each precision against float32 from the .pth.
+
+    Relative error of each feature; RMS error of each axis relative to its standard deviation.
+    """
     import tempfile
 
     import numpy as np
@@ -206,22 +211,24 @@ def _errors(args: argparse.Namespace) -> None:
 
     traces = {}
     with tempfile.TemporaryDirectory() as folder:
-        ways = {"fp32 .pth": (args.checkpoint, "fp32")} | {p: (_bundle(args, p), p) for p in ("fp32", "bf16", "int8")}
-        for name, (path, precision) in ways.items():
+        sources = {"fp32 .pth": (args.checkpoint, "fp32")} | {
+            p: (_bundle(args, p), p) for p in ("fp32", "bf16", "int8")
+        }
+        for name, (path, precision) in sources.items():
             file = Path(folder) / f"{name.replace(' ', '')}.npz"
             command = [sys.executable, __file__, path, "--child", "trace", "--precision", precision, "--work", file]
             processors = ["--processors", args.processors] if args.processors and not path.is_dir() else []
             if watch([*command, *processors]).code:
                 sys.exit(f"the trace of {name} failed")
-            found = dict(np.load(file))
-            traces[name] = OutputTrace(tuple(found.pop("axes")), actions=found.pop("actions"), features=found)
+            arrays = dict(np.load(file))
+            traces[name] = OutputTrace(tuple(arrays.pop("axes")), actions=arrays.pop("actions"), features=arrays)
     reference = traces.pop("fp32 .pth")
     print(f"\n| bundle | {' | '.join([*reference.features, *(f'action {axis}' for axis in reference.axes)])} |")
     print("|---" * (1 + len(reference.features) + len(reference.axes)) + "|")
-    for name, found in traces.items():
-        errors = compare_outputs(reference, found)
-        told = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
-        print(f"| {name} | {told} |")
+    for name, trace in traces.items():
+        errors = compare_outputs(reference, trace)
+        cells = " | ".join(f"{error:.2%}" for error in (*errors.features.values(), *errors.actions.values()))
+        print(f"| {name} | {cells} |")
 
 
 if __name__ == "__main__":

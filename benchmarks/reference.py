@@ -1,9 +1,9 @@
-"""Is the policy equal to a plain composition of Hugging Face's modules and nn.LSTM, at full size in float32?
+"""Compare the policy with a plain composition of Hugging Face's modules and nn.LSTM, at full size in float32.
 
     python benchmarks/reference.py CHECKPOINT --processors DIR
 
 Steps both on the same frames with carried state and prints the largest difference of features, hidden state and
-action. Needs memory for the encoders once over the mapped file; `test/policy/test_model.py` does the same when small.
+action. Needs memory for a second copy of the encoders; `test/policy/test_model.py` does the same with a small model.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ _INSTRUCTION = "go to the red box on the left"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--processors", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=3)
     args = parser.parse_args()
     policy = load_policy(args.checkpoint, processors=args.processors)
-    seen: list[tuple] = []
-    policy.model.actions.register_forward_hook(lambda module, given, result: seen.append((given[0], result)))
-    inputs: list[tuple] = []
+    outputs: list[tuple] = []  # hidden state and action of each frame
+    policy.model.actions.register_forward_hook(lambda module, args, result: outputs.append((args[0], result)))
+    inputs: list[tuple] = []  # pixels, instruction and features of each frame
     features = policy.model.features
-    policy.model.features = lambda *given: inputs.append((*given, features(*given))) or inputs[-1][-1]
+    policy.model.features = lambda *args: inputs.append((*args, features(*args))) or inputs[-1][-1]
     for frame in sample_crops(args.frames):
         policy.step(frame, _INSTRUCTION)
-    _compare(args.checkpoint, policy.config, inputs, seen)
+    _compare(args.checkpoint, policy.config, inputs, outputs)
 
 
 @torch.inference_mode()
-def _compare(checkpoint: Path, config, inputs: list[tuple], seen: list[tuple]) -> None:
+def _compare(checkpoint: Path, config, inputs: list[tuple], outputs: list[tuple]) -> None:
     state = torch.load(checkpoint, weights_only=False, mmap=True)["model_state_dict"]
 
-    def filled(prefix: str, module: nn.Module) -> nn.Module:
+    def load_module(prefix: str, module: nn.Module) -> nn.Module:
         own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         module.load_state_dict(own, strict=True)
         return module.eval()
 
-    kosmos = filled("kosmos_model.", Kosmos2Model(Kosmos2Config(**config.kosmos, attn_implementation="eager")))
-    clip = filled("clip_model.", CLIPModel(CLIPConfig(**config.clip)))
-    fusion = filled("feature_fusion.", nn.Linear(config.feature_size, config.fusion_size))
+    kosmos = load_module("kosmos_model.", Kosmos2Model(Kosmos2Config(**config.kosmos, attn_implementation="eager")))
+    clip = load_module("clip_model.", CLIPModel(CLIPConfig(**config.clip)))
+    fusion = load_module("feature_fusion.", nn.Linear(config.feature_size, config.fusion_size))
     rnn = nn.LSTM(config.fusion_size, config.rnn_hidden_size, config.rnn_num_layers, batch_first=True)
-    filled("rnn.", rnn)
+    load_module("rnn.", rnn)
     fused, worst = [], 0.0
-    for pixels, instruction, given in inputs:
+    for pixels, instruction, features in inputs:
         tokens = instruction.tokens
         text = kosmos(
             pixel_values=pixels.kosmos,
@@ -62,16 +62,16 @@ def _compare(checkpoint: Path, config, inputs: list[tuple], seen: list[tuple]) -
             attention_mask=tokens.kosmos_mask,
             image_embeds_position_mask=tokens.kosmos_image_mask,
         )
-        seeing = clip.vision_model(pixels.clip).pooler_output
-        reading = clip.text_model(tokens.clip_ids, attention_mask=tokens.clip_mask).pooler_output
+        vision = clip.vision_model(pixels.clip).pooler_output
+        clip_text = clip.text_model(tokens.clip_ids, attention_mask=tokens.clip_mask).pooler_output
         expected = {
             "kosmos_text": text.last_hidden_state.mean(dim=1),
             "kosmos_vision": kosmos.vision_model(pixels.kosmos).pooler_output,
-            "clip_vision": seeing,
-            "clip_image_embeds": clip.visual_projection(seeing),
-            "clip_text_embeds": clip.text_projection(reading),
+            "clip_vision": vision,
+            "clip_image_embeds": clip.visual_projection(vision),
+            "clip_text_embeds": clip.text_projection(clip_text),
         }
-        worst = max(worst, *((given[name] - expected[name]).abs().max().item() for name in config.features))
+        worst = max(worst, *((features[name] - expected[name]).abs().max().item() for name in config.features))
         fused.append(fusion(torch.cat([expected[name] for name in config.features], dim=-1)))
     hidden = rnn(torch.stack(fused, dim=1))[0][0]
     x = hidden
@@ -81,10 +81,10 @@ def _compare(checkpoint: Path, config, inputs: list[tuple], seen: list[tuple]) -
             x = F.layer_norm(x, shape, weight, bias)
         else:
             x = F.linear(x if index == 0 else F.relu(x), weight, bias)
-    of_hidden = (torch.cat([given for given, _ in seen]) - hidden).abs().max().item()
-    of_action = (torch.cat([result for _, result in seen]) - x).abs().max().item()
-    print(f"largest difference over {len(seen)} frames: features {worst:.1e}, hidden {of_hidden:.1e}, ", end="")
-    print(f"action {of_action:.1e}")
+    hidden_error = (torch.cat([each for each, _ in outputs]) - hidden).abs().max().item()
+    action_error = (torch.cat([each for _, each in outputs]) - x).abs().max().item()
+    print(f"largest difference over {len(outputs)} frames: features {worst:.1e}, hidden {hidden_error:.1e}, ", end="")
+    print(f"action {action_error:.1e}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How fast a recorded drive is replayed, and whether twice gives the same.
+"""Measure how fast a recorded drive is replayed, and whether two replays are equal.
 
     python benchmarks/replay.py
 
-A bag of ten minutes: photographs of 640x480 as JPEG, 10 a second, an instruction each half minute, a command 20 times a
-second. `simple_clip_lstm replay` with builtin:tiny, twice, each a process of its own, with all its pictures. Prints a
+The bag has ten minutes: photographs of 640x480 as JPEG at 10 Hz, an instruction each half minute, commands at 20 Hz. It
+runs `simple_clip_lstm replay` with builtin:tiny twice, each in its own process, with all plots and the video. Prints a
 Markdown table; --json gives one JSON document.
 """
 
@@ -40,7 +40,7 @@ _SIDES = ("left", "right")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -48,8 +48,8 @@ def main() -> None:
         bag = Path(folder, "bag")
         write_bag(bag, _drive(round(args.minutes * 60.0 / _PERIOD)), dict)
         size = sum(file.stat().st_size for file in bag.iterdir()) / 1e6
-        first, second = (_replayed(bag, Path(folder, str(number))) for number in range(2))
-    found = {
+        first, second = (_run_replay(bag, Path(folder, str(number))) for number in range(2))
+    result = {
         "minutes": args.minutes,
         "size of the bag (MB)": size,
         "times as fast": min(first[0], second[0]),
@@ -57,9 +57,9 @@ def main() -> None:
         "steps": json.loads(first[1])["steps"],
     }
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(result, indent=2))
         return
-    print("| a replay | |", "|---|---|", *(f"| {name} | {value} |" for name, value in found.items()), sep="\n")
+    print("| a replay | |", "|---|---|", *(f"| {name} | {value} |" for name, value in result.items()), sep="\n")
     print(f"\n{machine()}")
 
 
@@ -75,36 +75,39 @@ def _drive(count: int) -> Iterator[Message]:
 
 
 def _image(time: float, photograph: Any) -> Message:
-    stamp = _made("builtin_interfaces/msg/Time", sec=int(time), nanosec=round(time % 1.0 * 1e9))
-    header = _made("std_msgs/msg/Header", stamp=stamp, frame_id="camera")
+    stamp = _make("builtin_interfaces/msg/Time", sec=int(time), nanosec=round(time % 1.0 * 1e9))
+    header = _make("std_msgs/msg/Header", stamp=stamp, frame_id="camera")
     data = np.frombuffer(to_jpeg(cv2.resize(photograph, (640, 480)), 85), np.uint8)
     return _message(_IMAGE, time, header=header, format="jpeg", data=data)
 
 
 def _command(time: float) -> Message:
-    linear = _made("geometry_msgs/msg/Vector3", x=0.2, y=0.0, z=0.0)
-    angular = _made("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.5 * math.sin(time))
+    linear = _make("geometry_msgs/msg/Vector3", x=0.2, y=0.0, z=0.0)
+    angular = _make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.5 * math.sin(time))
     return _message(_COMMAND, time, linear=linear, angular=angular)
 
 
 def _message(channel: Channel, time: float, **content: Any) -> Message:
-    data = _STORE.serialize_cdr(_made(channel.type, **content), channel.type)
+    data = _STORE.serialize_cdr(_make(channel.type, **content), channel.type)
     return Message(channel, round(time * 1e9), bytes(data))
 
 
-def _made(kind: str, **content: Any) -> Any:
+def _make(kind: str, **content: Any) -> Any:
     return _STORE.types[kind](**content)
 
 
-def _replayed(bag: Path, out: Path) -> tuple[float, str]:
-    """How many times as fast as it was, and the document without the names of files."""
+def _run_replay(bag: Path, out: Path) -> tuple[float, str]:
+    """Replay `bag`; return the speed relative to real time, and the JSON document.
+
+    Raise RuntimeError if the replay fails.
+    """
     command = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main", "replay", str(bag), "--checkpoint"]
     command += ["builtin:tiny", "--precision", "fp32", "--out", str(out)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"([0-9.]+) times as fast", ran.stderr)
-    if ran.returncode or found is None:
-        raise RuntimeError(ran.stderr)
-    return float(found[1]), (out / "replay.json").read_text()
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    speed = re.search(r"([0-9.]+) times as fast", process.stderr)
+    if process.returncode or speed is None:
+        raise RuntimeError(process.stderr)
+    return float(speed[1]), (out / "replay.json").read_text()
 
 
 if __name__ == "__main__":

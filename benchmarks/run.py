@@ -1,7 +1,7 @@
-"""The tables of docs/benchmarks.md on speed: `python benchmarks/run.py CHECKPOINT --precision bf16 int8 ...`.
+"""Print the speed tables of docs/benchmarks.md: `python benchmarks/run.py CHECKPOINT --precision bf16 int8 ...`.
 
-Takes the options of `simple_clip_lstm benchmark` and prints its tables in Markdown, with a histogram of latencies; or,
-with `--of FILE`, those of a document that it has saved.
+Takes the options of `simple_clip_lstm benchmark` and prints its tables in Markdown, with a histogram of latencies; with
+`--of FILE` those of a saved document.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _WIDTH = 60  # characters of the longest bar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", metavar="FILE", type=Path, help="of this document, and measure nothing")
-    benchmark.add_measuring_options(parser)
+    benchmark.add_benchmark_options(parser)
     args = parser.parse_args()
     if args.of is None and args.checkpoint is None:
         parser.error("CHECKPOINT or --of FILE is needed")
@@ -54,7 +54,7 @@ def show(document: dict[str, Any]) -> None:
 
 
 def histogram(seconds: Sequence[float]) -> list[str]:
-    """A line for each bin: where it begins (ms), a bar and a count."""
+    """Return a line for each bin: its lower edge (ms), a bar and a count."""
     counts, edges = np.histogram(np.array(seconds) * 1e3, bins=_BINS)
     return [
         f"{edge:9.1f}  {'#' * round(_WIDTH * count / counts.max())} {count or ''}".rstrip()

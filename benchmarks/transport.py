@@ -1,10 +1,10 @@
-"""What the middleware does to a camera's images within one machine, by default and with config/fastdds.xml.
+"""Measure loss and latency of camera images within one machine, by default and with config/fastdds.xml.
 
     python benchmarks/transport.py
 
-A camera and a listener, each a process of its own, 30 images a second, best effort, depth 1 as the inference node
+A camera and a listener run as two processes with 30 images a second, best effort, depth 1 as the inference node
 subscribes. Prints a Markdown table; latency is from the image's stamp to the callback. Settings in the environment
-(ROS_AUTOMATIC_DISCOVERY_RANGE, ROS_LOCALHOST_ONLY, RMW_IMPLEMENTATION) hold for both processes. --json gives the rows
+(ROS_AUTOMATIC_DISCOVERY_RANGE, ROS_LOCALHOST_ONLY, RMW_IMPLEMENTATION) apply to both processes. --json gives the rows
 as one JSON document.
 """
 
@@ -37,17 +37,19 @@ VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 RAW = {"raw 640x480": (640, 480), "raw 1280x720": (1280, 720)}
 JPEG = "JPEG 1280x720"
 IMAGES = (*RAW, JPEG)
-# Where the profile is: of the camera, of the listener.
+# Name -> profiles of the camera and of the listener.
 PROFILES = {"nowhere": (None, None), "listener": (None, PROFILE), "camera": (PROFILE, None), "both": (PROFILE, PROFILE)}
 
 _RATE = 30.0
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_TIMEOUT = 20.0  # s, for one to find the other
-_SETTLE = 0.5  # s, in which the first images after the match are not counted, and the last ones arrive
+_TIMEOUT = 20.0  # s for discovery
+_SETTLE = 0.5  # s; images in the first 0.5 s are not counted, and the last images get 0.5 s to arrive
 
 
 @dataclass
 class Row:
+    """One row of the table; its fields are JSON keys."""
+
     profile: str
     image: str
     megabytes: float
@@ -68,10 +70,10 @@ class Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(info=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each row")
     parser.add_argument("--json", action="store_true")
-    # How the script calls itself.
+    # For the child processes of this script.
     parser.add_argument("--child", choices=("camera", "listener"), help=argparse.SUPPRESS)
     parser.add_argument("--image", choices=IMAGES, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -89,7 +91,7 @@ def main() -> None:
     if args.json:
         print(json.dumps([asdict(row) | {"loss": row.loss} for row in rows], indent=2))
     else:
-        print(f"\n{_where()}")
+        print(f"\n{_describe_machine()}")
 
 
 def measure(
@@ -101,9 +103,9 @@ def measure(
     name: str = "",
     domain: int | None = None,
 ) -> Row:
-    """One row. Raises RuntimeError where the two do not find each other."""
-    inherited = {variable: value for variable, value in os.environ.items() if variable not in VARIABLES}
-    inherited["ROS_DOMAIN_ID"] = str(domain or random.randint(1, 101))
+    """Measure one row. Raise RuntimeError if the processes do not discover each other."""
+    environment = {variable: value for variable, value in os.environ.items() if variable not in VARIABLES}
+    environment["ROS_DOMAIN_ID"] = str(domain or random.randint(1, 101))
     command = [sys.executable, __file__, "--image", image, "--seconds", str(seconds)]
     children = []
     try:
@@ -111,21 +113,21 @@ def measure(
             children.append(
                 subprocess.Popen(
                     [*command, "--child", kind],
-                    env=inherited | {variable: str(profile) for variable in VARIABLES if profile},
+                    env=environment | {variable: str(profile) for variable in VARIABLES if profile},
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
                 )
             )
         listener, camera = children
-        told = camera.communicate(timeout=seconds + 2 * _TIMEOUT)[0]
-        heard = listener.communicate(timeout=_TIMEOUT)[0]  # closes its stdin, upon which it tells
+        camera_output = camera.communicate(timeout=seconds + 2 * _TIMEOUT)[0]
+        listener_output = listener.communicate(timeout=_TIMEOUT)[0]  # closes its stdin; then it prints its result
     finally:
         for child in children:
             child.kill()
     if camera.returncode or listener.returncode:
         raise RuntimeError(f"no images: exit codes {camera.returncode} (camera) and {listener.returncode} (listener)")
-    sent, latencies = _result(told), _result(heard)
+    sent, latencies = _result(camera_output), _result(listener_output)
     counted = [ms for number, ms in latencies if number >= sent["first"]]
     return Row(
         profile=name,
@@ -140,13 +142,16 @@ def measure(
 
 
 def _result(output: str) -> Any:
-    """The last line; Fast DDS writes its complaints to stdout as well."""
-    *complaints, result = output.splitlines()
-    print(*complaints, sep="\n", end="\n" if complaints else "", file=sys.stderr)
+    """Return the JSON of the last line; print the other lines on stderr.
+
+    Fast DDS writes its errors to stdout too.
+    """
+    *errors, result = output.splitlines()
+    print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
     return json.loads(result)
 
 
-def _where() -> str:
+def _describe_machine() -> str:
     hardware, *_, date = machine().split("; ")
     wheels = {"Fast DDS": "ros-fastrtps", "rmw_fastrtps": "ros-rmw-fastrtps-cpp", "rclpy": "ros-rclpy"}
     versions = ", ".join(f"{name} {_version(package)}" for name, package in wheels.items())
@@ -160,11 +165,11 @@ def _where() -> str:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # of a distribution, not of a wheel
+    except PackageNotFoundError:  # installed by a ROS distribution and not as a wheel
         return "of the system"
 
 
-# What the children do.
+# The child processes.
 
 
 def _camera(args: argparse.Namespace) -> None:
@@ -211,25 +216,28 @@ def _jpeg() -> CompressedImage:
 
 
 def _listener(args: argparse.Namespace) -> None:
-    """The callback does next to nothing: what is lost is lost on the way. Tells when its stdin ends."""
+    """Receive images and print their latencies (ms) when stdin ends.
+
+    The callback does almost nothing, so that images are lost in transport only.
+    """
     rclpy.init()
     node = rclpy.create_node("listener")
-    heard: list[tuple[str, int, Any]] = []
+    arrivals: list[tuple[str, int, Any]] = []  # number, time in ns, stamp
 
     def on_image(image: Image | CompressedImage) -> None:
-        heard.append((image.header.frame_id, time.time_ns(), image.header.stamp))
+        arrivals.append((image.header.frame_id, time.time_ns(), image.header.stamp))
 
     node.create_subscription(CompressedImage if args.image == JPEG else Image, "image_raw", on_image, _QOS)
-    over = threading.Event()
+    stopping = threading.Event()
 
-    def await_end() -> None:
+    def wait_for_end() -> None:
         sys.stdin.read()
-        over.set()
+        stopping.set()
 
-    threading.Thread(target=await_end, daemon=True).start()
-    while not over.is_set():
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    while not stopping.is_set():
         rclpy.spin_once(node, timeout_sec=0.1)
-    latencies = [(int(name), (at - stamp.sec * 10**9 - stamp.nanosec) / 1e6) for name, at, stamp in heard]
+    latencies = [(int(name), (at - stamp.sec * 10**9 - stamp.nanosec) / 1e6) for name, at, stamp in arrivals]
     print(json.dumps(latencies))
     rclpy.shutdown()
 

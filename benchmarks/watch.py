@@ -1,4 +1,4 @@
-"""A child process under watch, for the benchmarks: seconds, memory, and a memory limit that it must live with."""
+"""Monitored child processes for the benchmarks: run time, peak memory, and an optional memory limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Peaks:
     anonymous: int = 0
 
     def sample(self) -> None:
-        """`resident` is the kernel's own high-water mark, `anonymous` the largest that a sample has met."""
+        """Update the peaks: `resident` is the kernel's high-water mark, `anonymous` the largest sample."""
         try:
             rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
             status = Path(f"/proc/{self.pid}/status").read_text()
@@ -39,7 +39,7 @@ class Peaks:
 
 @dataclass
 class Watched:
-    """How a process went. `killed` is by the limit (SIGKILL)."""
+    """The result of a process; `killed` means SIGKILL, by the memory limit."""
 
     peaks: Peaks
     seconds: float = 0.0
@@ -52,9 +52,12 @@ class Watched:
 
 
 def watch(command: Sequence[object], *, limit: int = 0, environment: dict[str, str] | None = None) -> Watched:
-    """Run to the end, in a cgroup of `limit` bytes if that is not 0. Raises OSError where none can be made."""
+    """Run a command to its end and return its result.
+
+    It runs in a memory cgroup of `limit` bytes if that is not 0. Raise OSError if no cgroup can be created.
+    """
     begin = time.monotonic()
-    with _group(limit) as enter:
+    with _memory_cgroup(limit) as enter:
         try:
             process = subprocess.Popen(
                 [str(word) for word in command],
@@ -67,17 +70,17 @@ def watch(command: Sequence[object], *, limit: int = 0, environment: dict[str, s
             raise OSError(f"a process cannot enter the group: {error}") from None
         peaks = Peaks(process.pid)
         while process.poll() is None:
-            begun = time.monotonic()
+            sample_begin = time.monotonic()
             peaks.sample()
-            # To look at gigabytes takes the kernel a while, and the process waits: no more than a tenth of the time.
-            time.sleep(max(0.02, 9.0 * (time.monotonic() - begun)))
+            # The process is stopped while the kernel reads gigabytes of page tables: use a tenth of the time at most.
+            time.sleep(max(0.02, 9.0 * (time.monotonic() - sample_begin)))
         output = process.stdout.read() if process.stdout else ""
     return Watched(peaks, time.monotonic() - begin, output, process.returncode)
 
 
 @contextmanager
-def _group(limit: int) -> Iterator[Callable[[], None] | None]:
-    """A memory cgroup of version 2 or 1; gives what a child calls to enter it."""
+def _memory_cgroup(limit: int) -> Iterator[Callable[[], None] | None]:
+    """Create a memory cgroup (v1 or v2); yield the function by which a child enters it."""
     if not limit:
         yield None
         return
@@ -94,7 +97,7 @@ def _group(limit: int) -> Iterator[Callable[[], None] | None]:
 
 
 def machine() -> str:
-    """Where figures come from, in one line."""
+    """Return one line that describes this machine and its versions."""
     return format_env(collect_env(torch.device("cpu")))
 
 

@@ -1,8 +1,8 @@
-"""Starts the inference node, with the guard between it and cmd_vel; with autostart, configures and activates the node.
+"""Launches the inference node with the guard between it and cmd_vel; with autostart, configures and activates the node.
 
-A failed start and a process that dies, the guard as well as the node, end the launch with a non-zero exit code; the
-dashboard may die, and the robot goes on. An
-argument left empty leaves the parameter to params_file, which itself wins over the package's config/inference.yaml.
+The launch ends with a non-zero exit code if the start fails, or if the node or the guard exits. If the dashboard exits,
+the robot continues. An empty argument leaves the parameter to params_file, which wins over the package's
+config/inference.yaml.
 """
 
 import json
@@ -21,13 +21,13 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 
 PACKAGE = "simple_clip_lstm_ros"
-# Fast DDS reads the first, from ROS 2 Kilted on the second.
+# Fast DDS reads the first variable up to ROS 2 Jazzy, the second from Kilted on.
 PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 BOOLEAN = ["true", "false"]
 GUARDS = [*BOOLEAN, "external"]
 NODES = ("inference", "velocity_guard", "dashboard")
 
-# name: (description, choices or None); these are node parameters, and empty means "as in params_file".
+# name: (description, choices or None). These are node parameters; empty means "as in params_file".
 PARAMETERS = {
     "checkpoint": ("checkpoint file (.pth), bundle folder or builtin:tiny; there is no default", None),
     "processors": ("folder of the processors, if they are not beside or inside the checkpoint", None),
@@ -57,7 +57,7 @@ OPTIONS = {
 
 
 def start(context):
-    """The nodes and their bring-up, once the arguments are known."""
+    """Return the actions that start the nodes, with the values of the launch arguments."""
     argument = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *OPTIONS)}
     files = parameter_files(argument)
     shared = {
@@ -75,7 +75,7 @@ def start(context):
         on_exit=exited("the inference node"),
         **shared,
     )
-    # The same files, so that both have the same limits.
+    # The same parameter files, so that node and guard have the same limits.
     guard = Node(
         executable="velocity_guard",
         name="velocity_guard",
@@ -101,34 +101,38 @@ def start(context):
 
 
 def parameter_files(argument):
-    """The package's own, the user's, and one with the launch arguments that were given; the later wins."""
+    """Return the parameter files: the package's, the user's, and the launch arguments'; the later wins.
+
+    Raise RuntimeError for a missing params_file or a port that is not a number.
+    """
     files = [config("inference.yaml")]
     if argument["params_file"]:
         files.append(Path(argument["params_file"]).expanduser())
         if not files[-1].is_file():  # launch_ros would start the node without it
             raise RuntimeError(f"params_file: there is no file {files[-1]}")
-    given = {name: argument[name] for name in PARAMETERS if argument[name]}
-    for name in given:
+    parameters = {name: argument[name] for name in PARAMETERS if argument[name]}
+    for name in parameters:
         if PARAMETERS[name][1] is BOOLEAN:
-            given[name] = given[name] == "true"
-    if "port" in given:
-        if not given["port"].isdecimal():
-            raise RuntimeError(f"port must be a number, not {given['port']!r}")
-        given["port"] = int(given["port"])
-    if given:
-        # JSON is YAML whose strings are always quoted: 'instruction:=n' and 'checkpoint:=1e5' stay text.
+            parameters[name] = parameters[name] == "true"
+    if "port" in parameters:
+        if not parameters["port"].isdecimal():
+            raise RuntimeError(f"port must be a number, not {parameters['port']!r}")
+        parameters["port"] = int(parameters["port"])
+    if parameters:
+        # JSON is YAML with quoted strings: 'instruction:=n' and 'checkpoint:=1e5' stay text.
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="launch_params_", delete=False) as file:
-            nodes = {f"/**/{node}": {"ros__parameters": given} for node in NODES}
+            nodes = {f"/**/{node}": {"ros__parameters": parameters} for node in NODES}
             json.dump(nodes, file, ensure_ascii=False)
         files.append(Path(file.name))
     return files
 
 
 def transport(profile):
-    """The process's own Fast DDS profile, unless the environment names another, or none by an empty name.
+    """Return the environment variables that select a Fast DDS profile.
 
-    The inference node's loses no large frames of those that it sends, its overlay; the camera's process needs it too,
-    in its own environment. The guard's shares no memory with the processes that it guards against.
+    Return {} if the user's environment sets one of them already, even to "". With fastdds.xml the process loses none of
+    the large images that it publishes (the overlay); the camera's process needs it too, in its own environment. With
+    fastdds_guard.xml the guard shares no memory with the processes that it guards against.
     """
     return {} if any(name in os.environ for name in PROFILES) else dict.fromkeys(PROFILES, str(config(profile)))
 
@@ -138,7 +142,10 @@ def config(name):
 
 
 def exited(who):
-    """What to do when that process ends: an exception is the one way to a non-zero exit code of the launch."""
+    """Return an on_exit handler that fails the launch.
+
+    Only an exception gives the launch a non-zero exit code.
+    """
 
     def handler(event, context):
         if not context.is_shutdown:
@@ -149,7 +156,8 @@ def exited(who):
 
 
 def bring_up(context, node):
-    # By the service's answers: a transition event is lost while discovery still runs, and the launch would hang.
+    """Configure and activate the node in a thread. Raise RuntimeError there if a transition fails."""
+    # Uses the service and not transition events: one that is lost during discovery would make the launch hang.
     client = get_ros_node(context).create_client(ChangeState, f"{node.node_name}/change_state")
 
     def wait_for(done):
@@ -158,15 +166,15 @@ def bring_up(context, node):
         return not context.is_shutdown
 
     def transitions():
-        for verb in ("configure", "activate"):
+        for transition in ("configure", "activate"):
             if not wait_for(client.service_is_ready):
                 return
-            number = getattr(Transition, f"TRANSITION_{verb.upper()}")
-            answer = client.call_async(ChangeState.Request(transition=Transition(id=number)))
-            if not wait_for(answer.done):
+            number = getattr(Transition, f"TRANSITION_{transition.upper()}")
+            future = client.call_async(ChangeState.Request(transition=Transition(id=number)))
+            if not wait_for(future.done):
                 return
-            if not answer.result().success:
-                raise RuntimeError(f"the inference node failed to {verb}; its own log above says why")
+            if not future.result().success:
+                raise RuntimeError(f"the inference node failed to {transition}; its own log above says why")
 
     context.add_completion_future(context.asyncio_loop.run_in_executor(None, transitions))
 

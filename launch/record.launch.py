@@ -1,6 +1,6 @@
-"""Starts the recorder: the last moments before each stop of the robot as MCAP bags, or with last:=0 the whole drive.
+"""Launches the recorder: it writes MCAP bags of the seconds before each stop of the robot.
 
-It runs beside the nodes that drive, here or on another machine, and nothing depends on it.
+With last:=0 it writes the whole drive. It runs on any machine of the robot's network, and nothing depends on it.
 """
 
 from launch import LaunchDescription
@@ -9,7 +9,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-# name: (default, description, type); these are parameters of the recorder.
+# name: (default, description, type). These are parameters of the recorder.
 PARAMETERS = {
     "folder": (".", "where the bags go; it must exist", str),
     "last": ("30.0", "seconds to keep in memory and write when the robot is stopped; 0: write the whole drive", float),
@@ -33,7 +33,7 @@ def start(context):
             name="recorder",
             namespace=option["namespace"],
             parameters=[
-                # With its type: a folder that is called 2026 is text.
+                # Typed, so that a folder named 2026 stays text.
                 {name: ParameterValue(LaunchConfiguration(name), value_type=kind)}
                 for name, (_, _, kind) in PARAMETERS.items()
             ],
@@ -45,7 +45,10 @@ def start(context):
 
 
 def exited(event, context):
-    """An exception is the one way to a non-zero exit code of the launch."""
+    """Fail the launch if the recorder exits.
+
+    Only an exception gives the launch a non-zero exit code.
+    """
     if not context.is_shutdown:
         raise RuntimeError(f"the recorder ended with exit code {event.returncode}")
 

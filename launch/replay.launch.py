@@ -1,7 +1,7 @@
-"""Plays a recording to the real inference node in simulated time, and shows what it commands beside what was.
+"""Plays a recording to the real inference node in simulated time, and compares its commands with the recorded ones.
 
-Everything is in a namespace of its own, so that no robot moves; /clock is not: where nodes of a robot take their time
-from it, use another ROS_DOMAIN_ID. Ends with the recording.
+All topics are in a separate namespace, so that no robot moves, except /clock: if nodes of a robot use it, set another
+ROS_DOMAIN_ID. The launch ends with the recording.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-# name: (default, description, type); these are parameters of the player.
+# name: (default, description, type). These are parameters of the player.
 PARAMETERS = {
     "bag": ("", "rosbag2 (SQLite or MCAP) to play: its folder or its file", str),
     "out": ("replay", "folder for pictures and replay.json", str),
@@ -30,12 +30,12 @@ OPTIONS = {
 
 
 def start(context):
-    # All of them now: what the included file is given takes their place for whoever asks later.
+    # Read all values now: the arguments of the included launch file overwrite these configurations.
     given = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *OPTIONS)}
     inference = {
         **{name: given[name] for name in OPTIONS},
         "use_sim_time": "true",
-        "instruction": "",  # which the player publishes, from the recording or in its place
+        "instruction": "",  # the player publishes instructions
         "image_topic": "image_raw",
         "image_transport": "raw",
     }
@@ -54,7 +54,10 @@ def start(context):
 
 
 def ended(event, context):
-    """An exception is the one way to a non-zero exit code of the launch."""
+    """End the launch with the player.
+
+    Only an exception gives the launch a non-zero exit code.
+    """
     if event.returncode and not context.is_shutdown:
         raise RuntimeError(f"the player ended with exit code {event.returncode}")
     return [Shutdown(reason="the recording has been played")]

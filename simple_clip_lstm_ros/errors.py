@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class SimpleClipLstmError(Exception):
-    """Base of every error that is the user's to read: the message is one line, complete, and needs no traceback."""
+    """Base of all errors for the user: one complete line, no traceback needed."""
 
 
 class CheckpointError(SimpleClipLstmError):
@@ -35,7 +35,7 @@ class InputError(SimpleClipLstmError):
 
 
 class EpisodeError(SimpleClipLstmError):
-    """A recorded episode, or a bag to make some of, that cannot be read, is refused, or cannot be written."""
+    """An episode, or a bag to convert, that cannot be read or written, or is refused."""
 
 
 class MissingLibraryError(SimpleClipLstmError):
@@ -43,16 +43,27 @@ class MissingLibraryError(SimpleClipLstmError):
 
 
 class Cancelled(SimpleClipLstmError):
-    """A long operation was asked to stop and did."""
+    """A long operation that stopped on request."""
+
+
+def is_text(text: str) -> bool:
+    """Return whether `text` can be sent and stored as UTF-8.
+
+    A NUL or half of a surrogate pair cannot.
+    """
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
 def printable(text: str) -> str:
-    """On one line, and without what would steer a terminal: names in a file are of anybody's choosing."""
+    """Return `text` on one line, with control characters escaped.
+
+    Names in a file are untrusted and could steer a terminal.
+    """
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def first_line(error: BaseException) -> str:
-    """What a foreign exception says, cut to the one line that a user reads; its type where it says nothing."""
+    """Return the first line of an exception's message; its type's name if empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

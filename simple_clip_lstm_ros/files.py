@@ -1,53 +1,63 @@
-"""Write files so that a failure leaves no half of one, and says why."""
+"""Helpers to write files: a failure leaves no partial file and is reported with its reason."""
 
 from __future__ import annotations
 
 import io
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simple_clip_lstm_ros.errors import CheckpointError, InputError
-
-
-def temp_path(path: Path) -> Path:
-    """What `path` is called until it is complete."""
-    return path.with_name(f"{path.name}.partial")
-
+from simple_clip_lstm_ros.errors import CheckpointError, InputError, SimpleClipLstmError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def check_writable(path: Path, size: int) -> None:
-    """Raises CheckpointError if something is at `path` already, or `size` bytes cannot be written there."""
+@contextmanager
+def write_errors_as(error: type[SimpleClipLstmError], path: Path) -> Iterator[None]:
+    """Raise `error` instead of an OSError that writing to `path` raises."""
     try:
+        yield
+    except OSError as problem:
+        raise error(f"{path} cannot be written: {problem.strerror or problem}") from problem
+
+
+def temp_path(path: Path) -> Path:
+    """Return the name of `path` while it is incomplete."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def check_writable(path: Path, size: int) -> None:
+    """Raise CheckpointError if `path` exists or `size` bytes cannot be written there."""
+    with write_errors_as(CheckpointError, path):  # a name may be too long
         taken = path.exists() or path.is_symlink() or temp_path(path).is_symlink()
-    except OSError as error:  # a name that is too long
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
     if taken:
         raise CheckpointError(f"{path} exists; remove it or choose another name")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise CheckpointError(f"{parent} is not a folder; create it first")
-    try:
+    with write_errors_as(CheckpointError, path):
         tempfile.TemporaryFile(dir=parent).close()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from None
     free = shutil.disk_usage(parent).free
     if free < size:
         raise CheckpointError(f"{parent} has {free / 1e9:.2f} GB free, and {path.name} needs {size / 1e9:.2f} GB")
 
 
 class ErrorKeepingFile(io.FileIO):
-    """A new file below HDF5, which loses errors of writing and then crashes: this one keeps the first until asked."""
+    """A new file for HDF5 that keeps the first write error until `raise_error`.
+
+    HDF5 itself loses write errors and crashes later.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
         self._error: OSError | None = None
 
     def raise_error(self) -> None:
+        """Raise the first OSError of a write, if there was one."""
         if self._error:
             raise self._error
 

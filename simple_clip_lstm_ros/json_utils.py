@@ -1,4 +1,4 @@
-"""Plain data for JSON, and files of it."""
+"""Conversion of plain data to strict JSON, and writing of JSON files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.files import write_errors_as
 
 
 def nan_to_null(value: Any) -> Any:
-    """Nested dicts and lists with None for the numbers that JSON has no word for."""
+    """Replace NaN and infinity, which JSON lacks, by None in nested dicts and lists."""
     if isinstance(value, dict):
         return {key: nan_to_null(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -21,8 +22,6 @@ def nan_to_null(value: Any) -> Any:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """With null for the numbers that JSON has no word for. Raises InputError if it cannot be written."""
-    try:
+    """Write `document` to `path`, with null for NaN and infinity. Raise InputError if that fails."""
+    with write_errors_as(InputError, path):
         path.write_text(json.dumps(nan_to_null(dict(document)), indent=2, allow_nan=False) + "\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -28,8 +28,9 @@ def test_it_makes_a_trained_bundle_that_is_as_small_as_the_one_that_ships(tmp_pa
     made = subprocess.run(["timeout", "-s", "KILL", "600", *command], cwd=ROOT, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     stages = re.findall(r" s  (?:\d+ examples by )?(\w+)", made.stdout)
-    assert {"views", "demonstration", "correction", "Looker", "Learner"} <= set(stages)
-    losses = [float(loss) for loss in re.findall(r"Looker: epoch .* loss (\S+)", made.stdout)]
+    kinds = {"random_views", "expert_rollout", "policy_rollout"}
+    assert kinds | {"EncoderPretrainingLoss", "BehaviorCloningLoss"} <= set(stages)
+    losses = [float(loss) for loss in re.findall(r"EncoderPretrainingLoss: epoch .* loss (\S+)", made.stdout)]
     assert len(losses) > 1 and losses[-1] < losses[0], made.stdout
     policy = load_policy(out, device="cpu", precision="fp32")
     assert not policy.config.untrained and not policy.config.assumed

@@ -1,0 +1,1 @@
+"""Step profiles, roofline and interleaved runs."""

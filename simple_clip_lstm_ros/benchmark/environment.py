@@ -1,4 +1,4 @@
-"""The machine of a benchmark: its peak rates, and everything else that a figure depends on."""
+"""Peak rates of the machine, and everything else that a benchmark result depends on."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from simple_clip_lstm_ros.engine.packed_linear import can_pack, pack, pack_int8
 from simple_clip_lstm_ros.errors import MemoryBudgetError, first_line
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
-_SIDE = {"cpu": 1024, "cuda": 8192}  # of the matrices: large enough for the full rate, small enough for a slow dtype
+_SIDE = {"cpu": 1024, "cuda": 8192}  # of a square matrix: large enough for the full rate, small enough for a slow dtype
 _BUFFER = {"cpu": 1 << 29, "cuda": 1 << 31}  # bytes: many times any cache
-_TIME = 0.3  # s that each measurement takes at least
+_MIN_TIME = 0.3  # s per measurement
 
 
-# In which arithmetic weights of a precision can be computed without losing any of it.
-_ARITHMETIC = {
+# Compute types that lose nothing of weights of a precision.
+_COMPUTE_TYPES = {
     "fp32": ("fp32",),
     "bf16": ("bf16", "fp32"),
     "fp16": ("fp16", "fp32"),
@@ -38,21 +38,26 @@ _ARITHMETIC = {
 
 @dataclass(frozen=True)
 class DevicePeak:
-    """`rates`: operations a second by arithmetic, of those that it has. `bandwidth`: bytes a second, read."""
+    """Peak rates of a device.
+
+    `rates`: operations per second, by each compute type that the device supports. `bandwidth`: bytes per second of
+    reads.
+    """
 
     rates: dict[str, float]
     bandwidth: float
 
     def rate(self, precision: str) -> float:
-        """The best for weights of this precision: a machine that is slow in it can widen them."""
-        return max(self.rates[name] for name in _ARITHMETIC[precision] if name in self.rates)
+        """Return the best rate for weights of this precision: a slow low precision can be upcast."""
+        return max(self.rates[name] for name in _COMPUTE_TYPES[precision] if name in self.rates)
 
 
 @torch.inference_mode()
 def measure_peak(device: torch.device) -> DevicePeak:
-    """With all threads that torch has; the fastest runs. Takes some seconds, most of them for what it is slow in.
+    """Measure the peak rates of a device with all of torch's threads; the fastest runs count.
 
-    Raises MemoryBudgetError where there is no room for that.
+    Takes some seconds, most of them for the compute types in which the device is slow. Raise MemoryBudgetError if
+    memory is too small.
     """
     try:
         rates = {name: rate for name, dtype in _DTYPES.items() if (rate := _operations_rate(device, dtype))}
@@ -63,11 +68,14 @@ def measure_peak(device: torch.device) -> DevicePeak:
             raise
         raise MemoryBudgetError(f"there is no memory to measure {device} with: {first_line(error)}") from None
     finally:
-        clear_memory()  # a GPU's would be kept, and be missing for the model
+        clear_memory()  # PyTorch would keep the GPU memory that the model needs
 
 
 def _operations_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """By the fastest kernel there is, an engine's own among them; 0 where the device has no such product."""
+    """Return the rate of the fastest kernel, backends' own kernels included.
+
+    Return 0 if the device has no such product.
+    """
     side = _SIDE[device.type]
     values = torch.zeros(side, side) if dtype == torch.int8 else torch.rand(side, side)
     rate = 0.0
@@ -81,7 +89,10 @@ def _operations_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _products(matrix: Tensor) -> Iterator[Callable[[], Tensor]]:
-    """Ways of multiplying it by its transpose. Packed, it is a weight, laid out beforehand."""
+    """Yield functions that multiply `matrix` by its transpose.
+
+    Packed matrices are weights and are packed beforehand.
+    """
     if matrix.dtype == torch.int8:
         # torch has no public name for the product of int8 matrices.
         yield lambda: torch._int_mm(matrix, matrix.T)
@@ -95,32 +106,32 @@ def _products(matrix: Tensor) -> Iterator[Callable[[], Tensor]]:
             yield lambda: F.linear(matrix, packed)
 
 
-def _fastest(device: torch.device, act: Callable[[], object]) -> float:
-    """Seconds of the fastest run."""
-    act()
+def _fastest(device: torch.device, run: Callable[[], object]) -> float:
+    """Return the seconds of the fastest run."""
+    run()
     times: list[float] = []
-    while not times or sum(times) < _TIME:
+    while not times or sum(times) < _MIN_TIME:
         synchronize(device)
-        begin = time.perf_counter()
-        act()
+        start = time.perf_counter()
+        run()
         synchronize(device)
-        times.append(time.perf_counter() - begin)
+        times.append(time.perf_counter() - start)
     return min(times)
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was told; a CPU always has."""
+    """Wait until the device has finished its queued work; a no-op on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 _LIBRARIES = ("transformers", "torchao", "numpy")
-# Settings of the libraries that compute, which decide about speed.
+# Environment variables of the compute libraries that affect speed.
 _SETTINGS = ("OMP_", "MKL_", "ONEDNN_", "KMP_", "GOMP_", "CUDA_", "PYTORCH_", "TORCH_", "ATEN_", "LD_PRELOAD")
 
 
 def collect_env(device: torch.device) -> dict[str, Any]:
-    """For JSON: device, threads, clocks, power mode, versions, environment and date."""
+    """Return device, threads, clocks, power mode, versions, environment and date, ready for JSON."""
     frequency = psutil.cpu_freq()
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
@@ -138,18 +149,18 @@ def collect_env(device: torch.device) -> dict[str, Any]:
     }
 
 
-def format_env(conditions: Mapping[str, Any]) -> str:
-    """The line below a table."""
-    versions = ", ".join(f"{name} {number}" for name, number in conditions["versions"].items())
-    mode = f", power mode {conditions['power mode']}" if conditions["power mode"] else ""
+def format_env(env: Mapping[str, Any]) -> str:
+    """Return the environment as the line below a table."""
+    versions = ", ".join(f"{name} {number}" for name, number in env["versions"].items())
+    mode = f", power mode {env['power mode']}" if env["power mode"] else ""
     return (
-        f"{conditions['device']} ({conditions['instructions']}), {conditions['cpus']} CPUs, {conditions['threads']} "
-        f"threads, {conditions['memory'] / 1e9:.0f} GB{mode}; {versions}; {conditions['date']}"
+        f"{env['device']} ({env['instructions']}), {env['cpus']} CPUs, {env['threads']} "
+        f"threads, {env['memory'] / 1e9:.0f} GB{mode}; {versions}; {env['date']}"
     )
 
 
 def _governor() -> str | None:
-    """Who decides about the clock of the CPU."""
+    """Return the CPU frequency governor, or None."""
     file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     return file.read_text().strip() if file.exists() else None
 
@@ -158,7 +169,7 @@ def _versions() -> dict[str, str | None]:
     own = {
         "python": platform.python_version(),
         "torch": torch.__version__,
-    }  # with the build, which its metadata may lack
+    }  # includes the build, which the package metadata may lack
     return own | {name: _version(name) for name in _LIBRARIES}
 
 

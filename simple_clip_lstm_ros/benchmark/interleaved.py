@@ -1,7 +1,7 @@
-"""Policies that step in turn on the same frames, each in a process of its own.
+"""Run policies step by step in turn on the same frames, each in its own process.
 
-So that none has the threads, caches or memory of another, and each the machine for itself while it steps: all others
-wait. Where memory does not hold all at once, they are loaded one after the other, in two heats each.
+Each policy has its own threads, caches and memory, and steps while all others wait. If the memory does not hold all of
+them at once, they are loaded one after the other, in two rounds each.
 """
 
 from __future__ import annotations
@@ -33,24 +33,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ROUNDS = 2
-_WARM_UP = 2  # laps
+_WARM_UP = 2  # steps
 
 
 @dataclass(frozen=True)
 class BenchmarkCase:
-    """What is to run: arguments of `survey`, those of its `choose`, and whether the plain way, as a baseline."""
+    """A configuration to benchmark: arguments of `inspect_machine`, and those of its `choose`.
+
+    `disable_text_cache` selects the original algorithm, as a baseline.
+    """
 
     name: str
     checkpoint: str
     options: dict[str, Any]
     precision: str = "auto"
     engine: str = "auto"
-    plain: bool = False
+    disable_text_cache: bool = False
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What a runner says when it has loaded and warmed up. `memory` is what its process holds then."""
+    """What a worker reports once it has loaded and warmed up. `memory` is its memory at that time."""
 
     execution: ExecutionConfig
     stored: str  # the weights' precision in the file
@@ -63,35 +66,38 @@ class WorkerInfo:
 
 
 class Worker:
-    """An entry in its process. Raises what load_policy raises, or SimpleClipLstmError; MemoryBudgetError if killed."""
+    """A process that benchmarks one case.
 
-    def __init__(self, entry: BenchmarkCase) -> None:
-        self.entry = entry
+    Raises what load_policy raises, or SimpleClipLstmError; MemoryBudgetError if the process was killed.
+    """
+
+    def __init__(self, case: BenchmarkCase) -> None:
+        self.case = case
         spawn = multiprocessing.get_context("spawn")
-        self._connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, entry), daemon=True)
+        self._connection, child_connection = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(child_connection, case), daemon=True)
         self._process.start()
-        theirs.close()
+        child_connection.close()
         try:
-            self.ready: WorkerInfo = self._answer()
+            self.info: WorkerInfo = self._request()
         except BaseException:
             self._process.kill()
             raise
 
     def profile_step(self, frame: np.ndarray) -> StepProfile:
-        return self._answer(frame)
+        return self._request(frame)
 
-    def _answer(self, *question: np.ndarray) -> Any:
+    def _request(self, *frames: np.ndarray) -> Any:
         try:
-            for frame in question:
+            for frame in frames:
                 self._connection.send(frame)
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            code, told = self._process.exitcode, f"the process of {self.entry.name} ended"
+            code, problem = self._process.exitcode, f"the process of {self.case.name} ended"
             if code == -signal.SIGKILL:
-                raise MemoryBudgetError(f"{told}: the kernel killed it, for want of memory") from None
-            raise SimpleClipLstmError(f"{told} with exit code {code}") from None
+                raise MemoryBudgetError(f"{problem}: the kernel killed it, for want of memory") from None
+            raise SimpleClipLstmError(f"{problem} with exit code {code}") from None
         if isinstance(answer, SimpleClipLstmError):
             raise answer
         return answer
@@ -107,91 +113,94 @@ class Worker:
 
 @dataclass
 class CaseResult:
-    """What became of an entry."""
+    """The result of a case."""
 
-    ready: WorkerInfo
-    laps: list[StepProfile]
+    info: WorkerInfo
+    profiles: list[StepProfile]
 
 
 def run_interleaved(
-    entries: Sequence[BenchmarkCase], frames: Sequence[np.ndarray], stepped: Callable[[], None]
+    cases: Sequence[BenchmarkCase], frames: Sequence[np.ndarray], stepped: Callable[[], None]
 ) -> dict[str, CaseResult]:
-    """By name; `stepped` is called after each lap. Raises what a runner raises that cannot be loaded by itself."""
-    runs: dict[str, CaseResult] = {}
+    """Run all cases in turn and return their results by name.
+
+    `stepped` is called after each step. Raise the error of a case that cannot be loaded even alone.
+    """
+    results: dict[str, CaseResult] = {}
     try:
-        _run_round(entries, frames, runs, stepped)
+        _run_round(cases, frames, results, stepped)
     except MemoryBudgetError as error:
-        if len(entries) == 1:
+        if len(cases) == 1:
             raise
         logger.warning("not all at once, then, but in %d heats, each from a fresh hidden state: %s", _ROUNDS, error)
-        runs.clear()
+        results.clear()
         size = -(-len(frames) // _ROUNDS)
         for begin in range(0, len(frames), size):
-            for entry in entries:
-                _run_round([entry], frames[begin : begin + size], runs, stepped)
-    return runs
+            for case in cases:
+                _run_round([case], frames[begin : begin + size], results, stepped)
+    return results
 
 
 def _run_round(
-    entries: Sequence[BenchmarkCase],
+    cases: Sequence[BenchmarkCase],
     frames: Sequence[np.ndarray],
-    runs: dict[str, CaseResult],
+    results: dict[str, CaseResult],
     stepped: Callable[[], None],
 ) -> None:
     with ExitStack() as stack:
-        runners = [stack.enter_context(Worker(entry)) for entry in entries]
-        for runner in runners:
-            runs.setdefault(runner.entry.name, CaseResult(runner.ready, []))
+        workers = [stack.enter_context(Worker(case)) for case in cases]
+        for worker in workers:
+            results.setdefault(worker.case.name, CaseResult(worker.info, []))
         for frame in frames:
-            for runner in runners:
-                runs[runner.entry.name].laps.append(runner.lap(frame))
+            for worker in workers:
+                results[worker.case.name].profiles.append(worker.profile_step(frame))
                 stepped()
 
 
-def _serve(connection: Connection, entry: BenchmarkCase) -> None:
-    """In the child: load, say so, then answer each frame with a lap until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who ends this process too
+def _serve(connection: Connection, case: BenchmarkCase) -> None:
+    """Load in the child process, report it, then profile one step per received frame."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     from simple_clip_lstm_ros.benchmark.module_timer import ModuleTimer
     from simple_clip_lstm_ros.benchmark.step_profile import profile_step
 
     try:
-        policy, plan, seconds = _load(entry)
-        with ModuleTimer(policy.model) as watch:
+        policy, plan, seconds = _load(case)
+        with ModuleTimer(policy.model) as timer:
             with plan.oom_as_error():
-                _warm_up(policy, watch)
+                _warm_up(policy, timer)
             connection.send(_describe_worker(policy, plan, seconds))
             while True:
-                connection.send(profile_step(policy, watch, connection.recv()))
+                connection.send(profile_step(policy, timer, connection.recv()))
     except (EOFError, ConnectionError):
-        """Nobody asks any more."""
+        """The parent closed the pipe."""
     except SimpleClipLstmError as error:
         connection.send(error)
-    except Exception as error:  # of torch: a GPU that is full, ...
-        connection.send(SimpleClipLstmError(f"{entry.name}: {first_line(error)}"))
+    except Exception as error:  # raised by torch: a full GPU, ...
+        connection.send(SimpleClipLstmError(f"{case.name}: {first_line(error)}"))
 
 
-def _load(entry: BenchmarkCase) -> tuple[Policy, Plan, float]:
-    """And how many seconds that took."""
+def _load(case: BenchmarkCase) -> tuple[Policy, Plan, float]:
+    """Load the policy; return it with its plan and the seconds that took."""
     from simple_clip_lstm_ros.benchmark.step_profile import disable_text_cache
     from simple_clip_lstm_ros.checkpoint.load import load
     from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
 
-    begin = time.perf_counter()
-    plan = inspect_machine(entry.checkpoint, **entry.options).choose(entry.precision, entry.engine)
+    start = time.perf_counter()
+    plan = inspect_machine(case.checkpoint, **case.options).choose(case.precision, case.engine)
     policy = load(plan)
-    seconds = time.perf_counter() - begin
-    if entry.plain:
+    seconds = time.perf_counter() - start
+    if case.disable_text_cache:
         disable_text_cache(policy.model)
     return policy, plan, seconds
 
 
-def _warm_up(policy: Policy, watch: ModuleTimer) -> None:
-    """By laps like those that will count, their text among them; the hidden state is fresh again after it."""
+def _warm_up(policy: Policy, timer: ModuleTimer) -> None:
+    """Run unmeasured steps with the text of the measured ones, then reset the hidden state."""
     from simple_clip_lstm_ros.benchmark.step_profile import profile_step
     from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
     for frame in sample_crops(_WARM_UP):
-        profile_step(policy, watch, frame)
+        profile_step(policy, timer, frame)
     policy.reset()
 
 

@@ -1,4 +1,4 @@
-"""How long each component of a model takes, while it runs as it always does."""
+"""Time each component of a model during normal steps."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 
 class ModuleTimer:
-    """`with Stopwatch(model) as watch:` adds up seconds by component, until `lap` takes them.
+    """Adds up seconds by component: `with ModuleTimer(model) as timer:`, until `pop_seconds` takes them.
 
-    On a GPU it waits for each component, so that a frame as a whole takes longer than without.
+    On a GPU it synchronizes around each component, so that a whole frame takes longer than without it.
     """
 
     def __init__(self, model: SimpleCLIPLSTM) -> None:
         self._model = model
         self._device = next(model.parameters()).device
         self._seconds: dict[str, float] = {}
-        self._begun = 0.0
+        self._start = 0.0
         self._hooks: list[Any] = []
 
-    def lap(self) -> dict[str, float]:
-        """By component, since the last."""
+    def pop_seconds(self) -> dict[str, float]:
+        """Return the seconds by component since the last call."""
         seconds, self._seconds = self._seconds, {}
         return seconds
 
     def __enter__(self) -> ModuleTimer:
         for name, module in _components(self._model):
-            self._hooks.append(module.register_forward_pre_hook(lambda *_: self._begin()))
-            self._hooks.append(module.register_forward_hook(lambda *_, name=name: self._end(name)))
+            self._hooks.append(module.register_forward_pre_hook(lambda *_: self._start_timer()))
+            self._hooks.append(module.register_forward_hook(lambda *_, name=name: self._stop_timer(name)))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -43,17 +43,17 @@ class ModuleTimer:
             hook.remove()
         self._hooks.clear()
 
-    def _begin(self) -> None:
+    def _start_timer(self) -> None:
         synchronize(self._device)
-        self._begun = time.perf_counter()
+        self._start = time.perf_counter()
 
-    def _end(self, name: str) -> None:
+    def _stop_timer(self, name: str) -> None:
         synchronize(self._device)
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - self._begun
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - self._start
 
 
 def _components(model: SimpleCLIPLSTM) -> Iterator[tuple[str, nn.Module]]:
-    """None lies within another."""
+    """Yield the components by name; none is part of another."""
     kosmos, clip = model.kosmos_model, model.clip_model
     yield "kosmos_vision", kosmos.vision_model
     yield "projection", kosmos.image_to_text_projection

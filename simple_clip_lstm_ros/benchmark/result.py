@@ -1,4 +1,4 @@
-"""What laps amount to: percentiles, share of the machine's limit, and the error beside the speed."""
+"""Summarize step profiles: percentiles, share of the machine's limit, and output error."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from simple_clip_lstm_ros.benchmark.step_profile import StepProfile, contention, to_output_trace
 from simple_clip_lstm_ros.engine.output_error import OutputError, compare_outputs
 
-# Largest RMS error of an action over its standard deviation with which a precision still is the same policy.
+# Largest RMS error of an action, over its standard deviation, at which a precision counts as the same policy.
 GATE = 0.05
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Of seconds."""
+    """Percentiles of step times, in seconds."""
 
     p50: float
     p90: float
@@ -29,12 +29,13 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """`limit`, `limits`: seconds that the machine takes at least, for a frame and for each component.
+    """Summary of a benchmarked case.
 
-    `others` is the share of the CPUs that other processes took meanwhile, `cores` how many this one kept busy,
-    `faults` the pages of memory that had to be read from a disk again.
-    `error` is against the baseline over all frames, `late_error` over the last quarter of them: what the hidden state
-    has gathered. Both None without a baseline.
+    `limit`, `limits`: lower bounds in seconds on this machine, for a frame and for each component. `others` is the
+    share of the CPUs that other processes used meanwhile, `cores` the number of CPUs that this process kept busy,
+    `faults` the number of memory pages that had to be read from disk again. `error` is against the baseline over all
+    frames, `late_error` over the last quarter of them: the error accumulated in the hidden state. Both are None without
+    a baseline.
     """
 
     frame: Percentiles
@@ -49,49 +50,52 @@ class BenchmarkResult:
 
     @property
     def share(self) -> float:
-        """Of the limit that is reached."""
+        """Return the limit as a share of the median frame time."""
         return self.limit / self.frame.p50
 
     @property
     def passes(self) -> bool | None:
-        """Whether each action's error is within the gate; None where nothing is known."""
+        """Return whether each action's error is within the gate; None without a baseline."""
         if self.error is None:
             return None
         return all(error <= GATE for error in self.error.actions.values())
 
 
 def summarize(
-    laps: Sequence[StepProfile],
+    profiles: Sequence[StepProfile],
     limits: Mapping[str, float],
     axes: tuple[str, ...],
     baseline: Sequence[StepProfile] | None,
 ) -> BenchmarkResult:
-    """`limits` as `work.limits` gives them; `baseline` saw the same frames, or is not there."""
-    names = {name: None for lap in laps for name in lap.components}
-    components = {name: Percentiles.of([lap.components.get(name, 0.0) for lap in laps]) for name in names}
+    """Summarize the step profiles of a case.
+
+    `limits` are those of `roofline.lower_bounds`; `baseline` was run on the same frames, or is None.
+    """
+    names = {name: None for profile in profiles for name in profile.components}
+    components = {name: Percentiles.of([profile.components.get(name, 0.0) for profile in profiles]) for name in names}
     return BenchmarkResult(
-        Percentiles.of([lap.seconds for lap in laps]),
+        Percentiles.of([profile.seconds for profile in profiles]),
         components,
         sum(limits.values()),
         dict(limits),
-        contention(laps),
-        sum(lap.own for lap in laps) / sum(lap.seconds for lap in laps),
-        sum(lap.faults for lap in laps),
-        _error(baseline, laps, axes),
-        _error(baseline[-_quarter(laps) :], laps[-_quarter(laps) :], axes) if baseline else None,
+        contention(profiles),
+        sum(profile.cpu_seconds for profile in profiles) / sum(profile.seconds for profile in profiles),
+        sum(profile.faults for profile in profiles),
+        _error(baseline, profiles, axes),
+        _error(baseline[-_quarter(profiles) :], profiles[-_quarter(profiles) :], axes) if baseline else None,
     )
 
 
-def _quarter(laps: Sequence[StepProfile]) -> int:
-    return max(2, len(laps) // 4)
+def _quarter(profiles: Sequence[StepProfile]) -> int:
+    return max(2, len(profiles) // 4)
 
 
 def _error(
-    baseline: Sequence[StepProfile] | None, laps: Sequence[StepProfile], axes: tuple[str, ...]
+    baseline: Sequence[StepProfile] | None, profiles: Sequence[StepProfile], axes: tuple[str, ...]
 ) -> OutputError | None:
-    return compare_outputs(to_output_trace(baseline, axes), to_output_trace(laps, axes)) if baseline else None
+    return compare_outputs(to_output_trace(baseline, axes), to_output_trace(profiles, axes)) if baseline else None
 
 
-def to_plain(summarize: BenchmarkResult) -> dict[str, object]:
-    """For JSON."""
-    return asdict(summarize) | {"share": summarize.share, "passes": summarize.passes, "gate": GATE}
+def to_plain(result: BenchmarkResult) -> dict[str, object]:
+    """Return the result as a dict, ready for JSON."""
+    return asdict(result) | {"share": result.share, "passes": result.passes, "gate": GATE}

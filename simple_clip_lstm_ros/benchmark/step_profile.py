@@ -1,4 +1,4 @@
-"""Steps of a policy under the clock: how long each took, what it gave, and who else kept the CPU busy meanwhile."""
+"""Profile steps of a policy: wall and CPU time, outputs, page faults and the load of other processes."""
 
 from __future__ import annotations
 
@@ -17,40 +17,41 @@ from simple_clip_lstm_ros.policy.model import EncodedInstruction, Pixels, Simple
 from simple_clip_lstm_ros.policy.policy import Policy
 
 FUSED = "fused"
-_WORKING = ("user", "nice", "system", "irq", "softirq", "steal")
+_BUSY_STATES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 
 @dataclass(frozen=True)
 class StepProfile:
-    """One frame. Seconds: of the clock, of all threads of this process, and of all else that ran on its CPUs.
+    """One profiled step.
 
-    The last is known to a few hundredths of a second only, and so may be below zero in one lap. `faults` are pages of
-    memory that had to be read from a disk.
+    `seconds` is wall time, `cpu_seconds` that of all threads of this process, `other_cpu_seconds` that of all other
+    work on its CPUs. The latter is accurate to a few hundredths of a second only and may be negative for a single step.
+    `faults` counts memory pages that had to be read from disk.
     """
 
     seconds: float
-    own: float
-    others: float
+    cpu_seconds: float
+    other_cpu_seconds: float
     faults: int
     components: dict[str, float]
-    features: dict[str, np.ndarray]  # each [width], the fused vector among them
+    features: dict[str, np.ndarray]  # each [width], including the fused vector
     action: tuple[float, ...]
 
 
-def profile_step(policy: Policy, watch: ModuleTimer, frame: np.ndarray, instruction: str = INSTRUCTION) -> StepProfile:
-    """The next step of a policy whose model is watched; it carries its hidden state on."""
-    watch.lap()
-    faults, busy, own, begin = _page_faults(), _busy_seconds(), time.process_time(), time.perf_counter()
+def profile_step(policy: Policy, timer: ModuleTimer, frame: np.ndarray, instruction: str = INSTRUCTION) -> StepProfile:
+    """Profile the next step of a policy; `timer` watches its model. The hidden state carries on."""
+    timer.pop_seconds()
+    faults, busy, cpu_seconds, start = _page_faults(), _busy_seconds(), time.process_time(), time.perf_counter()
     features = policy.features(frame, instruction)
     action = policy.act(features)
-    seconds, own = time.perf_counter() - begin, time.process_time() - own
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_seconds
     busy, faults = _busy_seconds() - busy, _page_faults() - faults
-    components = watch.lap()
+    components = timer.pop_seconds()
     fused = policy.model.fuse(features)
     return StepProfile(
         seconds,
-        own,
-        busy - own,
+        cpu_seconds,
+        busy - cpu_seconds,
         faults,
         components,
         {name: values[0].float().cpu().numpy() for name, values in (features | {FUSED: fused}).items()},
@@ -58,30 +59,29 @@ def profile_step(policy: Policy, watch: ModuleTimer, frame: np.ndarray, instruct
     )
 
 
-def to_output_trace(laps: Sequence[StepProfile], axes: tuple[str, ...]) -> OutputTrace:
+def to_output_trace(profiles: Sequence[StepProfile], axes: tuple[str, ...]) -> OutputTrace:
     features = {
-        name: np.stack([profile_step.features[name] for profile_step in laps]).astype(float)
-        for name in laps[0].features
+        name: np.stack([profile.features[name] for profile in profiles]).astype(float) for name in profiles[0].features
     }
-    return OutputTrace(axes, features, np.array([profile_step.action for profile_step in laps]))
+    return OutputTrace(axes, features, np.array([profile.action for profile in profiles]))
 
 
-def contention(laps: Sequence[StepProfile]) -> float:
-    """Which share of this process's CPUs others have used while it was stepping."""
+def contention(profiles: Sequence[StepProfile]) -> float:
+    """Return the share of this process's CPUs that other processes used during the steps."""
     cpus = len(os.sched_getaffinity(0))
-    return max(0.0, sum(profile_step.others for profile_step in laps)) / (
-        cpus * sum(profile_step.seconds for profile_step in laps)
+    return max(0.0, sum(profile.other_cpu_seconds for profile in profiles)) / (
+        cpus * sum(profile.seconds for profile in profiles)
     )
 
 
 def disable_text_cache(model: SimpleCLIPLSTM) -> None:
-    """The plain way, as a baseline: what depends on the instruction alone is computed for every frame anew."""
+    """Make the model encode the instruction again for every frame, as a baseline."""
     features = model.features
 
-    def anew(pixels: Pixels, instruction: EncodedInstruction) -> dict:
+    def encode_and_extract(pixels: Pixels, instruction: EncodedInstruction) -> dict:
         return features(pixels, model.encode_instruction(instruction.tokens))
 
-    model.features = anew  # type: ignore[method-assign]
+    model.features = encode_and_extract  # type: ignore[method-assign]
 
 
 def _page_faults() -> int:
@@ -89,6 +89,6 @@ def _page_faults() -> int:
 
 
 def _busy_seconds() -> float:
-    """Seconds that the CPUs of this process have worked since the system started, for whomever."""
+    """Return the total busy seconds since boot of the CPUs that this process may use."""
     times = psutil.cpu_times(percpu=True)
-    return sum(getattr(times[cpu], kind, 0.0) for cpu in os.sched_getaffinity(0) for kind in _WORKING)
+    return sum(getattr(times[cpu], kind, 0.0) for cpu in os.sched_getaffinity(0) for kind in _BUSY_STATES)

@@ -1,4 +1,4 @@
-"""Files to policy and back: open, describe, compare, load, synthesise."""
+"""From files to policies and back."""
 
 from typing import Any
 

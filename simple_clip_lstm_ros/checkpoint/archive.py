@@ -1,8 +1,9 @@
-"""A `.pth` file, read without running anything in it and without reading its weights.
+"""Read a `.pth` file without running anything in it and without reading its weights.
 
-torch.save writes a zip: `NAME/data.pkl` and one stored (uncompressed) record `NAME/data/KEY` for each storage. We read
-the pickle with our own restricted unpickler, the same on every torch version (torch >= 2.6 refuses argparse.Namespace,
-torch 2.3 cannot be told to allow it), and map the file: a tensor is a view of the map until somebody reads it.
+torch.save writes a zip: `NAME/data.pkl` and one stored (uncompressed) record `NAME/data/KEY` for each storage. The
+pickle is read with our own restricted unpickler, which behaves the same on every torch version (torch >= 2.6 refuses
+argparse.Namespace, torch 2.3 cannot be configured to allow it). The file is mapped: a tensor is a view of the map until
+its values are read.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
 @dataclass(frozen=True)
 class Archive:
-    """An open `.pth`. `content` is the unpickled object with a TensorRef in place of each tensor."""
+    """An open `.pth` file. `content` is the unpickled object with a TensorRef in place of each tensor."""
 
     path: Path
     content: Any
@@ -35,7 +36,10 @@ class Archive:
 
     @classmethod
     def open(cls, path: Path) -> Archive:
-        """Raises CheckpointError for anything but a complete torch.save zip that holds data only."""
+        """Open the file at `path`.
+
+        Raise CheckpointError for anything but a complete torch.save zip that holds data only.
+        """
         try:
             return cls._open(path)
         except OSError as error:
@@ -57,7 +61,7 @@ class Archive:
         archive._check_extents()
         return archive
 
-    def stored(self, ref: TensorRef) -> MappedTensor:
+    def map_tensor(self, ref: TensorRef) -> MappedTensor:
         offset, _ = self._records[f"data/{ref.key}"]
         return MappedTensor(self._file, ref.dtype, ref.shape, offset + ref.offset * ref.dtype.itemsize, ref.stride)
 
@@ -69,7 +73,7 @@ class Archive:
 
 
 def _is_within_storage(ref: TensorRef) -> bool:
-    """Whether the view lies within its storage; a file may claim anything."""
+    """Return whether the view lies within its storage; a file may claim anything."""
     numbers = (ref.offset, ref.storage_numel, *ref.shape, *ref.stride)
     if len(ref.shape) != len(ref.stride) or any(type(number) is not int or number < 0 for number in numbers):
         return False
@@ -78,7 +82,7 @@ def _is_within_storage(ref: TensorRef) -> bool:
 
 
 def tensor_refs(content: Any) -> Iterator[TensorRef]:
-    """Every TensorRef in nested dicts, lists and tuples."""
+    """Yield every TensorRef in nested dicts, lists and tuples."""
     if isinstance(content, TensorRef):
         yield content
     elif isinstance(content, dict):
@@ -106,14 +110,14 @@ def _check_is_zip(path: Path) -> None:
             "False) and torch.save it again"
         )
     if start.startswith(b"\x80"):
-        # A bare pickle: reading it tells whether it is a trap, and runs nothing.
+        # A bare pickle: reading it detects code, and runs nothing.
         RestrictedUnpickler.load(path.read_bytes(), str(path))
         raise CheckpointError(f"{path} is a bare pickle and not a torch.save file; save it with torch.save")
     raise CheckpointError(f"{path} is not a torch.save file (it begins with {start[:8]!r}); was the right file copied?")
 
 
 def _records(path: Path, file: IO[bytes]) -> dict[str, tuple[int, int]]:
-    """Record name without the archive's own folder -> (offset of its bytes, size)."""
+    """Return the records by name, without the archive's own folder: (offset of the bytes, size)."""
     records = {}
     for info in zipfile.ZipFile(file).infolist():
         if info.compress_type != zipfile.ZIP_STORED:
@@ -133,7 +137,10 @@ def _extent(records: dict[str, tuple[int, int]], name: str, path: Path) -> tuple
 
 
 def _describe_truncation(path: Path, file: IO[bytes]) -> str:
-    """The central directory stands at the end and is lost; but data.pkl comes first and tells all sizes."""
+    """Return an error message with the actual and the expected size.
+
+    The central directory at the end of the file is lost, but data.pkl comes first and contains all sizes.
+    """
     size = path.stat().st_size
     file.seek(0)
     header = file.read(_LOCAL_HEADER.size)
@@ -150,6 +157,6 @@ def _describe_truncation(path: Path, file: IO[bytes]) -> str:
     except pickle.UnpicklingError:
         return f"{path} is incomplete: {size} bytes, cut off within its first record; {advice}"
     storages = {ref.key: ref.storage_numel * ref.dtype.itemsize for ref in tensor_refs(content)}
-    # The directory at the end holds 46 bytes and a name for each record, and is itself closed by 22.
+    # The directory at the end takes 46 bytes and a name per record, and its end record takes 22.
     least = max(file.tell() + sum(storages.values()) + 46 * len(storages) + 22, size + 1)
     return f"{path} is incomplete: {size} bytes, expected at least {least}; {advice}"

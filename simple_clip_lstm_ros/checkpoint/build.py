@@ -1,4 +1,4 @@
-"""The model of a config, without weights; and given them."""
+"""Build the model of a config without weights, and load weights into it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 
 def build_model(config: PolicyConfig) -> SimpleCLIPLSTM:
-    """The model on the meta device: all of its structure, none of its memory, no random initialisation."""
+    """Build the model on the meta device: full structure, no memory, no random initialization.
+
+    Raise ConfigError for settings that no model accepts.
+    """
     try:
         with torch.device("meta"):
             return SimpleCLIPLSTM(config)
-    except Exception as error:  # each version of Hugging Face and torch refuses a setting by another exception
+    except Exception as error:  # the exception differs by version of Hugging Face and torch
         raise ConfigError(f"these settings make no model: {first_line(error)}") from None
 
 
 def expected_shapes(model: SimpleCLIPLSTM) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor that a checkpoint of this model holds."""
+    """Return name and shape of every tensor that a checkpoint of this model holds."""
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def load_weights(
     model: SimpleCLIPLSTM, tensors: Iterable[tuple[str, Tensor]], device: torch.device, precision: Precision
 ) -> None:
-    """Give a model on the meta device its parameters, and the buffers that no state dict holds."""
+    """Assign the parameters of a model on the meta device.
+
+    Also create the buffers that no state dict holds. Raise CheckpointError if this version of transformers has unknown
+    buffers.
+    """
     model.load_state_dict(dict(tensors), strict=True, assign=True)
     for module in model.modules():
         if isinstance(module, Kosmos2TextSinusoidalPositionalEmbedding):
@@ -40,7 +47,7 @@ def load_weights(
         elif isinstance(positions := getattr(module, "position_ids", None), Tensor):
             module.position_ids = torch.arange(positions.shape[-1], device=device)[None]
         elif isinstance(module, nn.Embedding):
-            # Rows of a table that stays mapped in another dtype are cast as they are looked up.
+            # A table that stays mapped may have another dtype: cast rows on lookup.
             module.register_forward_hook(lambda module, ids, rows: rows.to(precision.dtype).to(precision.compute_dtype))
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if left:

@@ -1,11 +1,11 @@
-"""A bundle: the folder that `convert` makes of a checkpoint, complete in itself.
+"""The bundle format: a self-contained folder that `convert` makes of a checkpoint.
 
     config.json           PolicyConfig, precision, origin, versions
-    model.safetensors     the tensors; in shards model-00001-of-00002.safetensors, ... with an index where it is large
+    model.safetensors     the tensors; large models use shards model-00001-of-00002.safetensors, ... and an index
     processors/           the tokenizers
-    SHA256SUMS            of all other files, as `sha256sum -c SHA256SUMS` reads it; written last
+    SHA256SUMS            checksums of all other files, as `sha256sum -c SHA256SUMS` reads it; written last
 
-A weight NAME that is int8 has its scales beside it as NAME_scale.
+An int8 weight NAME has its scales next to it as NAME_scale.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CONFIG, SUMS, PROCESSORS, INDEX = "config.json", "SHA256SUMS", "processors", "mo
 SCALE = "_scale"
 SCALED = f".weight{SCALE}"
 
-# safetensors' names.
+# Names of dtypes in safetensors.
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I8": torch.int8}
 
 REMEDY = "copy it again, or convert its source again"
@@ -43,7 +43,7 @@ _BLOCK = 8 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle: `config` is config.json, `tensors` lie mapped in their files, scales among them."""
+    """An open bundle: `config` is config.json, `tensors` are mapped in their files, including scales."""
 
     path: Path
     config: dict[str, Any]
@@ -51,7 +51,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Bundle:
-        """Open the bundle at `path`; `verify` checks the weights' checksums.
+        """Open the bundle at `path`, without checking the checksums of the weights; `verify` does that.
 
         Raise CheckpointError for a folder that is not a complete bundle, ProcessorsError for processors with code.
         """
@@ -64,9 +64,9 @@ class Bundle:
             tensors: dict[str, MappedTensor] = {}
             for name in sorted(sums.keys() - small.keys()):
                 shard = _read_shard(path / name)
-                twice = next(iter(shard.keys() & tensors.keys()), None)
-                if twice:
-                    raise CheckpointError(f"{path} holds {twice} twice; {REMEDY}")
+                duplicate = next(iter(shard.keys() & tensors.keys()), None)
+                if duplicate:
+                    raise CheckpointError(f"{path} holds {duplicate} twice; {REMEDY}")
                 tensors |= shard
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -74,7 +74,7 @@ class Bundle:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """File -> checksum, of exactly the files that are there. Raises CheckpointError where others are, or some lack."""
+    """Return the checksums by file name. Raise CheckpointError for missing or extra files."""
     sums = parse_sums(path)
     found = list_files(path)
     if missing := sorted(sums.keys() - found):
@@ -87,7 +87,10 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 def parse_sums(path: Path) -> dict[str, str]:
-    """File -> checksum, of the files that should be there. Raises CheckpointError for what is no bundle's manifest."""
+    """Return the checksums of the files that should exist, by file name.
+
+    Raise CheckpointError if this is not a bundle's manifest.
+    """
     if not path.is_dir():
         raise CheckpointError(f"{path} is no bundle; name a folder that `convert` made")
     if not (path / SUMS).is_file():
@@ -104,37 +107,40 @@ def parse_sums(path: Path) -> dict[str, str]:
 
 
 def list_files(path: Path) -> set[str]:
-    """Those that are there, the manifest aside."""
+    """Return the names of the files in the folder, without the manifest."""
     return {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()} - {SUMS}
 
 
 def check_sums(path: Path, sums: Mapping[str, str]) -> None:
-    """Raises CheckpointError for the first file whose checksum differs."""
+    """Raise CheckpointError for the first file whose checksum differs."""
     for name, checksum in sums.items():
         if sha256(path / name) != checksum:
             hint = " (state settings with --config)" if name == CONFIG else ""
             raise CheckpointError(f"{path / name} is not as it was written: its checksum differs{hint}; {REMEDY}")
 
 
-def sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
-    """Of the file, in hexadecimal. `read` is told the bytes of each block."""
+def sha256(path: Path, on_read: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    `on_read` gets the size of each block in bytes.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-            if read:
-                read(len(block))
+            if on_read:
+                on_read(len(block))
     return digest.hexdigest()
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a bundle's own checksums, which stands for all of it; empty for what is no bundle."""
+    """Return the SHA-256 of a bundle's own checksums, which identifies the bundle; empty for other paths."""
     sums = Path(path) / SUMS
     return sha256(sums) if sums.is_file() else ""
 
 
 def join_names(names: Sequence[str]) -> str:
-    """The first few, in words."""
+    """Return the first three names in words and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more files" if len(names) > 3 else "")
 
 
@@ -159,7 +165,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _read_shard(path: Path) -> dict[str, MappedTensor]:
     try:
         with safe_open(path, "pt"):
-            """The library checks that the header is sound and covers the file, without holes."""
+            """The library checks that the header is valid and covers the file without gaps."""
         mapped = MappedFile(path)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or incomplete ({error}); {REMEDY}") from None
@@ -183,7 +189,7 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor to be written."""
+    """Name, dtype and shape of a tensor to be written."""
 
     name: str
     dtype: torch.dtype
@@ -196,7 +202,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: its header and where each tensor begins."""
+    """One file: its header and the offset of each tensor in bytes."""
 
     file: str
     header: bytes
@@ -204,28 +210,31 @@ class Shard:
     nbytes: int
 
 
-def plan_shards(entries: Sequence[TensorSpec], limit: int) -> list[Shard]:
-    """Files of at most `limit` bytes of tensors each, in order; one that is larger has a file of its own."""
+def plan_shards(specs: Sequence[TensorSpec], limit: int) -> list[Shard]:
+    """Distribute tensors in order over files of at most `limit` bytes of tensors each.
+
+    A larger tensor gets a file of its own.
+    """
     groups: list[list[TensorSpec]] = [[]]
-    for entry in entries:
-        if groups[-1] and sum(other.nbytes for other in groups[-1]) + entry.nbytes > limit:
+    for spec in specs:
+        if groups[-1] and sum(other.nbytes for other in groups[-1]) + spec.nbytes > limit:
             groups.append([])
-        groups[-1].append(entry)
+        groups[-1].append(spec)
     if len(groups) == 1:
         return [_shard("model.safetensors", groups[0])]
     count = len(groups)
     return [_shard(f"model-{index:05}-of-{count:05}.safetensors", group) for index, group in enumerate(groups, 1)]
 
 
-def _shard(file: str, entries: Sequence[TensorSpec]) -> Shard:
+def _shard(file: str, specs: Sequence[TensorSpec]) -> Shard:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     relative, end = {}, 0
-    # The few of odd sizes last, so that all others are aligned as in a .pth: their arithmetic is the same bit for bit.
-    # Of those the widest first, so that each tensor begins where its dtype may.
-    for entry in sorted(entries, key=lambda entry: (entry.nbytes % _ALIGNMENT != 0, -entry.dtype.itemsize)):
-        relative[entry.name], end = end, end + entry.nbytes
-        extent = [relative[entry.name], end]
-        header[entry.name] = {"dtype": _DTYPE_NAMES[entry.dtype], "shape": list(entry.shape), "data_offsets": extent}
+    # Tensors of odd sizes come last: all others are then aligned as in a .pth, and compute bit-identical results.
+    # Among the odd ones the widest dtypes come first, so that each tensor is aligned to its dtype.
+    for spec in sorted(specs, key=lambda spec: (spec.nbytes % _ALIGNMENT != 0, -spec.dtype.itemsize)):
+        relative[spec.name], end = end, end + spec.nbytes
+        extent = [relative[spec.name], end]
+        header[spec.name] = {"dtype": _DTYPE_NAMES[spec.dtype], "shape": list(spec.shape), "data_offsets": extent}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     data = len(text).to_bytes(8, "little") + text
@@ -233,36 +242,36 @@ def _shard(file: str, entries: Sequence[TensorSpec]) -> Shard:
 
 
 def build_index(shards: Sequence[Shard], total: int) -> Mapping[str, object]:
-    """What Hugging Face's tools want to read beside several shards."""
+    """Return the index that Hugging Face's tools read next to several shards."""
     names = {name: shard.file for shard in shards for name in shard.offsets}
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
 
 
 class ShardWriter(AbstractContextManager["ShardWriter"]):
-    """The files of `shards` in `folder`, with their room on the disk taken. Raises OSError."""
+    """Writes the files of `shards` in `folder`, with their disk space allocated up front. Raises OSError."""
 
     def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
         self._stack = ExitStack()
-        self._places: dict[str, tuple[IO[bytes], int]] = {}
+        self._targets: dict[str, tuple[IO[bytes], int]] = {}
         with self._stack:
             for shard in shards:
                 file = self._stack.enter_context((folder / shard.file).open("xb"))
                 os.posix_fallocate(file.fileno(), 0, shard.nbytes)
                 file.write(shard.header)
-                self._places |= {name: (file, offset) for name, offset in shard.offsets.items()}
+                self._targets |= {name: (file, offset) for name, offset in shard.offsets.items()}
             self._stack = self._stack.pop_all()
         if len(shards) > 1:
             total = sum(shard.nbytes - len(shard.header) for shard in shards)
             (folder / INDEX).write_text(json.dumps(build_index(shards, total), indent=2))
 
     def write(self, name: str, first: int, rows: Tensor) -> None:
-        """Some rows of the tensor, from the row `first` on."""
-        file, offset = self._places[name]
+        """Write some rows of the tensor `name`, starting at row `first`."""
+        file, offset = self._targets[name]
         row = rows[0].nbytes if rows.ndim and len(rows) else 0
         file.seek(offset + first * row)
         file.write(rows.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
     def __exit__(self, *exception: object) -> None:
         with self._stack:
-            for file in {id(file): file for file, _ in self._places.values()}.values():
+            for file in {id(file): file for file, _ in self._targets.values()}.values():
                 file.flush()

@@ -1,4 +1,4 @@
-"""From any checkpoint to a bundle, tensor by tensor; all of it or nothing."""
+"""Convert any checkpoint to a bundle, tensor by tensor; nothing remains after a failure."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.engine.precision import storage_precision
 from simple_clip_lstm_ros.engine.quantization import SCALE_DTYPE, missing_dependency
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, DeviceError
-from simple_clip_lstm_ros.files import check_writable, temp_path
+from simple_clip_lstm_ros.files import check_writable, temp_path, write_errors_as
 from simple_clip_lstm_ros.json_utils import nan_to_null
 from simple_clip_lstm_ros.policy.preprocessing import InstructionTokenizer
 from simple_clip_lstm_ros.policy.processor_files import find_processors
 
-Report = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all; may raise to cancel
+Report = Callable[[str, int, int], None]  # activity, bytes done, bytes in total; may raise to cancel
 
 SHARD_BYTES = 5_000_000_000
-_MAX_SHARDS = 500  # all are open at once
+_MAX_SHARDS = 500  # all files are open at once
 
-# A folder that was filled from a hub may hold weights and caches besides tokenizers.
-_NO_PROCESSORS = {".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
+# A folder downloaded from a hub may contain weights and caches besides tokenizers.
+_EXCLUDED_SUFFIXES = {".bin", ".safetensors", ".h5", ".msgpack", ".onnx", ".pt", ".pth"}
 
 
 def convert(
@@ -56,9 +56,10 @@ def convert(
     shard_bytes: int = SHARD_BYTES,
     report: Report | None = None,
 ) -> None:
-    """Write the bundle `destination` of the checkpoint `source`, at its own precision unless another is named.
+    """Write the bundle `destination` of the checkpoint `source`.
 
-    Raises CheckpointError, ConfigError, ProcessorsError or DeviceError; nothing is left behind then.
+    It keeps the source's precision unless `precision` names another. Raise CheckpointError, ConfigError,
+    ProcessorsError or DeviceError; nothing is left behind then.
     """
     source, destination = resolve_path(source), Path(destination)
     if shard_bytes < 1:
@@ -70,10 +71,10 @@ def convert(
     folder = find_processors(source, processors)
     InstructionTokenizer(folder, spec.config, torch.device("cpu"))
     target = storage_precision(precision, spec.info.precision)
-    if target.name == "int8" and (lacking := missing_dependency()):
-        raise DeviceError(lacking)
+    if target.name == "int8" and (missing := missing_dependency()):
+        raise DeviceError(missing)
     casts = spec.casts(target)
-    shards = plan_shards([entry for cast in casts for entry in _tensor_specs(cast)], shard_bytes)
+    shards = plan_shards([each for cast in casts for each in _tensor_specs(cast)], shard_bytes)
     if len(shards) > _MAX_SHARDS:
         raise ConfigError(f"a shard of {shard_bytes} bytes makes {len(shards)} files; choose a larger one")
     tokenizers = _processor_files(folder)
@@ -83,11 +84,10 @@ def convert(
         raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
     report = report or (lambda what, done, total: None)
     try:
-        partial.mkdir()
-        _Conversion(source, before, spec, target.name, casts, shards, tokenizers, report).write(partial)
-        partial.rename(destination)
-    except OSError as error:
-        raise CheckpointError(f"{destination} cannot be written: {error.strerror or error}") from error
+        with write_errors_as(CheckpointError, destination):
+            partial.mkdir()
+            _Conversion(source, before, spec, target.name, casts, shards, tokenizers, report).write(partial)
+            partial.rename(destination)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -134,7 +134,7 @@ class _Conversion:
                 self.report("writing tensors", done, total)
 
     def _origin(self) -> dict[str, Any]:
-        """Where the weights come from: of a bundle that is converted again, what it says itself."""
+        """Return the origin of the weights; a converted bundle keeps its own."""
         metadata = self.spec.info.metadata
         if self.source.is_dir():
             return metadata
@@ -143,11 +143,11 @@ class _Conversion:
             checksum = sha256(self.source, _Progress(self.report, "checksum of the source", size))
         except OSError as error:
             raise CheckpointError(f"{self.source} cannot be read: {error.strerror or error}") from None
-        told = {name: metadata.get(name) for name in ("epoch", "val_mae")}
-        return {"file": self.source.name, "bytes": size, "sha256": checksum, **nan_to_null(told)}
+        training = {name: metadata.get(name) for name in ("epoch", "val_mae")}
+        return {"file": self.source.name, "bytes": size, "sha256": checksum, **nan_to_null(training)}
 
     def _write_sums(self, folder: Path) -> None:
-        # The config comes last: a list that was cut off lacks it, and is known by that.
+        # The config comes last, so that a truncated list is recognized by its absence.
         config = folder / CONFIG
         files = sorted((file for file in folder.rglob("*") if file.is_file()), key=lambda file: (file == config, file))
         progress = _Progress(self.report, "checksums of the bundle", sum(map(_size, files)))
@@ -156,7 +156,7 @@ class _Conversion:
 
 
 class _Progress:
-    """Blocks read, as a report."""
+    """Reports the bytes that have been read."""
 
     def __init__(self, report: Report, what: str, total: int) -> None:
         self._report, self._what, self._total, self._done = report, what, total, 0
@@ -167,21 +167,21 @@ class _Progress:
 
 
 def _processor_files(folder: Path) -> dict[Path, Path]:
-    """Name within the folder -> file."""
+    """Return the tokenizer files by their name within the folder."""
     files = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
     hidden = {name for name in files if any(part.startswith(".") for part in name.parts)}
-    return {name: file for name, file in files.items() if name not in hidden and name.suffix not in _NO_PROCESSORS}
+    return {name: file for name, file in files.items() if name not in hidden and name.suffix not in _EXCLUDED_SUFFIXES}
 
 
 def _tensor_specs(cast: TensorCast) -> list[TensorSpec]:
-    entry = TensorSpec(cast.name, cast.dtype, cast.stored.shape)
+    values = TensorSpec(cast.name, cast.dtype, cast.stored.shape)
     return (
-        [entry, TensorSpec(cast.name + SCALE, SCALE_DTYPE, cast.scale_shape)] if cast.dtype == torch.int8 else [entry]
+        [values, TensorSpec(cast.name + SCALE, SCALE_DTYPE, cast.scale_shape)] if cast.dtype == torch.int8 else [values]
     )
 
 
 def _source_state(source: Path) -> list[tuple[Path, int, int, int]]:
-    """What tells whether the source was changed or replaced; empty where it is not there."""
+    """Return what identifies the source's current content; empty if the source does not exist."""
     files = sorted(source.rglob("*")) if source.is_dir() else [source]
     try:
         return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
@@ -194,7 +194,7 @@ def _size(file: Path) -> int:
 
 
 def _sync(folder: Path) -> None:
-    """To the disk, before the rename that says that all is there."""
+    """Flush the folder to disk, before the rename that declares it complete."""
     for path in (*folder.rglob("*"), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:

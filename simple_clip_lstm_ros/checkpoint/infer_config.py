@@ -1,4 +1,4 @@
-"""A PolicyConfig from nothing but the names and shapes of a state dict, and what had to be assumed on the way."""
+"""Infer a PolicyConfig from the names and shapes of a state dict, and record the assumptions made."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 COMPONENTS = ("kosmos_model", "clip_model", "feature_fusion", "rnn", "actions")
 
-# The feature lists that training files of this family use; the first that explains the fusion's width is assumed.
+# Feature lists that training files of this family use; the first one that matches the fusion's width is assumed.
 KNOWN_FEATURES = (
     ("kosmos_text", "kosmos_vision", "clip_vision", "clip_image_embeds", "clip_text_embeds"),
     ("kosmos_text", "clip_text_embeds"),
     ("kosmos_text",),
 )
 
-# Each tower: where its settings stand, and what Hugging Face calls its width and its heads there.
+# For each tower: the path of its settings, and Hugging Face's names of width and number of heads.
 _TOWER_KEYS = (
     ("kosmos", "text_config", "embed_dim", "attention_heads"),
     ("kosmos", "vision_config", "hidden_size", "num_attention_heads"),
@@ -40,11 +40,11 @@ _KNOWN = {"kosmos": Kosmos2Config().to_dict(), "clip": CLIPConfig().to_dict()}
 def infer_config(
     shapes: Shapes, stated: Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> PolicyConfig:
-    """The config of the policy whose tensors have these `shapes`.
+    """Return the config of the policy whose tensors have these `shapes`.
 
-    `stated` is what the file says (its `policy_config`), `overrides` what the user says; the user wins over the file
-    and the file over every guess. Recipe fields that neither states are listed in `assumed`. Raises CheckpointError
-    when the sizes cannot be read off and ConfigError when they contradict what is stated.
+    `stated` is the file's own `policy_config`, `overrides` are the user's settings; the user overrides the file and the
+    file overrides every guess. Preprocessing fields that neither states are listed in `assumed`. Raise CheckpointError
+    if the sizes cannot be inferred and ConfigError if they contradict what is stated.
     """
     stated, overrides = _number_layers(stated or {}), _number_layers(overrides or {})
     if stated.get("untrained") and overrides.get("untrained") is False:
@@ -74,7 +74,7 @@ def infer_config(
 
 
 def feature_sums(config: PolicyConfig, total: int) -> list[tuple[str, ...]]:
-    """Every list of different features, in the order of FEATURES, whose widths add up to `total`."""
+    """Return every list of features whose widths add up to `total`, in the order of FEATURES."""
     return _feature_sums(feature_widths(config.kosmos, config.clip), total)
 
 
@@ -102,7 +102,10 @@ def _format_sums(lists: list[tuple[str, ...]]) -> str:
 
 
 def _number_layers(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """With the layers of `mlp` by number: YAML may write 8 and JSON writes "8"."""
+    """Return the settings with the layers of `mlp` by number.
+
+    YAML may write 8 and JSON writes "8".
+    """
     mlp = settings.get("mlp")
     if not isinstance(mlp, Mapping):
         return dict(settings)
@@ -131,7 +134,10 @@ def _check_known(name: str, settings: Any, known: Mapping[str, Any]) -> None:
 
 
 def _guess_heads(values: dict[str, Any]) -> list[str]:
-    """Fill in heads = width / 64 where nobody stated them; returns the names of the settings that were guessed."""
+    """Fill in heads = width / 64 where they are not stated.
+
+    Return the names of the guessed settings.
+    """
     guessed = []
     for encoder, tower, width_name, heads_name in _TOWER_KEYS:
         if values[encoder] is None:
@@ -207,7 +213,7 @@ def _clip(shapes: Shapes) -> dict[str, Any]:
             "hidden_size": width,
             "projection_dim": projection,
             "max_position_embeddings": _shape(shapes, text + "embeddings.position_embedding.weight", 2)[0],
-            # The last two of the vocabulary, as in OpenAI's: 49406 and 49407 there.
+            # The last two ids of the vocabulary, as in OpenAI's model (49406 and 49407).
             "bos_token_id": vocabulary - 2,
             "eos_token_id": vocabulary - 1,
             **_encoder(shapes, text),
@@ -223,7 +229,7 @@ def _vision(shapes: Shapes, prefix: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{prefix}embeddings.patch_embedding takes images of {channels} channels and not of three"
         )
-    # One position for each patch of the square image, and one for the class token.
+    # One position per patch of the square image, plus one for the class token.
     positions = _shape(shapes, prefix + "embeddings.position_embedding.weight", 2)[0]
     return {
         "hidden_size": hidden,
@@ -263,5 +269,5 @@ def _shape(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    # Different numbers, not the largest: one name with a huge one must not ask for that many layers.
+    # Count distinct numbers instead of taking the largest: a name with a huge number must not create that many layers.
     return len({match[1] for name in shapes if (match := re.match(pattern, name))})

@@ -1,4 +1,4 @@
-"""What `inspect` tells of a file, as plain data."""
+"""Collect the report of `inspect` about a file, as plain data."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from simple_clip_lstm_ros.policy.config import PolicyConfig, choices_of
 
 
 def build_report(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """All about a `.pth` or a bundle that its names and shapes tell. `problem` says why it would not load, if so.
+    """Report everything that the names and shapes of a `.pth` or a bundle determine.
 
-    Raises CheckpointError only where there is nothing to tell: the file cannot be opened as a checkpoint at all.
+    `problem` says why it would not load, if so. Raise CheckpointError only if the file cannot be opened as a checkpoint
+    at all.
     """
     info, config, problem = _infer_config(open_checkpoint(path), overrides)
     return {

@@ -1,4 +1,4 @@
-"""The reduced model: only some layers of a tower. It is another model, and its actions are others."""
+"""Prune a model to some layers of its towers. The pruned model is a different model with different actions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simple_clip_lstm_ros.policy.config import merge_settings
 
 Layers = dict[str, tuple[int, ...]]
 
-# Each tower: its layers' tensors (what stands before and after the number), and where its config counts them.
+# For each tower: its layers' tensors (prefix, number, suffix), and the path of the layer count in the config.
 _TOWERS = {
     "kosmos_text": (r"(kosmos_model\.text_model\.model\.layers\.)(\d+)(\..*)", ("kosmos", "text_config", "layers")),
     "kosmos_vision": (
@@ -30,14 +30,14 @@ _TOWERS = {
     "rnn": (r"(rnn\.(?:weight|bias)_[ih]h_l)(\d+)()", ("rnn_num_layers",)),
 }
 TOWERS = tuple(_TOWERS)
-_MAX_LAYERS = 10_000  # a range is walked through
+_MAX_LAYERS = 10_000  # a range is iterated in full
 
-# The cut that people make who have no memory for the whole.
+# A common pruning for machines without enough memory for the whole model.
 FEW_LAYERS = {"kosmos_text": 6, "kosmos_vision": 6, "clip_text": 6, "clip_vision": 6, "rnn": 2}
 
 
 def parse_layers(wanted: Any) -> Layers:
-    """{tower: N} for its first N layers or {tower: [numbers]} for these, as numbers. Raises ConfigError."""
+    """Convert {tower: N} (the first N layers) or {tower: [numbers]} to layer numbers. Raise ConfigError."""
     if not isinstance(wanted, Mapping):
         raise ConfigError(f"layers names a number or a list of layers for each of {', '.join(TOWERS)}, not {wanted!r}")
     layers = {}
@@ -56,7 +56,7 @@ def parse_layers(wanted: Any) -> Layers:
 
 
 def count_layers(names: Iterable[str]) -> dict[str, int]:
-    """Layers of each tower in these tensors."""
+    """Return the number of layers of each tower in these tensors."""
     names = list(names)
     return {
         tower: len({match[2] for name in names if (match := re.fullmatch(pattern, name))})
@@ -65,7 +65,7 @@ def count_layers(names: Iterable[str]) -> dict[str, int]:
 
 
 def kept_names(names: Iterable[str], layers: Layers) -> dict[str, str]:
-    """Of these tensors, those of the layers that are kept, each with its new name. Raises ConfigError."""
+    """Map the names of the kept tensors to their new names. Raise ConfigError."""
     kept = {name: name for name in names}
     counts = count_layers(kept)
     for tower, numbers in layers.items():
@@ -75,19 +75,21 @@ def kept_names(names: Iterable[str], layers: Layers) -> dict[str, str]:
             raise ConfigError(f"layers: {tower} has the layers 0 to {counts[tower] - 1}, but no {numbers[-1]}")
         if tower == "rnn" and numbers[0] != 0:
             raise ConfigError("layers: rnn must keep layer 0, which alone takes the fused features")
-        place = {str(number): str(index) for index, number in enumerate(numbers)}
+        new_number = {str(number): str(index) for index, number in enumerate(numbers)}
         for name in tuple(kept):
             match = re.fullmatch(_TOWERS[tower][0], name)
-            if match and match[2] in place:
-                kept[name] = match[1] + place[match[2]] + match[3]
+            if match and match[2] in new_number:
+                kept[name] = match[1] + new_number[match[2]] + match[3]
             elif match:
                 del kept[name]
     return kept
 
 
 def pruned_config(layers: Layers, before: Layers) -> dict[str, Any]:
-    """PolicyConfig settings of the model that keeps `layers`. They are told by the numbers that they had at first:
-    `before` has those of a model that was reduced already."""
+    """Return the PolicyConfig settings of the model that keeps `layers`.
+
+    The settings use the layer numbers of the original model; `before` has those of a model that was already pruned.
+    """
     first = {
         tower: tuple(before[tower][n] for n in kept) if tower in before else kept for tower, kept in layers.items()
     }

@@ -1,4 +1,4 @@
-"""From a plan to a Policy, tensor by tensor: the peak stays near the size of the loaded model."""
+"""Load a planned Policy tensor by tensor, so that peak memory stays near the size of the loaded model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simple_clip_lstm_ros.engine.memory import clear_memory
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all; may raise to cancel
+Progress = Callable[[int, int], None]  # bytes done, bytes in total; may raise to cancel
 
 
 def load_policy(
@@ -29,11 +29,12 @@ def load_policy(
     memory_budget_gb: float = 0.0,
     progress: Progress | None = None,
 ) -> Policy:
-    """Load the checkpoint at `path` (a `.pth` file, a bundle or `builtin:NAME`), with the processors given or its own.
+    """Load the checkpoint at `path`: a `.pth` file, a bundle or `builtin:NAME`.
 
-    `config` overrides PolicyConfig fields. On a CPU weights that are stored at `precision` stay mapped from the file
-    and take no anonymous memory. All or nothing: raises CheckpointError, ConfigError, ProcessorsError, DeviceError or
-    MemoryBudgetError, each before the weights are read where it can be.
+    `processors` is the tokenizer folder, by default the checkpoint's own. `config` overrides PolicyConfig fields. On a
+    CPU, weights that are stored at `precision` stay mapped from the file and take no anonymous memory. Loading is all
+    or nothing: raise CheckpointError, ConfigError, ProcessorsError, DeviceError or MemoryBudgetError, if possible
+    before the weights are read.
     """
     return load(
         inspect_machine(path, processors, device, config or {}, memory_budget_gb).choose(precision, engine), progress
@@ -41,22 +42,24 @@ def load_policy(
 
 
 def load(plan: Plan, progress: Progress | None = None) -> Policy:
-    """What is planned, once: the survey's own model is filled.
+    """Load a plan, which works once: the weights go into the plan's own model.
 
-    Raises CheckpointError for weights that are not finite, and MemoryBudgetError where memory runs out.
+    Raise CheckpointError for weights that are not finite, and MemoryBudgetError if memory runs out.
     """
-    found, precision = plan.candidates, plan.execution.precision
-    model, device = found.spec.model, found.device
+    candidates, precision = plan.candidates, plan.execution.precision
+    model, device = candidates.spec.model, candidates.device
     with plan.oom_as_error():
-        load_weights(model, _tensors(found.spec.parts(plan.execution, device), progress), device, precision)
-    clear_memory()  # what the pieces left would be kept by the heap
-    return Policy(model, ImagePreprocessor(model.config, device, precision.compute_dtype), found.texts, precision.name)
+        load_weights(model, _tensors(candidates.spec.tensor_plans(plan.execution, device), progress), device, precision)
+    clear_memory()  # the heap would keep the memory of the chunks
+    return Policy(
+        model, ImagePreprocessor(model.config, device, precision.compute_dtype), candidates.tokenizer, precision.name
+    )
 
 
-def _tensors(parts: Sequence[TensorPlan], progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
-    total, done = sum(part.cast.stored.nbytes for part in parts), 0
-    for part in parts:
-        yield part.name, part.read()
-        done += part.cast.stored.nbytes
+def _tensors(plans: Sequence[TensorPlan], progress: Progress | None) -> Iterable[tuple[str, Tensor]]:
+    total, done = sum(plan.cast.stored.nbytes for plan in plans), 0
+    for plan in plans:
+        yield plan.name, plan.read()
+        done += plan.cast.stored.nbytes
         if progress:
             progress(done, total)

@@ -1,4 +1,4 @@
-"""A file of tensors, mapped: known by shape and dtype, read only when somebody looks at the values."""
+"""A mapped file of tensors: shape and dtype are known, values are read on access only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 
 from simple_clip_lstm_ros.errors import CheckpointError
 
-# Rows are read in pieces of about this size, so that what is being cast never takes much besides its result.
+# Approximate bytes per chunk of rows: a cast then needs little memory besides its result.
 _CHUNK = 256 << 10
 
 
 @dataclass(frozen=True)
 class MappedTensor:
-    """A tensor in a mapped file. `offset` in bytes, `stride` in elements."""
+    """A tensor in a mapped file. `offset` is in bytes, `stride` in elements."""
 
     file: MappedFile
     dtype: torch.dtype
@@ -33,13 +33,14 @@ class MappedTensor:
         return prod(self.shape) * self.dtype.itemsize
 
     def view(self) -> torch.Tensor:
-        """The tensor as a view of the map: no byte of it is read yet."""
+        """Return the tensor as a view of the map, without reading any of it."""
         return self.file.view(self.dtype, self.offset, self._reach, self.shape, self.stride)
 
     def iter_chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Some rows at a time, each valid until the next: read into memory, so that no page of the map is touched.
+        """Yield some rows at a time, each chunk valid until the next one.
 
-        Raises CheckpointError where the file has become shorter; a look into its map would end the process.
+        Chunks are read into memory, so that no page of the map is touched. Raise CheckpointError if the file has become
+        shorter; an access to the map would then end the process.
         """
         if not self.nbytes or not self._is_contiguous:
             yield slice(0, self.shape[0]), self.view().clone()
@@ -53,9 +54,9 @@ class MappedTensor:
         rows = min(self.shape[0], max(1, _CHUNK // row))
         buffer = empty_mmap((rows, *self.shape[1:]), self.dtype)
         for start in range(0, self.shape[0], rows):
-            piece = buffer[: self.shape[0] - start]
-            self.file.read_into(piece, self.offset + start * row)
-            yield slice(start, start + len(piece)), piece
+            chunk = buffer[: self.shape[0] - start]
+            self.file.read_into(chunk, self.offset + start * row)
+            yield slice(start, start + len(chunk)), chunk
 
     @property
     def _is_contiguous(self) -> bool:
@@ -63,14 +64,17 @@ class MappedTensor:
 
     @property
     def _reach(self) -> int:
-        """Elements from the first to the last."""
+        """Return the number of elements from the first to the last."""
         if not prod(self.shape):
             return 0
         return sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) + 1
 
 
 def empty_mmap(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Zeros in memory of their own: what is freed on the heap, between tensors that stay, is not given back."""
+    """Return zeros in an anonymous mapping.
+
+    Heap memory freed between tensors that remain would not return to the system.
+    """
     size = prod(shape) * dtype.itemsize
     if not size:
         return torch.zeros(shape, dtype=dtype)
@@ -79,12 +83,12 @@ def empty_mmap(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 
 class MappedFile:
-    """Read-only for all who share it. Raises OSError if the file cannot be mapped."""
+    """A file mapped read-only for all its tensors. Raises OSError if the file cannot be mapped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("rb", buffering=0)
-        # Private and writable, so that torch accepts the buffer; nothing is copied unless somebody writes.
+        # Private and writable, so that torch accepts the buffer; no page is copied without a write.
         self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
 
     def __getitem__(self, extent: slice) -> bytes:
@@ -101,7 +105,7 @@ class MappedFile:
         return torch.as_strided(storage, shape, stride)
 
     def read_into(self, tensor: torch.Tensor, offset: int) -> None:
-        """Raises CheckpointError where the file ends before it should."""
+        """Read bytes at `offset` into `tensor`. Raise CheckpointError if the file ends too early."""
         values = tensor.view(-1).view(torch.uint8).numpy()
         try:
             read = os.preadv(self._file.fileno(), [values.data], offset)

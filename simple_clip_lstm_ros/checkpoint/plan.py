@@ -1,4 +1,4 @@
-"""All that is decided before a byte of weights is read: model, device, precision, and that the memory suffices."""
+"""Decide everything before weights are read: model, device, precision, backend, and that the memory suffices."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from simple_clip_lstm_ros.policy.processor_files import find_processors
 
 @dataclass(frozen=True)
 class Plan:
-    """A load for which the memory should suffice. `why` tells how device, precision and engine were chosen."""
+    """A load for which the memory should suffice. `why` explains the choice of device, precision and engine."""
 
     candidates: LoadCandidates
     execution: ExecutionConfig
@@ -33,7 +33,7 @@ class Plan:
 
     @contextmanager
     def oom_as_error(self) -> Iterator[None]:
-        """Around the load and the first steps. Raises MemoryBudgetError where memory does not suffice after all."""
+        """Raise MemoryBudgetError if memory runs out within the context: the load and the first steps."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -48,68 +48,75 @@ class LoadCandidates:
 
     spec: CheckpointSpec
     device: torch.device
-    texts: InstructionTokenizer
+    tokenizer: InstructionTokenizer
     memory: Memory
     limit: int
 
     def configs(self, precision: str = "auto", engine: str = "auto") -> list[ExecutionConfig]:
-        """What these allow here, best first. Raises ConfigError or DeviceError where that is nothing."""
-        found, lacking = [], ""
+        """Return the usable configurations, best first.
+
+        Raise ConfigError or DeviceError if there is none.
+        """
+        found, first_reason = [], ""
         for option in candidates(precision, self.device, self.spec.info.precision):
-            for each in linear_backends(engine, option):
-                lacks = each.unsupported_reason(option, self.device)
-                lacking = lacking or lacks
-                if not lacks:
-                    found.append(ExecutionConfig(option, each))
+            for backend in linear_backends(engine, option):
+                reason = backend.unsupported_reason(option, self.device)
+                first_reason = first_reason or reason
+                if not reason:
+                    found.append(ExecutionConfig(option, backend))
         if not found:
-            raise DeviceError(lacking)
+            raise DeviceError(first_reason)
         return found
 
     def estimate(self, execution: ExecutionConfig, spec: CheckpointSpec | None = None) -> MemoryEstimate:
         return (spec or self.spec).estimate(execution, self.device, self.memory.process.anonymous)
 
     def choose(self, precision: str = "auto", engine: str = "auto") -> Plan:
-        """The first that fits of what these allow. Raises as `ways` does, and MemoryBudgetError where none fits."""
-        wider: dict[ExecutionConfig, MemoryEstimate] = {}
+        """Return a plan for the first usable configuration that fits.
+
+        Raise as `configs` does, and MemoryBudgetError if none fits.
+        """
+        too_large: dict[ExecutionConfig, MemoryEstimate] = {}
         for execution in self.configs(precision, engine):
             need = self.estimate(execution)
             if fits(need, self.memory, self.limit):
                 break
-            wider[execution] = need
+            too_large[execution] = need
         else:
             raise MemoryBudgetError(
-                self._error_message({execution.precision.name: need for execution, need in wider.items()})
+                self._error_message({execution.precision.name: need for execution, need in too_large.items()})
             )
-        told = "".join(f"; {other} would need {more.peak / 1e9:.1f} GB" for other, more in wider.items())
-        if execution.precision.name == "int8" and (lacking := missing_dependency()):
-            raise DeviceError(f"{lacking}{told}")
-        return Plan(self, execution, need, f"{execution} on {self.device}{told}")
+        skipped = "".join(f"; {other} would need {more.peak / 1e9:.1f} GB" for other, more in too_large.items())
+        if execution.precision.name == "int8" and (missing := missing_dependency()):
+            raise DeviceError(f"{missing}{skipped}")
+        return Plan(self, execution, need, f"{execution} on {self.device}{skipped}")
 
-    def oom_message(self, plan: Plan, told: str) -> str:
-        """Why what was planned did not fit after all, as a library `told` it, and what next to try."""
+    def oom_message(self, plan: Plan, error: str) -> str:
+        """Return why the plan did not fit after all, and what to try next.
+
+        `error` is the library's message.
+        """
         path, name = self.spec.info.path, plan.execution.precision.name
-        problem = f"{path} at precision {name} was to need {plan.estimate}, but memory ran out: {told}"
+        problem = f"{path} at precision {name} was to need {plan.estimate}, but memory ran out: {error}"
         smaller = (what for what, need in self._smaller({name}) if need.peak < plan.estimate.peak)
         return f"{problem}; free memory, or try {next(smaller, 'a smaller model')}"
 
     def _error_message(self, tried: dict[str, MemoryEstimate]) -> str:
-        """Why no precision that was asked for fits, and the nearest that does."""
+        """Return why no requested precision fits, and the nearest one that does."""
         needs = ", ".join(f"precision {name} needs {need}" for name, need in tried.items())
         cuda = self.memory.cuda
         gpu = f" and {cuda.free / 1e9:.1f} GB of {cuda.name}" if cuda and not cuda.shared else ""
         problem = f"{self.spec.info.path} does not fit into {self.limit / 1e9:.1f} GB{gpu}: {needs}"
-        least, smallest = "", min(need.peak for need in tried.values())
+        hint, smallest = "", min(need.peak for need in tried.values())
         for name, need in self._smaller(tried):
             if fits(need, self.memory, self.limit):
                 return f"{problem}; {name} needs {need.peak / 1e9:.1f} GB and fits"
             if need.peak < smallest:
-                smallest, least = need.peak, f", not even {name}, which needs {need.peak / 1e9:.1f} GB"
-        return (
-            f"{problem}; nothing smaller fits{least}: free memory, or raise memory_budget_gb or the container's limit"
-        )
+                smallest, hint = need.peak, f", not even {name}, which needs {need.peak / 1e9:.1f} GB"
+        return f"{problem}; nothing smaller fits{hint}: free memory, or raise memory_budget_gb or the container's limit"
 
     def _smaller(self, tried: Container[str]) -> Iterator[tuple[str, MemoryEstimate]]:
-        """What else could be asked for: the other precisions, then the few layers that a cut model is left with."""
+        """Yield smaller alternatives: the other precisions, then a pruned model."""
         configs = [
             execution for execution in self.configs() if execution.precision.name != "int8" or not missing_dependency()
         ]
@@ -131,11 +138,14 @@ def inspect_machine(
     overrides: Mapping[str, Any],
     memory_budget_gb: float,
 ) -> LoadCandidates:
-    """Of the checkpoint at `path`, as load_policy takes it. Raises what load_policy raises."""
+    """Inspect the checkpoint at `path`, the device and its memory.
+
+    The arguments are those of load_policy. Raise what load_policy raises.
+    """
     target = resolve_device(device)
     spec = open_spec(path, overrides)
-    texts = InstructionTokenizer(find_processors(spec.info.path, processors), spec.config, target)
-    # Now that libraries and tokenizers are there, which the need counts as the runtime; without what they left behind.
+    tokenizer = InstructionTokenizer(find_processors(spec.info.path, processors), spec.config, target)
+    # Read the memory after loading libraries and tokenizers, which the estimate counts as runtime, but without garbage.
     clear_memory()
     memory = read_memory(target)
-    return LoadCandidates(spec, target, texts, memory, available_memory(memory, memory_budget_gb))
+    return LoadCandidates(spec, target, tokenizer, memory, available_memory(memory, memory_budget_gb))

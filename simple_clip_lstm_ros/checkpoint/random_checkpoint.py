@@ -1,4 +1,4 @@
-"""Checkpoints with random weights in the exact format of a training run, for demonstration, tests and benchmarks.
+"""Write checkpoints with random weights in the exact format of a training run, for demos, tests and benchmarks.
 
 The encoders' weights are drawn with unit gain and stay so. Only the last layer of the head is scaled, on real
 photographs, so that actions differ from frame to frame: a constant output would hide every error.
@@ -34,18 +34,18 @@ from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 CALIBRATION_FRAMES = 32
-_ACTION_STD = 0.3  # per axis; well above the 0.1 below which an error of the model could hide
+_ACTION_STD = 0.3  # per axis; below 0.1 an error of the model could stay hidden
 _HEAD = ("feature_fusion.", "rnn.", "actions.")
 
-Report = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+Report = Callable[[str, int, int], None]  # activity, amount done, total amount
 
 
 def write_random_checkpoint(profile: str, path: str | Path, *, seed: int = 0, report: Report | None = None) -> None:
-    """Write the checkpoint `path` of a profile, untrained and saying so; the tiny one with `path`.processors.
+    """Write a checkpoint of a reference config to `path`, marked as untrained.
 
-    Needs the disk space of the file (refused beforehand otherwise) and memory for the encoders while the head is
-    calibrated: in bfloat16 or, on a CPU that does not compute in it, in float32. Raises ConfigError for an unknown
-    profile, CheckpointError for a path that cannot be written.
+    The tiny profile also gets `path`.processors. Needs the disk space of the file (checked beforehand) and memory for
+    the encoders while the head is calibrated: in bfloat16, or in float32 on a CPU without native bfloat16. Raise
+    ConfigError for an unknown profile, CheckpointError for a path that cannot be written.
     """
     if profile not in REFERENCE_CONFIGS:
         raise ConfigError(f"unknown profile {profile!r}; there are {', '.join(REFERENCE_CONFIGS)}")
@@ -63,28 +63,28 @@ def write_random_checkpoint(profile: str, path: str | Path, *, seed: int = 0, re
     }
     total = sum(tensor.nbytes for tensor in _lazy_tensors(content))
     check_free(path, total)
-    report = report or (lambda what, done, of: None)
+    report = report or (lambda what, done, total: None)
     _calibrate(weights, config, seed, report)
     _write(path, content, total, report, with_processors=profile == "tiny")
 
 
 def _write(path: Path, content: Any, total: int, report: Report, *, with_processors: bool) -> None:
-    """All or nothing: what is left of an attempt that failed is removed."""
+    """Write the file, and remove what a failed attempt leaves."""
     done = 0
 
-    def wrote(count: int) -> None:
+    def on_written(count: int) -> None:
         nonlocal done
         done += count
         report("writing", done, total)
 
     with atomic_checkpoint(path) as partial:
-        write_archive(partial, content, wrote)
+        write_archive(partial, content, on_written)
         if with_processors:
             write_tiny_processors(processors_of(path))
 
 
 def _weights(model: SimpleCLIPLSTM, seed: int) -> OrderedDict[str, LazyTensor]:
-    """The state dict, each tensor drawn by its own generator so that the order of making does not matter."""
+    """Return the state dict with one generator per tensor, so that order does not matter."""
     weights = OrderedDict()
     for name, tensor in model.state_dict().items():
         shape = tuple(tensor.shape)
@@ -94,20 +94,23 @@ def _weights(model: SimpleCLIPLSTM, seed: int) -> OrderedDict[str, LazyTensor]:
 
 
 def _draw_tensor(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Normal with unit gain (std = fan_in ** -0.5) for matrices, 0.02 for embeddings, ones and zeros for the rest."""
+    """Draw a tensor from its seed.
+
+    Matrices are normal with unit gain (std = fan_in ** -0.5), embeddings normal with std 0.02, the rest ones and zeros.
+    """
     if name == "clip_model.logit_scale":
         return torch.tensor(2.6592)
     if len(shape) < 2 and not name.endswith("class_embedding"):
         return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
     is_embedding = "embed_tokens" in name or ("embedding" in name and "patch" not in name) or "latent_query" in name
     std = 0.02 if is_embedding else torch.Size(shape[1:]).numel() ** -0.5
-    # The LSTM halves what passes through its gates; the gain keeps frames apart through four layers of it.
+    # The LSTM's gates halve their input; the gain keeps frames distinguishable through four layers.
     gain = 2.0 if name.startswith("rnn.") else 1.0
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * (std * gain)
 
 
 def _optimizer_state(trained: list[LazyTensor]) -> dict[str, Any]:
-    """AdamW over the head, as the original trainer left it in the file: the encoders were frozen."""
+    """Return AdamW state for the head, as in the original trainer's files: the encoders were frozen."""
 
     def zeros(shape: tuple[int, ...]) -> LazyTensor:
         return LazyTensor(shape, partial(torch.zeros, shape))
@@ -129,7 +132,10 @@ def _lazy_tensors(content: Any) -> Iterator[LazyTensor]:
 
 
 def _calibrate(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: int, report: Report) -> None:
-    """Scale and centre the last Linear of the head so that each axis has a standard deviation of `_ACTION_STD`."""
+    """Scale and center the last Linear of the head.
+
+    Afterwards each axis has a standard deviation of `_ACTION_STD`.
+    """
     outputs = _outputs(weights, config, seed, report)
     scale = _ACTION_STD / outputs.std(dim=1).min(dim=0).values
     bias = -outputs.mean(dim=(0, 1)) * scale
@@ -141,13 +147,16 @@ def _calibrate(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed
 
 @torch.inference_mode()
 def _outputs(weights: OrderedDict[str, LazyTensor], config: PolicyConfig, seed: int, report: Report) -> Tensor:
-    """Head outputs on the calibration frames, [2, frames, axes]: each frame from a fresh state, then a carried one."""
+    """Return head outputs on the calibration frames, [2, frames, axes].
+
+    The first row has a fresh state per frame, the second a carried state.
+    """
     model, device = build_model(config), torch.device("cpu")
-    form = Precision("bf16", torch.bfloat16) if has_native_bf16() else Precision("fp32", torch.float32)
-    drawn = ((name, tensor.make().to(form.dtype_of(name, ()))) for name, tensor in weights.items())
-    load_weights(model, _report_each(drawn, len(weights), report), device, form)
+    precision = Precision("bf16", torch.bfloat16) if has_native_bf16() else Precision("fp32", torch.float32)
+    drawn = ((name, tensor.make().to(precision.dtype_of(name, ()))) for name, tensor in weights.items())
+    load_weights(model, _report_each(drawn, len(weights), report), device, precision)
     instruction = _placeholder_instruction(model, config)
-    images = ImagePreprocessor(config, device, form.compute_dtype)
+    images = ImagePreprocessor(config, device, precision.compute_dtype)
     fresh, carried, state = [], [], None
     for index, frame in enumerate(sample_crops(CALIBRATION_FRAMES, seed=seed)):
         fused = model.fuse(model.features(images(frame), instruction))
@@ -165,7 +174,7 @@ def _report_each(items: Iterator[tuple[str, Tensor]], total: int, report: Report
 
 
 def _placeholder_instruction(model: SimpleCLIPLSTM, config: PolicyConfig) -> EncodedInstruction:
-    """Any few tokens will do, and a full-size profile must not need a tokenizer to be written."""
+    """Encode a few arbitrary tokens, so that a full-size profile needs no tokenizer."""
     latents = config.kosmos["latent_query_num"]
     slots = torch.tensor([[0, 0] + [1] * latents + [0] * 8])
     ids = torch.arange(slots.shape[1])[None] + 4
@@ -175,17 +184,17 @@ def _placeholder_instruction(model: SimpleCLIPLSTM, config: PolicyConfig) -> Enc
     return model.encode_instruction(tokens)
 
 
-# Positions 4 to 4 + latents - 1 stand for the image in Kosmos-2, whatever those ids mean as text.
+# Positions 4 to 4 + latents - 1 represent the image in Kosmos-2, independent of those ids as text.
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 _PATCH_TOKENS = 4
-_WORD, _CHARACTER = -5.0, -9.0  # log probabilities: a word goes before its letters
-_MOST_CLIP_TOKENS = 640
+_WORD, _CHARACTER = -5.0, -9.0  # log probabilities: a word is preferred over its letters
+_MAX_CLIP_TOKENS = 640
 
 
 def write_tiny_processors(folder: Path, texts: Sequence[str] = ()) -> None:
     """Write `folder`/kosmos-tiny and `folder`/clip-tiny, with the real control tokens.
 
-    One token a character, and one for each word of `texts`.
+    They have one token per character, and one for each word of `texts`.
     """
     _write_kosmos(folder / "kosmos-tiny", sorted({word for text in texts for word in re.findall("[a-z]+", text)}))
     _write_clip(folder / "clip-tiny", texts)
@@ -202,8 +211,8 @@ def _write_kosmos(folder: Path, words: list[str]) -> None:
     fast = XLMRobertaTokenizerFast(tokenizer_object=tokenizer)
     images = CLIPImageProcessor()
     Kosmos2Processor(images, fast, num_patch_index_tokens=_PATCH_TOKENS).save_pretrained(folder)
-    # As the hub has them, which every version reads: the images' settings in a file of their own. What transformers 5
-    # writes, 4 does not read.
+    # Use the hub's layout, with the image settings in their own file: transformers 4 cannot read what 5 writes, but
+    # every version reads this.
     images.save_pretrained(folder)
     config = {"num_patch_index_tokens": _PATCH_TOKENS, "processor_class": "Kosmos2Processor"}
     (folder / "processor_config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -221,13 +230,13 @@ def _write_clip(folder: Path, texts: Sequence[str]) -> None:
 
 
 def _merges(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Byte pairs that make the words of `texts` whole."""
+    """Return the byte pairs that merge each word of `texts` into one token."""
     if not texts:
         return []
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(
-        vocab_size=_MOST_CLIP_TOKENS, end_of_word_suffix="</w>", special_tokens=[], show_progress=False
+        vocab_size=_MAX_CLIP_TOKENS, end_of_word_suffix="</w>", special_tokens=[], show_progress=False
     )
     tokenizer.train_from_iterator([text.replace(",", " ,") for text in texts], trainer)
     return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]

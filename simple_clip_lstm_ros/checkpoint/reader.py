@@ -1,4 +1,4 @@
-"""What a checkpoint holds, a `.pth` file or a bundle, from its names and shapes alone; no weight is read."""
+"""Open a checkpoint, a `.pth` file or a bundle, from its names and shapes alone; no weight is read."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _LM_HEAD = "kosmos_model.text_model.lm_head.weight"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """An open checkpoint: its tensors under the model's names, what was left aside (`notes`), what the training wrote.
+    """An open checkpoint: its tensors under the model's names, and the metadata of the training.
 
-    `scales` has those of the tensors that are int8, by the names of the tensors. `checked` weights were found finite
-    when they were written: a bundle's.
+    `notes` lists ignored tensors. `scales` has those of the int8 tensors, by the tensors' names. `checked` weights were
+    verified to be finite when a bundle was written.
     """
 
     path: Path
@@ -48,13 +48,13 @@ class CheckpointInfo:
 
     @property
     def precision(self) -> str:
-        """At which the encoders are stored: fp32, bf16, fp16 or int8."""
+        """Return the precision at which the encoders are stored: fp32, bf16, fp16 or int8."""
         encoders = (stored for name, stored in self.tensors.items() if name.startswith("kosmos_model."))
         largest = max(encoders, key=lambda stored: stored.nbytes, default=None)
-        return stored_precision(largest.dtype if largest else torch.float32, quantised=bool(self.scales))
+        return stored_precision(largest.dtype if largest else torch.float32, quantized=bool(self.scales))
 
-    def reduced(self, layers: Layers) -> CheckpointInfo:
-        """The description of the model that keeps these layers only. Raises ConfigError."""
+    def with_layers(self, layers: Layers) -> CheckpointInfo:
+        """Return the checkpoint pruned to these layers. Raise ConfigError."""
         kept = kept_names(self.tensors, layers)
         tensors = {new: self.tensors[old] for old, new in kept.items()}
         scales = {new: self.scales[old] for old, new in kept.items() if old in self.scales}
@@ -64,12 +64,12 @@ class CheckpointInfo:
 def open_checkpoint(path: str | Path) -> CheckpointInfo:
     """Open the checkpoint at `path`, or `builtin:NAME`.
 
-    Raises CheckpointError for anything but a torch.save file of data or a bundle.
+    Raise CheckpointError for anything but a torch.save file of data or a bundle.
     """
     path = resolve_path(path)
     try:
         return _open(path)
-    except OSError as error:  # a name that is too long, a folder that may not be entered
+    except OSError as error:  # a name that is too long, a folder without permission
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
@@ -91,8 +91,8 @@ def _read_bundle(bundle: Bundle) -> CheckpointInfo:
 
 
 def _check_scales(path: Path, tensors: Mapping[str, MappedTensor], scales: Mapping[str, MappedTensor]) -> None:
-    quantised = {name for name, stored in tensors.items() if stored.dtype == torch.int8}
-    for name in sorted(quantised ^ scales.keys()):
+    quantized = {name for name, stored in tensors.items() if stored.dtype == torch.int8}
+    for name in sorted(quantized ^ scales.keys()):
         raise CheckpointError(f"{path}: {name} is int8 without scales, or has scales and is not int8; convert it again")
     for name, scale in scales.items():
         if scale.shape != (tensors[name].shape[0], 1) or scale.dtype != SCALE_DTYPE:
@@ -105,7 +105,7 @@ def _read_archive(archive: Archive) -> CheckpointInfo:
         raise CheckpointError(f"{path} holds a {type(content).__name__} and not a dict with a state dict")
     key = next((key for key in _STATE_KEYS if isinstance(content.get(key), dict)), None)
     refs, notes = _normalize_names(content[key] if key else content, path)
-    tensors = {name: archive.stored(ref) for name, ref in refs.items()}
+    tensors = {name: archive.map_tensor(ref) for name, ref in refs.items()}
     rest = {name: value for name, value in content.items() if key and name != key}
     stated = rest.pop("policy_config", None)
     if stated is not None and not isinstance(stated, dict):
@@ -133,7 +133,7 @@ def _normalize_names(state: Mapping[Any, Any], path: str | Path) -> tuple[dict[s
 
 
 def _unwrap(name: str) -> str:
-    """Without what DataParallel, Lightning and torch.compile put in front."""
+    """Remove the prefixes of DataParallel, Lightning and torch.compile."""
     while name.partition(".")[0] not in COMPONENTS:
         prefix = next((prefix for prefix in _WRAPPERS if name.startswith(prefix)), None)
         if prefix is None:
@@ -143,7 +143,7 @@ def _unwrap(name: str) -> str:
 
 
 def _plain_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers, strings and settings for people; whatever holds tensors is not metadata."""
+    """Return metadata as plain values, without anything that holds tensors."""
     return {str(name): _to_plain(value) for name, value in values.items() if not _holds_tensors(value)}
 
 

@@ -1,4 +1,4 @@
-"""The policies that `synth` can write: the two known head variants at full size, and a tiny one for demo and tests."""
+"""The configs that `synth` can write: the two known head variants at full size, and a tiny one for demo and tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CLIP = {
     "projection_dim": 512,
 }
 
-# Vocabularies and end-of-text as tiny_processors makes them.
+# Vocabularies and end-of-text token of write_tiny_processors.
 _TINY_KOSMOS = {
     "text_config": {"vocab_size": 160, "embed_dim": 128, "layers": 2, "ffn_dim": 128, "attention_heads": 2},
     "vision_config": {
@@ -79,7 +79,11 @@ _TINY_CLIP = {
 
 
 def _head(inputs: int, hidden: int) -> dict[int, tuple[int, ...]]:
-    """Linear, LayerNorm, (activation, dropout), Linear, LayerNorm, (activation, dropout), Linear to two outputs."""
+    """Return the MLP of the head as weight shapes by module index.
+
+    The modules are Linear, LayerNorm, (activation, dropout), Linear, LayerNorm, (activation, dropout), and a Linear to
+    two outputs.
+    """
     return {0: (hidden, inputs), 1: (hidden,), 4: (hidden, hidden), 5: (hidden,), 8: (2, hidden)}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from simple_clip_lstm_ros.errors import CheckpointError
-from simple_clip_lstm_ros.files import check_writable, temp_path
+from simple_clip_lstm_ros.files import check_writable, temp_path, write_errors_as
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 
@@ -32,7 +32,10 @@ def save_checkpoint(
     optimizer: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write `path` and `path`.processors; the config is the model's own. Raises CheckpointError, and leaves nothing."""
+    """Write `path` and `path`.processors with the model's own config.
+
+    Raise CheckpointError on failure, and leave nothing behind.
+    """
     weights = model.state_dict()
     content = {
         "epoch": epoch,
@@ -46,20 +49,22 @@ def save_checkpoint(
     with atomic_checkpoint(path) as partial:
         try:
             torch.save(content, partial)
-        except RuntimeError as error:  # so torch's own writer tells of a full disk
+        except RuntimeError as error:  # torch's writer reports a full disk this way
             raise OSError(str(error)) from error
         shutil.copytree(processors, processors_of(path))
 
 
 @contextmanager
 def atomic_checkpoint(path: Path) -> Iterator[Path]:
-    """Where to write what becomes `path`, with its processors beside that: all, or nothing and CheckpointError."""
+    """Yield a temporary path that becomes `path` on success.
+
+    On failure, remove it and the processors next to it, and raise CheckpointError for write errors.
+    """
     partial = temp_path(path)
     try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+        with write_errors_as(CheckpointError, path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
         if not path.exists():
@@ -67,25 +72,28 @@ def atomic_checkpoint(path: Path) -> Iterator[Path]:
 
 
 def check_free(path: Path, weights: int) -> None:
-    """Raises CheckpointError where so many bytes of weights have no room, or a checkpoint or processors lie already."""
+    """Raise CheckpointError if `path` or its processors exist, or the disk is too small.
+
+    `weights` is the size of the weights in bytes.
+    """
     check_writable(path, round(weights * 1.01))
     if processors_of(path).exists():
         raise CheckpointError(f"{processors_of(path)} exists; remove it or choose another name")
 
 
 def processors_of(path: Path) -> Path:
-    """The folder that belongs to a checkpoint, beside it."""
+    """Return the processors folder next to a checkpoint."""
     return Path(f"{path}.processors")
 
 
-_ALIGNMENT = 64  # torch.save's own, so that mapped tensors are aligned
+_ALIGNMENT = 64  # as in torch.save, so that mapped tensors are aligned
 _LOCAL_HEADER_SIZE = 30
 _STORAGE_TYPES = {torch.float32: torch.FloatStorage, torch.int64: torch.LongStorage}
 
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A contiguous tensor that `make` gives when its turn to be written has come."""
+    """A contiguous tensor that `make` creates when it is written."""
 
     shape: tuple[int, ...]
     make: Callable[[], torch.Tensor]
@@ -97,7 +105,10 @@ class LazyTensor:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a LazyTensor as torch.save writes a tensor: a call of _rebuild_tensor_v2 on a storage known by its key."""
+    """Pickles a LazyTensor as torch.save pickles a tensor.
+
+    That is a call of _rebuild_tensor_v2 on a storage identified by its key.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=2)
@@ -108,10 +119,10 @@ class _Pickler(pickle.Pickler):
             return NotImplemented
         stride = tuple(prod(obj.shape[dim + 1 :]) for dim in range(len(obj.shape)))
         rebuild = torch._utils._rebuild_tensor_v2
-        return rebuild, (_StorageOf(obj), 0, obj.shape, stride, False, collections.OrderedDict())
+        return rebuild, (_StorageRef(obj), 0, obj.shape, stride, False, collections.OrderedDict())
 
     def persistent_id(self, obj: Any) -> Any:
-        if not isinstance(obj, _StorageOf):
+        if not isinstance(obj, _StorageRef):
             return None
         self.tensors.append(obj.tensor)
         key = str(len(self.tensors) - 1)
@@ -119,17 +130,20 @@ class _Pickler(pickle.Pickler):
 
 
 @dataclass(frozen=True)
-class _StorageOf:
+class _StorageRef:
     tensor: LazyTensor
 
 
-def write_archive(path: Path, content: Any, written: Callable[[int], None]) -> None:
-    """Write `content`, in which LazyTensors stand for tensors. `written` is told the bytes of each tensor."""
+def write_archive(path: Path, content: Any, on_written: Callable[[int], None]) -> None:
+    """Write `content`, with LazyTensors in place of tensors.
+
+    `on_written` gets the size of each tensor in bytes.
+    """
     buffer = io.BytesIO()
     pickler = _Pickler(buffer)
     pickler.dump(content)
     with zipfile.ZipFile(path, "w") as archive:
-        # data.pkl first: a file that was cut off can then still tell how long it should be.
+        # data.pkl comes first, so that a truncated file still contains its expected size.
         _write(archive, "data.pkl", buffer.getvalue())
         _write(archive, "byteorder", b"little")
         for key, tensor in enumerate(pickler.tensors):
@@ -137,7 +151,7 @@ def write_archive(path: Path, content: Any, written: Callable[[int], None]) -> N
             if tuple(made.shape) != tensor.shape or made.dtype != tensor.dtype:
                 raise ValueError(f"a tensor of {tensor.shape} {tensor.dtype} became {tuple(made.shape)} {made.dtype}")
             _write(archive, f"data/{key}", made.reshape(-1).view(torch.uint8).numpy().data)
-            written(tensor.nbytes)
+            on_written(tensor.nbytes)
         _write(archive, "version", b"3\n")
 
 

@@ -27,54 +27,61 @@ from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 
 @dataclass(frozen=True)
 class CheckpointSpec:
-    """`model` is on the meta device."""
+    """An open checkpoint, its config and its model on the meta device."""
 
     info: CheckpointInfo
     config: PolicyConfig
     model: SimpleCLIPLSTM
 
     @cached_property
-    def weights(self) -> frozenset[str]:
-        """Names of the weights of the encoders' Linear layers."""
+    def linear_weight_names(self) -> frozenset[str]:
+        """Return the names of the weights of the encoders' Linear layers."""
         return linear_weights(self.model)
 
     def casts(self, precision: Precision) -> list[TensorCast]:
-        found = self.info
+        """Return the cast of each tensor to `precision`."""
+        info, linear = self.info, self.linear_weight_names
         return [
-            TensorCast(name, stored, found.scales.get(name), precision.dtype_of(name, self.weights), found.checked)
-            for name, stored in found.tensors.items()
+            TensorCast(name, stored, info.scales.get(name), precision.dtype_of(name, linear), info.checked)
+            for name, stored in info.tensors.items()
         ]
 
-    def parts(self, execution: ExecutionConfig, device: torch.device) -> list[TensorPlan]:
-        """Of a load. On a CPU the embedding tables stay in the file as they are: a step reads a few rows."""
+    def tensor_plans(self, execution: ExecutionConfig, device: torch.device) -> list[TensorPlan]:
+        """Return the plan of each tensor for a load.
+
+        On a CPU the embedding tables stay in the file unchanged: a step reads only a few rows.
+        """
         casts = self.casts(execution.precision)
         if device.type == "cpu":
             casts = [replace(cast, dtype=cast.stored.dtype) if is_embedding(cast.name) else cast for cast in casts]
-        return [TensorPlan(cast, execution, device, cast.name in self.weights) for cast in casts]
+        return [TensorPlan(cast, execution, device, cast.name in self.linear_weight_names) for cast in casts]
 
     def estimate(self, execution: ExecutionConfig, device: torch.device, runtime: int) -> MemoryEstimate:
-        """See `predict`."""
+        """Estimate the memory of a load; see `estimate_memory`."""
         return estimate_memory(
             self.config, self._sizes(execution, device), execution.precision.compute_dtype, device, runtime
         )
 
     def with_layers(self, layers: Layers) -> CheckpointSpec:
-        """For a look at what fewer layers would need: the model is still the whole one."""
-        return replace(self, info=self.info.reduced(layers))
+        """Return a spec to estimate a pruned model: only `info` is pruned, `model` stays complete."""
+        return replace(self, info=self.info.with_layers(layers))
 
     def _sizes(self, execution: ExecutionConfig, device: torch.device) -> WeightBytes:
-        parts = self.parts(execution, device)
+        plans = self.tensor_plans(execution, device)
         buffers = sum(buffer.nbytes for buffer in self.model.buffers())
         return WeightBytes(
-            mapped=sum(part.nbytes for part in parts if part.is_mapped and not is_embedding(part.name)),
-            copied=sum(part.nbytes for part in parts if not part.is_mapped) + buffers,
-            upcast=max(part.upcast for part in parts),
-            unpacked=max(part.unpacked for part in parts),
+            mapped=sum(plan.nbytes for plan in plans if plan.is_mapped and not is_embedding(plan.name)),
+            copied=sum(plan.nbytes for plan in plans if not plan.is_mapped) + buffers,
+            upcast=max(plan.upcast for plan in plans),
+            unpacked=max(plan.unpacked for plan in plans),
         )
 
 
 def open_spec(path: str | Path, overrides: Mapping[str, Any]) -> CheckpointSpec:
-    """Of the checkpoint at `path`. Raises CheckpointError or ConfigError where its tensors fit no model."""
+    """Open the checkpoint at `path` with its model.
+
+    Raise CheckpointError or ConfigError if its tensors fit no model.
+    """
     info = open_checkpoint(path)
     try:
         info, config = apply_settings(info, overrides)
@@ -92,12 +99,15 @@ def open_spec(path: str | Path, overrides: Mapping[str, Any]) -> CheckpointSpec:
 def _check_dtypes(spec: CheckpointSpec) -> None:
     info = spec.info
     for name, stored in info.tensors.items():
-        if not stored.dtype.is_floating_point and not (name in info.scales and name in spec.weights):
+        if not stored.dtype.is_floating_point and not (name in info.scales and name in spec.linear_weight_names):
             raise CheckpointError(f"{info.path}: {name} is stored as {stored.dtype} and not as weights")
 
 
 def apply_settings(info: CheckpointInfo, overrides: Mapping[str, Any]) -> tuple[CheckpointInfo, PolicyConfig]:
-    """The config of what is described; both for the layers that are left, if `overrides` asks for some only."""
+    """Return the checkpoint and its config with `overrides`; prune both if they select layers.
+
+    Raise CheckpointError or ConfigError for contradictory settings.
+    """
     overrides, stated = dict(overrides), info.stated_config or {}
     before = parse_layers(stated.get("layers") or {})
     counts = count_layers(info.tensors)
@@ -106,7 +116,7 @@ def apply_settings(info: CheckpointInfo, overrides: Mapping[str, Any]) -> tuple[
         raise CheckpointError(f"layers says {before[wrong]} of {wrong}, but the tensors have {counts[wrong]} layers")
     wanted = parse_layers(overrides.pop("layers", None) or {})
     if wanted:
-        info = info.reduced(wanted)
-        cut = {tower: kept for tower, kept in wanted.items() if len(kept) < counts[tower]}
-        overrides = merge_settings(overrides, pruned_config(cut, before))
+        info = info.with_layers(wanted)
+        pruned = {tower: kept for tower, kept in wanted.items() if len(kept) < counts[tower]}
+        overrides = merge_settings(overrides, pruned_config(pruned, before))
     return info, infer_config(info.shapes, stated, overrides)

@@ -1,4 +1,4 @@
-"""What a file has against what the model needs: nothing may be missing, left over or of another shape."""
+"""Compare a file's tensors with those of the model: none may be missing, left over or of another shape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def diff_shapes(needed: Shapes, found: Shapes) -> str:
-    """Empty if the shapes are the same, else one line: per component how many differ, the first few, and the cause."""
+    """Return an empty string for equal shapes, else one line that describes the differences.
+
+    The line has the number of differences per component, the first few, and the probable cause.
+    """
     wrong = sorted(name for name in needed if name in found and tuple(found[name]) != tuple(needed[name]))
     kinds = {
         "missing": sorted(set(needed) - set(found)),

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint in the dtype and layout that a precision and a backend ask for, chunk by chunk."""
+"""Tensors of a checkpoint in the dtype and layout of a precision and a backend, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from simple_clip_lstm_ros.errors import CheckpointError
 
 @dataclass(frozen=True)
 class TensorCast:
-    """The tensor `name`, as stored and as wanted. `scale` [rows, 1] belongs to a tensor that is stored as int8.
+    """The tensor `name`, as stored and as requested.
 
-    `checked` tensors are known to be finite.
+    `scale` [rows, 1] belongs to a tensor that is stored as int8. `checked` tensors are known to be finite.
     """
 
     name: str
@@ -35,7 +35,7 @@ class TensorCast:
 
     @property
     def nbytes(self) -> int:
-        """Of the tensor as wanted, with its scales."""
+        """Return the bytes of the requested tensor with its scales."""
         scales = prod(self.scale_shape) * SCALE_DTYPE.itemsize if self.dtype == torch.int8 else 0
         return prod(self.stored.shape) * self.dtype.itemsize + scales
 
@@ -44,24 +44,30 @@ class TensorCast:
         return (self.stored.shape[0], 1)
 
     def iter_chunks(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Some rows, their values and, of int8, their scales. Raises CheckpointError for values that are not finite."""
+        """Yield some rows, their values and, for int8, their scales.
+
+        Raise CheckpointError for values that are not finite.
+        """
         scales = self._scales()
-        for rows, piece in self.stored.iter_chunks():
+        for rows, chunk in self.stored.iter_chunks():
             if self.dtype == torch.int8:
                 if scales is None:
-                    _check_finite(self, piece)
-                yield rows, *(quantize(piece) if scales is None else (piece, scales[rows]))
+                    _check_finite(self, chunk)
+                yield rows, *(quantize(chunk) if scales is None else (chunk, scales[rows]))
             else:
-                values = piece.to(self.dtype)
+                values = chunk.to(self.dtype)
                 _check_finite(self, values)
                 yield rows, values, None
 
     def read_all(self, *, mapped: bool) -> tuple[Tensor, Tensor | None]:
-        """The whole tensor and its scales; where it is as stored and may stay `mapped`, a view of the file."""
+        """Return the whole tensor and its scales.
+
+        If the tensor is stored as requested and may stay `mapped`, it is a view of the file.
+        """
         if mapped and self.is_as_stored:
             if not self.checked:
                 for _ in self.iter_chunks():
-                    """Looked at for values that are not finite; no page of the map is touched by that."""
+                    """Iterating checks for values that are not finite, without touching a page of the map."""
             return self.stored.view(), self._scales()
         whole = empty_mmap(self.stored.shape, self.dtype)
         scales = torch.empty(self.scale_shape, dtype=SCALE_DTYPE) if self.dtype == torch.int8 else None
@@ -72,10 +78,13 @@ class TensorCast:
         return whole, scales
 
     def _scales(self) -> Tensor | None:
-        """All that are stored. They are few, and so looked at even in a file that was checked when it was written."""
+        """Return all stored scales, or None.
+
+        They are few, so they are checked even in a file that was checked when it was written.
+        """
         if self.scale is None:
             return None
-        scales = torch.cat([piece.clone() for _, piece in self.scale.iter_chunks()])
+        scales = torch.cat([chunk.clone() for _, chunk in self.scale.iter_chunks()])
         _check_finite(self, scales)
         return scales
 
@@ -85,7 +94,7 @@ def _rows_of(tensor: Tensor, rows: slice) -> Tensor:
 
 
 def _check_finite(cast: TensorCast, values: Tensor) -> None:
-    # One pass without a mask: a sum is finite unless a value is not, or the sum itself overflows.
+    # Check the sum first, which needs no mask: it is finite unless a value is not, or the sum overflows.
     if not values.sum().isfinite() and not values.isfinite().all():
         at = " as float16" if values.dtype == torch.float16 else ""
         raise CheckpointError(
@@ -96,15 +105,15 @@ def _check_finite(cast: TensorCast, values: Tensor) -> None:
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """The tensor of `cast`, held by a model that is computed in this `way` on `device`.
+    """The tensor of `cast` in a model that runs with `execution` on `device`.
 
-    `is_weight`: of a Linear layer in the encoders; the engine makes it.
+    `is_linear_weight`: it belongs to a Linear layer of the encoders, so the backend creates it.
     """
 
     cast: TensorCast
     execution: ExecutionConfig
     device: torch.device
-    is_weight: bool
+    is_linear_weight: bool
 
     @property
     def name(self) -> str:
@@ -112,52 +121,59 @@ class TensorPlan:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether it stays in the file, and takes no memory of its own."""
+        """Return whether the tensor stays in the file and takes no memory of its own."""
         as_stored = self.cast.is_as_stored and self._resident_dtype == self.cast.dtype
         return as_stored and self.device.type == "cpu" and not self._is_packed
 
     @property
     def nbytes(self) -> int:
-        """As held, with the scales."""
+        """Return the bytes in memory, with the scales."""
         return self.cast.nbytes * self._resident_dtype.itemsize // self.cast.dtype.itemsize
 
     @property
     def unpacked(self) -> int:
-        """Bytes that a weight takes besides, until it has been packed."""
+        """Return the additional bytes that a weight takes until it has been packed."""
         return self.cast.nbytes if self._is_packed else 0
 
     @property
     def upcast(self) -> int:
-        """Bytes that an int8 weight takes besides for the moment of its multiplication, where it is not packed."""
+        """Return the additional bytes of an int8 weight during its multiplication; 0 if it is packed."""
         wide = self.cast.dtype == torch.int8 and not self._is_packed
         return prod(self.cast.stored.shape) * self.execution.precision.compute_dtype.itemsize if wide else 0
 
     def read(self) -> Tensor:
-        """On the CPU, then moved: a copy from mapped memory to a device can pull the whole file into RAM."""
+        """Read the tensor on the CPU, then move it to the device.
+
+        A copy from mapped memory to a device could pull the whole file into RAM.
+        """
         values, scales = self.cast.read_all(mapped=self.is_mapped)
         values, scales = (
             values.to(self.device, self._resident_dtype),
             None if scales is None else scales.to(self.device),
         )
-        if not self.is_weight:
+        if not self.is_linear_weight:
             return values
-        weight = self.execution.engine.weight(values, scales, self.execution.precision.compute_dtype)
+        weight = self.execution.engine.make_weight(values, scales, self.execution.precision.compute_dtype)
         if self._is_packed:
-            trim_heap()  # packing leaves holes of the size of a weight, which would add up
+            trim_heap()  # packing leaves gaps of the size of a weight, which would add up
         return weight
 
     @property
     def _is_packed(self) -> bool:
-        return self.is_weight and self.execution.engine.needs_copy
+        return self.is_linear_weight and self.execution.engine.needs_copy
 
     @property
     def _resident_dtype(self) -> torch.dtype:
-        """What an int8 model has besides int8 is rounded to one dtype and computed in another; tables at look-up."""
+        """Return the dtype in memory.
+
+        Non-int8 tensors of an int8 model are rounded to `dtype` and held in `compute_dtype`; embeddings are cast on
+        lookup.
+        """
         precision = self.execution.precision
         rounded = self.cast.dtype == precision.dtype and not is_embedding(self.name)
         return precision.compute_dtype if rounded else self.cast.dtype
 
 
 def is_embedding(name: str) -> bool:
-    """Whether this tensor is of an embedding, of which a step reads a few rows."""
+    """Return whether this tensor is an embedding table: a step reads few rows."""
     return name.endswith(("embed_tokens.weight", "token_embedding.weight"))

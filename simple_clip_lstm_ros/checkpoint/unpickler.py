@@ -1,6 +1,6 @@
-"""The restricted unpickler: tensors, OrderedDict, Namespace, paths and NumPy scalars; anything else is refused by name.
+"""Restricted unpickler: tensors, OrderedDict, Namespace, paths and NumPy scalars; anything else is refused by name.
 
-What a pickle names is replaced by functions and classes of ours, so that no code of the file's choosing ever runs.
+Names in a pickle are replaced by functions and classes of this module, so that no code chosen by the file ever runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from simple_clip_lstm_ros.errors import CheckpointError
 
 @dataclass(frozen=True)
 class TensorRef:
-    """Where a tensor lies: storage `key` of `storage_numel` elements, and the view of it. Strides in elements."""
+    """Location of a tensor: storage `key` of `storage_numel` elements, and the view of it. Strides in elements."""
 
     key: str
     dtype: torch.dtype
@@ -40,7 +40,7 @@ class _Storage:
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Raises CheckpointError for a pickle that names anything but data."""
+    """Unpickles data only. Raises CheckpointError for a pickle that names anything else."""
 
     def __init__(self, file: Any, source: str) -> None:
         super().__init__(file, encoding="utf-8")
@@ -48,14 +48,14 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     @classmethod
     def load(cls, data: bytes, source: str) -> Any:  # type: ignore[override]
-        """The object in `data`. `source` names the file in errors."""
+        """Return the object in `data`. `source` names the file in errors."""
         try:
             return cls(io.BytesIO(data), source).load_checked()
         except pickle.UnpicklingError as error:
             raise CheckpointError(f"{source} holds a damaged pickle ({error}); copy it again") from None
 
     def load_checked(self) -> Any:
-        """As pickle.Unpickler.load, with one error for all the ways in which a broken pickle can fail."""
+        """Load as pickle.Unpickler.load does, with one error for all failures of a broken pickle."""
         try:
             return super().load()
         except (EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
@@ -103,7 +103,7 @@ class _Sealed(type):
 
 
 class _Namespace(argparse.Namespace, metaclass=_Sealed):
-    """argparse's own class would keep whatever attribute a pickle sets on it, for every later command line."""
+    """A substitute for argparse.Namespace, which would keep attributes set by a pickle for later command lines."""
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> TensorRef:
@@ -123,7 +123,7 @@ def _windows_path(*parts: str) -> pathlib.PurePath:
 
 
 class _DType:
-    """Stands for numpy.dtype, whose own __setstate__ trusts its argument."""
+    """A substitute for numpy.dtype, whose own __setstate__ trusts its argument."""
 
     def __init__(self, code: str, *_: Any) -> None:
         self.dtype = np.dtype(code)

@@ -1,4 +1,4 @@
-"""What a user names: a checkpoint by its path or as `builtin:NAME`, and PolicyConfig settings in a YAML file."""
+"""Resolve user input: a checkpoint by its path or as `builtin:NAME`, and PolicyConfig settings in a YAML file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ _PREFIX = "builtin:"
 
 
 def resolve_path(path: str | Path) -> Path:
-    """The folder of `builtin:NAME`; any other path as it is. Raises CheckpointError for a name that there is not."""
+    """Return the folder of `builtin:NAME`; return any other path unchanged.
+
+    Raise CheckpointError for an unknown name.
+    """
     if not str(path).startswith(_PREFIX):
         return Path(path)
     names = sorted(each.name for each in MODELS.iterdir() if each.is_dir()) if MODELS.is_dir() else []
     name = str(path).removeprefix(_PREFIX)
     if name in names:
         return MODELS / name
-    there = ", ".join(_PREFIX + each for each in names)
+    available = ", ".join(_PREFIX + each for each in names)
     raise CheckpointError(
-        f"{path}: the package has {f'only {there}' if names else 'no models; make one by `make tiny-model`'}"
+        f"{path}: the package has {f'only {available}' if names else 'no models; make one by `make tiny-model`'}"
     )
 
 
 def read_overrides(path: str | Path | None) -> dict[str, Any]:
-    """The mapping in the YAML file at `path`; empty without a path. Raises ConfigError for anything else."""
+    """Read the mapping in the YAML file at `path`; empty without a path.
+
+    Raise ConfigError for anything else.
+    """
     if not path:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Did a bundle arrive as it was written? File by file, so that only what is broken need be copied again."""
+"""Verify a bundle file by file, so that only broken files need to be copied again."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from simple_clip_lstm_ros.errors import CheckpointError
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """`files` are those of the manifest; `broken` tells of some of them what is wrong: file -> words."""
+    """Result of a verification: the manifest's `files`, and the problem of each `broken` file, by name."""
 
     path: Path
     files: tuple[str, ...]
     broken: dict[str, str]
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return the result in one line."""
         if not self.broken:
             return f"{self.path}: {len(self.files)} files are as they were written"
-        told = join_names([f"{name} ({what})" for name, what in self.broken.items()])
+        problems = join_names([f"{name} ({what})" for name, what in self.broken.items()])
         return (
-            f"{self.path}: {len(self.broken)} of {len(self.files)} files are not as they were written: {told}; "
+            f"{self.path}: {len(self.broken)} of {len(self.files)} files are not as they were written: {problems}; "
             "copy these again, the others are whole"
         )
 
 
 def verify(path: Path, report: Callable[[int, int], None]) -> VerifyResult:
-    """Check every file of the bundle against its manifest. `report` is told bytes done and in all.
+    """Check every file of the bundle against its manifest. `report` gets bytes done and in total.
 
-    Raises CheckpointError for what is no bundle, has files too many, or whose files are whole and fit no model.
+    Raise CheckpointError for a folder that is not a bundle, has extra files, or has intact files that fit no model.
     """
     path = resolve_path(path)
     sums = parse_sums(path)
-    there = {name: (path / name).stat().st_size for name in sums if (path / name).is_file()}
-    total, done = sum(there.values()), 0
+    sizes = {name: (path / name).stat().st_size for name in sums if (path / name).is_file()}
+    total, done = sum(sizes.values()), 0
 
-    def read(count: int) -> None:
+    def on_read(count: int) -> None:
         nonlocal done
         done += count
         report(done, total)
 
-    broken = {name: what for name, checksum in sums.items() if (what := _find_fault(path / name, checksum, read))}
+    broken = {name: what for name, checksum in sums.items() if (what := _find_fault(path / name, checksum, on_read))}
     if extra := sorted(list_files(path) - sums.keys()):
         raise CheckpointError(
             f"{path} holds {join_names(extra)}, which is not of the bundle; remove it from the folder"
@@ -55,11 +55,11 @@ def verify(path: Path, report: Callable[[int, int], None]) -> VerifyResult:
     return VerifyResult(path, tuple(sums), broken)
 
 
-def _find_fault(file: Path, checksum: str, read: Callable[[int], None]) -> str:
-    """What is wrong with it; empty where nothing is."""
+def _find_fault(file: Path, checksum: str, on_read: Callable[[int], None]) -> str:
+    """Return what is wrong with the file; empty if nothing is."""
     if not file.is_file():
         return "missing"
     try:
-        return "" if sha256(file, read) == checksum else "its checksum differs"
+        return "" if sha256(file, on_read) == checksum else "its checksum differs"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

@@ -1,1 +1,1 @@
-"""The hands: one command with verbs."""
+"""The subcommands of `simple_clip_lstm`: each module parses, calls and prints."""

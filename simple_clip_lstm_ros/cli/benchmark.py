@@ -1,8 +1,8 @@
-"""How fast is the whole model here, how near is that to what the machine can do, and what accuracy does it cost?
+"""Measure how fast the whole model runs here, how close that is to the machine's limit, and what accuracy it costs.
 
-Measures the machine first, then steps the model at each precision and engine asked for, in turn with a baseline and on
+Measures the machine first, then steps the model at each requested precision and engine, in turn with a baseline and on
 the same photographs. The baseline: Hugging Face's modules in float32, the text encoded for every frame. Without a
-CHECKPOINT it tells the limit alone: how long a frame of the full-size model takes here at least.
+CHECKPOINT it prints the limit only: the least time that a frame of the full-size model takes on this machine.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from simple_clip_lstm_ros.cli.options import (
     add_device_options,
     add_json_option,
     log_console,
-    make_console,
     overrides,
     print_json,
     steps_progress,
 )
 from simple_clip_lstm_ros.cli.ros import benchmark_node, missing_ros, node_parameters
+from simple_clip_lstm_ros.cli.tables import make_console
 from simple_clip_lstm_ros.errors import ConfigError, MemoryBudgetError, SimpleClipLstmError, printable
 from simple_clip_lstm_ros.json_utils import write_json
 
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LEAST_ROUNDS = 8
-_TEXT_TOKENS = 23  # of a sentence, where there is no checkpoint with its tokenizers
-_PROFILE = "seed"
+_MIN_ROUNDS = 8
+_TEXT_TOKENS = 23  # of a typical instruction, if there is no checkpoint with tokenizers
+_REFERENCE_CONFIG = "seed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_measuring_options(parser)
+    add_benchmark_options(parser)
     parser.add_argument("--compare", nargs=2, metavar=("OLD", "NEW"), type=Path, help="instead: two saved files")
     add_json_option(parser)
 
 
-def add_measuring_options(parser: argparse.ArgumentParser) -> None:
+def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help=CHECKPOINT)
     parser.add_argument(
         "--precision", nargs="+", default=["auto"], metavar="NAME", help="some of auto, fp32, bf16, fp16, int8"
@@ -102,138 +102,144 @@ def _show_comparison(args: argparse.Namespace) -> None:
 
 
 def _rounds(text: str) -> int:
-    if not text.isdecimal() or int(text) < _LEAST_ROUNDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames, at least {_LEAST_ROUNDS}")
+    if not text.isdecimal() or int(text) < _MIN_ROUNDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames, at least {_MIN_ROUNDS}")
     return int(text)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """The document, of add_measuring_options' arguments, which may have it saved."""
+    """Run the benchmark of add_benchmark_options' arguments and return its JSON document.
+
+    Write it to a file as well if `args.save` is set.
+    """
     if args.save:
         check_writable_file(args.save)
-    document = _measured(args)
+    document = _measure(args)
     if args.save:
         write_json(args.save, document)
     return document
 
 
-def _measured(args: argparse.Namespace) -> dict[str, Any]:
-    from simple_clip_lstm_ros.benchmark import environment as machines
-    from simple_clip_lstm_ros.benchmark.environment import collect_env
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    from simple_clip_lstm_ros.benchmark.environment import collect_env, measure_peak
     from simple_clip_lstm_ros.engine.precision import resolve_device
 
     device = resolve_device(args.device)
-    entries = _build_cases(args) if args.checkpoint else []
-    with_node = args.checkpoint and not args.no_node and _finds_ros()
+    cases = _build_cases(args) if args.checkpoint else []
+    with_node = args.checkpoint and not args.no_node and _has_ros()
     with log_console.status("measuring the machine"):
-        machine = machines.measure_peak(device)
+        peak = measure_peak(device)
     document = {
         "format": FORMAT,
         "version": __version__,
         "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()},
         "conditions": collect_env(device),
-        "rates": machine.rates,
-        "bandwidth": machine.bandwidth,
+        "rates": peak.rates,
+        "bandwidth": peak.bandwidth,
     }
     if not args.checkpoint:
-        return document | {"profile": _PROFILE, "limits": _limits_of_profile(machine)}
-    runs = _run_cases(entries, args.rounds)
-    return document | _summarize_cases(args, machine, runs) | {"node": _node(args) if with_node else None}
+        return document | {"profile": _REFERENCE_CONFIG, "limits": _reference_limits(peak)}
+    results = _run_cases(cases, args.rounds)
+    return document | _summarize_cases(args, peak, results) | {"node": _benchmark_node(args) if with_node else None}
 
 
-def _limits_of_profile(machine: DevicePeak) -> dict[str, float]:
+def _reference_limits(peak: DevicePeak) -> dict[str, float]:
+    """Return the least seconds of a full-size frame by precision."""
     from simple_clip_lstm_ros.benchmark.roofline import frame_cost, lower_bounds
     from simple_clip_lstm_ros.checkpoint.reference_configs import REFERENCE_CONFIGS
 
-    work = frame_cost(REFERENCE_CONFIGS[_PROFILE], _TEXT_TOKENS)
-    return {precision: sum(lower_bounds(work, machine, precision).values()) for precision in machine.rates}
+    cost = frame_cost(REFERENCE_CONFIGS[_REFERENCE_CONFIG], _TEXT_TOKENS)
+    return {precision: sum(lower_bounds(cost, peak, precision).values()) for precision in peak.rates}
 
 
 def _build_cases(args: argparse.Namespace) -> list[BenchmarkCase]:
-    """The baseline, and each precision and engine. Raises what a runner would, before minutes of measuring."""
+    """Return the baseline (first, if any) and a case for each precision and engine.
+
+    Raise ConfigError, DeviceError or MemoryBudgetError as a worker would, before minutes of measuring.
+    """
     from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
     from simple_clip_lstm_ros.policy.processor_files import find_processors
 
-    given = {
+    options = {
         "processors": args.processors,
         "device": args.device,
         "overrides": overrides(args),
         "memory_budget_gb": args.memory_budget_gb,
     }
-    found = inspect_machine(args.checkpoint, **given)
-    ways = list(product(dict.fromkeys(args.precision), dict.fromkeys(args.engine)))
-    for execution in ways:
-        found.choose(*execution)
-    entries = [BenchmarkCase(_case_name(*execution), args.checkpoint, given, *execution) for execution in ways]
+    candidates = inspect_machine(args.checkpoint, **options)
+    executions = list(product(dict.fromkeys(args.precision), dict.fromkeys(args.engine)))
+    for execution in executions:
+        candidates.choose(*execution)
+    cases = [BenchmarkCase(_case_name(*execution), args.checkpoint, options, *execution) for execution in executions]
     if args.baseline and not args.processors:
-        # A bundle has its own; beside what it was converted from there may be none.
-        given = given | {"processors": find_processors(found.spec.info.path)}
+        # A bundle contains processors; the .pth that it was converted from may have none.
+        options = options | {"processors": find_processors(candidates.spec.info.path)}
     source = args.baseline or args.checkpoint
-    if args.no_baseline or not _holds_baseline(inspect_machine(source, **given) if args.baseline else found):
-        return entries
-    return [BenchmarkCase(BASELINE, source, given, "fp32", "eager", plain=True), *entries]
+    if args.no_baseline or not _fits_baseline(inspect_machine(source, **options) if args.baseline else candidates):
+        return cases
+    return [BenchmarkCase(BASELINE, source, options, "fp32", "eager", disable_text_cache=True), *cases]
 
 
-def _holds_baseline(found: LoadCandidates) -> bool:
-    """Whether there is memory for it; says so where there is not. Raises ConfigError for weights of int8."""
-    info = found.spec.info
+def _fits_baseline(candidates: LoadCandidates) -> bool:
+    """Return whether the baseline fits into memory; log a warning if not. Raise ConfigError for int8 weights."""
+    info = candidates.spec.info
     if info.precision == "int8":
         raise ConfigError(
             f"{info.path} is int8, and the baseline float32: name what it was converted from by --baseline, or "
             "take --no-baseline"
         )
     try:
-        found.choose("fp32", "eager")
+        candidates.choose("fp32", "eager")
     except MemoryBudgetError as error:
         logger.warning("there is no baseline, and so neither ratio nor error: %s", error)
         return False
     return True
 
 
-def _finds_ros() -> bool:
-    lacking = missing_ros()
-    if lacking:
-        logger.warning("the node will not be measured: %s", lacking)
-    return not lacking
+def _has_ros() -> bool:
+    reason = missing_ros()
+    if reason:
+        logger.warning("the node will not be measured: %s", reason)
+    return not reason
 
 
 def _case_name(*words: str) -> str:
     return " ".join(word for word in words if word != "auto") or "auto"
 
 
-def _run_cases(entries: Sequence[BenchmarkCase], rounds: int) -> dict[str, CaseResult]:
+def _run_cases(cases: Sequence[BenchmarkCase], rounds: int) -> dict[str, CaseResult]:
     from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
     with steps_progress() as progress:
-        task = progress.add_task(f"loading {', '.join(entry.name for entry in entries)}", total=rounds * len(entries))
-        stepped = lambda: progress.update(task, advance=1, info="stepping in turn")  # noqa: E731
-        return run_interleaved(entries, list(sample_crops(rounds)), stepped)
+        task = progress.add_task(f"loading {', '.join(case.name for case in cases)}", total=rounds * len(cases))
+        stepped = lambda: progress.update(task, advance=1, description="stepping in turn")  # noqa: E731
+        return run_interleaved(cases, list(sample_crops(rounds)), stepped)
 
 
-def _summarize_cases(args: argparse.Namespace, machine: DevicePeak, runs: dict[str, CaseResult]) -> dict[str, Any]:
+def _summarize_cases(args: argparse.Namespace, peak: DevicePeak, results: dict[str, CaseResult]) -> dict[str, Any]:
     from simple_clip_lstm_ros.benchmark.result import summarize, to_plain
     from simple_clip_lstm_ros.benchmark.roofline import frame_cost, lower_bounds
 
-    baseline = runs.get(BASELINE)
-    ways = {}
-    for name, run in runs.items():
-        ready = run.ready
-        work = frame_cost(ready.config, ready.text_tokens)
-        least = lower_bounds(work, machine, ready.execution.precision.name)
-        found = summarize(run.laps, least, ready.config.action_axes, baseline.laps if baseline else None)
-        ways[name] = {
-            "precision": ready.execution.precision.name,
-            "engine": ready.execution.engine.name,
-            "device": ready.device,
-            "load": ready.load,
-            "resident": ready.memory.process.resident,
-            "anonymous": ready.memory.process.anonymous,
-            "peak": ready.memory.process.peak,
-            "gpu": ready.memory.cuda.reserved if ready.memory.cuda else None,
-            **to_plain(found),
-            "seconds": [lap.seconds for lap in run.laps],
+    baseline = results.get(BASELINE)
+    configs = {}
+    for name, result in results.items():
+        worker = result.info
+        cost = frame_cost(worker.config, worker.text_tokens)
+        limits = lower_bounds(cost, peak, worker.execution.precision.name)
+        summary = summarize(result.profiles, limits, worker.config.action_axes, baseline.profiles if baseline else None)
+        configs[name] = {
+            "precision": worker.execution.precision.name,
+            "engine": worker.execution.engine.name,
+            "device": worker.device,
+            "load": worker.load,
+            "resident": worker.memory.process.resident,
+            "anonymous": worker.memory.process.anonymous,
+            "peak": worker.memory.process.peak,
+            "gpu": worker.memory.cuda.reserved if worker.memory.cuda else None,
+            **to_plain(summary),
+            "seconds": [lap.seconds for lap in result.profiles],
         }
-    first = next(iter(runs.values())).ready
+    first = next(iter(results.values())).info
     return {
         "checkpoint": args.checkpoint,
         "parameters": first.parameters,
@@ -241,16 +247,19 @@ def _summarize_cases(args: argparse.Namespace, machine: DevicePeak, runs: dict[s
         "untrained": first.config.untrained,
         "cut": first.config.reductions,
         "config": first.config.to_dict(),
-        "baseline": {"checkpoint": args.baseline or args.checkpoint, "stored": baseline.ready.stored}
+        "baseline": {"checkpoint": args.baseline or args.checkpoint, "stored": baseline.info.stored}
         if baseline
         else None,
         "rounds": args.rounds,
-        "ways": ways,
+        "ways": configs,
     }
 
 
-def _node(args: argparse.Namespace) -> dict[str, Any] | None:
-    """At the first precision and engine. None where it fails: what was measured before is not to be lost with it."""
+def _benchmark_node(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Measure the node at the first precision and engine.
+
+    Return None if that fails, so that the earlier measurements are kept.
+    """
     execution = {"precision": args.precision[0], "engine": args.engine[0]}
     try:
         with tempfile.TemporaryDirectory() as folder, steps_progress() as progress:

@@ -1,7 +1,8 @@
 """Show the robot in a browser, with an instruction box and a stop button, until Ctrl-C.
 
-It speaks to the nodes `inference` and `velocity_guard` over ROS, wherever they run. Beyond this machine (--host) the
-page needs the token in the address that is printed at the start. It is no emergency stop that cuts the motors' power.
+It talks to the nodes `inference` and `velocity_guard` over ROS, on any machine. From other machines (--host) the page
+needs the token in the address that is printed at the start. It is not an emergency stop: it does not cut the motors'
+power.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 
 from simple_clip_lstm_ros.cli.ros import require_ros
 
-# What stays unset is the node's own default, or what ROS's arguments say.
+# Options that are not given keep the node's default, or the value of the ROS arguments.
 _PARAMETERS = ("host", "port", "token", "image_topic", "image_transport", "enable_stamped_cmd_vel")
 
 
@@ -31,5 +32,5 @@ def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.dashboard.dashboard_node import Dashboard
     from simple_clip_lstm_ros.ros import process
 
-    given = {name: getattr(args, name) for name in _PARAMETERS if getattr(args, name) is not None}
-    process.run(lambda: Dashboard(given, args.namespace))
+    parameters = {name: getattr(args, name) for name in _PARAMETERS if getattr(args, name) is not None}
+    process.run(lambda: Dashboard(parameters, args.namespace))

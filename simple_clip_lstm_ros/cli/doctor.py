@@ -1,9 +1,9 @@
-"""Is this machine fit to drive? Each known trouble as a check, with what to do about it.
+"""Check whether this machine is fit to drive; each problem is printed with its fix.
 
-Python and its libraries, GPU, ROS's middleware, domain and transport, memory, disk, cameras; of a Jetson its heat and
-power mode; of a CHECKPOINT whether it is whole, trained and fits. It takes some ten seconds, sends images on a topic of
-its own, and moves nothing. Run it where the nodes run: in their container, with their environment. Exit code 1 where
-something speaks against driving.
+Checks Python and its libraries, GPU, ROS middleware, domain and transport, memory, disk and cameras; on a Jetson also
+temperature and power mode; and whether a CHECKPOINT is complete, trained and fits. It takes about ten seconds, sends
+images on a topic of its own, and moves nothing. Run it where the nodes run: in their container, with their environment.
+Exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from simple_clip_lstm_ros.cli.options import (
     add_json_option,
     add_policy_options,
     bytes_progress,
-    make_console,
     print_json,
+    survey_from_args,
 )
+from simple_clip_lstm_ros.cli.tables import make_console
 from simple_clip_lstm_ros.doctor.finding import Finding, Host, Verdict
-from simple_clip_lstm_ros.doctor.libraries import libraries
-from simple_clip_lstm_ros.doctor.resources import check_cameras, machine, model
-from simple_clip_lstm_ros.doctor.transport import transport
+from simple_clip_lstm_ros.doctor.libraries import check_libraries
+from simple_clip_lstm_ros.doctor.resources import check_cameras, check_checkpoint, check_machine
+from simple_clip_lstm_ros.doctor.transport import check_transport
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.ERROR: "bold red", Verdict.SKIPPED: "dim"}
@@ -43,38 +44,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     findings = []
-    for finding in _findings(args):
+    for finding in _run_checks(args):
         findings.append(finding)
         if not args.json:
-            _show(finding)
-    wrong = [each.check for each in findings if each.verdict is Verdict.ERROR]
+            _print_finding(finding)
+    failed = [each.check for each in findings if each.verdict is Verdict.ERROR]
     if args.json:
-        print_json({"safe": not wrong, "findings": [asdict(each) for each in findings]})
-    if wrong:
-        raise SimpleClipLstmError(f"not fit to drive: {', '.join(wrong)}; what to do stands beside each")
+        print_json({"safe": not failed, "findings": [asdict(each) for each in findings]})
+    if failed:
+        raise SimpleClipLstmError(f"not fit to drive: {', '.join(failed)}; what to do stands beside each")
     if not args.json:
-        unseen = "" if args.checkpoint else "; name a CHECKPOINT to have it looked at, too"
-        print(f"nothing found that speaks against driving{unseen}")
+        hint = "" if args.checkpoint else "; name a CHECKPOINT to have it looked at, too"
+        print(f"nothing found that speaks against driving{hint}")
 
 
-def _findings(args: argparse.Namespace) -> Iterator[Finding]:
-    here = Host()
-    of_libraries = []
-    for finding in libraries(here):
-        of_libraries.append(finding)
+def _run_checks(args: argparse.Namespace) -> Iterator[Finding]:
+    host = Host()
+    library_findings = []
+    for finding in check_libraries(host):
+        library_findings.append(finding)
         yield finding
-    yield from itertools.chain(machine(here), transport(here, args.image_topic), check_cameras(here, args.camera))
+    yield from itertools.chain(
+        check_machine(host), check_transport(host, args.image_topic), check_cameras(host, args.camera)
+    )
     if not args.checkpoint:
         return
-    if any(each.check in _NEEDED_BY_MODEL and each.verdict is Verdict.ERROR for each in of_libraries):
+    if any(each.check in _NEEDED_BY_MODEL and each.verdict is Verdict.ERROR for each in library_findings):
         yield Finding("checkpoint", Verdict.SKIPPED, "what the model needs does not work here")
         return
     with bytes_progress() as progress:
         task = progress.add_task("checksums", total=None)
-        yield from model(args, lambda done, total: progress.update(task, completed=done, total=total))
+        yield from check_checkpoint(
+            args.checkpoint,
+            lambda: survey_from_args(args),
+            lambda candidates: candidates.choose(args.precision, args.engine),
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
 
 
-def _show(finding: Finding) -> None:
+def _print_finding(finding: Finding) -> None:
     line = Text(f"{finding.verdict.value:7} ", style=_STYLES[finding.verdict])
     line.append(f"{finding.check}: ", style="bold").append(printable(finding.says), style="not bold default")
     if finding.remedy:

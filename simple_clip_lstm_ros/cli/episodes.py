@@ -1,7 +1,7 @@
-"""What a folder of recorded episodes (HDF5) holds: statistics of the actions, and which episodes teach nothing.
+"""Show the statistics of a folder of recorded episodes (HDF5), and which episodes are useless for training.
 
-The errors of a constant are what a policy scores that answers every image with the mean or the median: one that is no
-better has learnt nothing. With --from-bag, episodes are made of a bag and written into the folder instead.
+The MAE of the mean and of the median are the errors of a policy that outputs a constant for every image: a policy that
+is no better has learned nothing. With --from-bag, a bag is converted to episodes in the folder instead.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, make_console, print_json, steps_progress
+from simple_clip_lstm_ros.cli.options import add_json_option, add_rate_option, print_json, steps_progress
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError, printable
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.data.dataset_stats import AxisStats, DatasetStats
 
-_OF_BAGS = ("image_topic", "command_topic", "instruction_topic", "rate")
+_BAG_OPTIONS = ("image_topic", "command_topic", "instruction_topic", "rate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,19 +39,19 @@ def run(args: argparse.Namespace) -> None:
     if args.from_bag:
         _convert(args)
         return
-    if any(getattr(args, name) is not None for name in _OF_BAGS):
+    if any(getattr(args, name) is not None for name in _BAG_OPTIONS):
         raise ConfigError("topics and --rate are of a bag: name it with --from-bag")
     from simple_clip_lstm_ros.data.dataset_stats import find_episodes, summarize_dataset
 
     files = find_episodes(args.path)
     with steps_progress() as progress:
         task = progress.add_task("reading episodes", total=len(files))
-        found = summarize_dataset(files, read=lambda: progress.advance(task))
+        stats = summarize_dataset(files, on_file=lambda: progress.advance(task))
     if args.json:
-        print_json({"path": str(args.path), **found.as_plain()})
+        print_json({"path": str(args.path), **stats.as_plain()})
     else:
-        _show(args.path, found)
-    if not found.episodes:
+        _print_stats(args.path, stats)
+    if not stats.episodes:
         raise EpisodeError(f"{args.path}: none of {len(files)} files could be read as an episode: each says why above")
 
 
@@ -64,33 +64,33 @@ def _convert(args: argparse.Namespace) -> None:
     topics = DriveTopics(args.image_topic, args.command_topic, args.instruction_topic)
     with steps_progress() as progress:
         task = progress.add_task("reading images", total=None)
-        made = convert_bag(
+        episodes = convert_bag(
             args.from_bag,
             args.path,
             topics,
             rate=args.rate,
-            report=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     if args.json:
-        print_json({"bag": str(args.from_bag), "episodes": [str(path) for path in made]})
+        print_json({"bag": str(args.from_bag), "episodes": [str(path) for path in episodes]})
     else:
-        for path in made:
+        for path in episodes:
             print(printable(str(path)))
 
 
-def _show(path: Path, found: DatasetStats) -> None:
+def _print_stats(path: Path, stats: DatasetStats) -> None:
     console = make_console()
-    if found.episodes:
-        rate = f" ({found.frames / found.duration:.2f} a second)" if found.duration > 0.0 else ""
-        units = ", ".join(f"{unit} ({count})" for unit, count in found.units.items())
-        head = f"{found.episodes} episodes, {found.frames} frames, {found.duration:.1f} s{rate}; action units: {units}"
+    if stats.episodes:
+        rate = f" ({stats.frames / stats.duration:.2f} a second)" if stats.duration > 0.0 else ""
+        units = ", ".join(f"{unit} ({count})" for unit, count in stats.units.items())
+        head = f"{stats.episodes} episodes, {stats.frames} frames, {stats.duration:.1f} s{rate}; action units: {units}"
         console.print(printable(f"{path}: {head}"))
-        console.print(_scenario_table(found.scenarios))
-    if found.axes:
+        console.print(_scenario_table(stats.scenarios))
+    if stats.axes:
         console.print()
-        console.print(_axis_table(found.axes))
-        console.print(f"{found.still:.0%} of the frames command no motion at all")
-    for line in _remarks(found):
+        console.print(_axis_table(stats.axes))
+        console.print(f"{stats.still:.0%} of the frames command no motion at all")
+    for line in _remarks(stats):
         console.print(printable(line))
 
 
@@ -104,16 +104,16 @@ def _scenario_table(scenarios: dict[str, int]) -> Table:
 def _axis_table(axes: dict[str, AxisStats]) -> Table:
     table = new_table("", "axis", "mean", "std", "min", "max", "zero", "MAE of the mean", "MAE of the median")
     for name, axis in axes.items():
-        spread = (f"{axis.mean:+.3f}", f"{axis.std:.3f}", f"{axis.min:+.3f}", f"{axis.max:+.3f}")
-        table.add_row(name, *spread, f"{axis.zeros:.0%}", f"{axis.mean_error:.3f}", f"{axis.median_error:.3f}")
+        values = (f"{axis.mean:+.3f}", f"{axis.std:.3f}", f"{axis.min:+.3f}", f"{axis.max:+.3f}")
+        table.add_row(name, *values, f"{axis.zeros:.0%}", f"{axis.mean_error:.3f}", f"{axis.median_error:.3f}")
     return table
 
 
-def _remarks(found: DatasetStats) -> Iterator[str]:
-    """What must be known of the figures, and what is to be done about files."""
-    if len(found.units) > 1:
+def _remarks(stats: DatasetStats) -> Iterator[str]:
+    """Yield warnings about the figures, and what to do about degenerate and unreadable files."""
+    if len(stats.units) > 1:
         yield "the episodes differ in the unit of their actions, and these figures mix them: look at one kind at a time"
-    for file, why in found.degenerate.items():
+    for file, why in stats.degenerate.items():
         yield f"degenerate: {file}: {', '.join(why)}"
-    for message in found.unreadable.values():
+    for message in stats.unreadable.values():
         yield f"unreadable: {message}"

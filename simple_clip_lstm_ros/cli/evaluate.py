@@ -1,11 +1,13 @@
-"""Does it drive? The real nodes, in worlds that the model has never seen: around the box on the named side, to the cup.
+"""Measure how well a checkpoint drives: with the real nodes in unseen worlds, or offline on recorded episodes.
 
-Each drive ends at the cup, at a touch, or after 60 s. It succeeds if the robot comes within 0.3 m of the cup, has
-passed all boxes on the named side and touched nothing. Shares have their 95 % intervals.
+In the worlds the robot is to drive around the box on the named side, to the cup. Each drive ends at the cup, at a
+contact, or after 60 s. It succeeds if the robot comes within 0.3 m of the cup, has passed all boxes on the named side
+and touched nothing. Proportions are given with 95 % intervals.
 
-With --episodes, without any ROS: how near does it come to what was commanded on recorded drives? Its error (MAE) by
-axis and by task, beside that of the best constants, and how often it goes the recorded way where one was commanded
-above 0.05 m/s or rad/s. What is no better than a constant has learnt nothing; what is better may still drive badly.
+With --episodes (no ROS needed) the actions are compared with the recorded commands: the error (MAE) by axis and by
+task, next to that of the best constants, and how often the direction is the recorded one where more than 0.05 m/s or
+rad/s was commanded. A model that is no better than a constant has learned nothing; one that is better may still drive
+badly.
 """
 
 from __future__ import annotations
@@ -21,19 +23,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.infer import warn_of
+from simple_clip_lstm_ros.cli.infer import warn_about_policy
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_episode_options,
     add_json_option,
     add_policy_options,
     load_with_progress,
-    make_console,
     print_json,
     steps_progress,
 )
 from simple_clip_lstm_ros.cli.ros import node_parameters, require_ros
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import ConfigError, InputError, printable
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ if TYPE_CHECKING:
     from simple_clip_lstm_ros.sim.layout import Layout
     from simple_clip_lstm_ros.sim.world import World
 
-_OF_WORLDS: tuple[str, ...] = ("layouts", "first_seed", "conditions", "plot")
-_OF_EPISODES: tuple[str, ...] = ("instruction", "action_scale")
+_WORLD_OPTIONS: tuple[str, ...] = ("layouts", "first_seed", "conditions", "plot")
+_EPISODE_OPTIONS: tuple[str, ...] = ("instruction", "action_scale")
 _LAYOUTS = 40
 _AS_TRAINED = "as trained"
 _CONSTANT = "constant output, no model"
-_SPEED = 0.4  # m/s, and straight on
+_SPEED = 0.4  # m/s, straight ahead; the constant output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,18 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     _check_options(args)
     if args.episodes:
-        from simple_clip_lstm_ros.cli.evaluate import run_offline
-
         run_offline(args)
     else:
         _evaluate_drives(args)
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    others, why = _OF_EPISODES, "episodes: name --episodes DIR"
+    invalid, why = _EPISODE_OPTIONS, "episodes: name --episodes DIR"
     if args.episodes:
-        others, why = _OF_WORLDS, "drives in worlds: leave it out, or --episodes"
-    for name in others:
+        invalid, why = _WORLD_OPTIONS, "drives in worlds: leave it out, or --episodes"
+    for name in invalid:
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} is of {why}")
 
@@ -99,19 +98,21 @@ def _evaluate_drives(args: argparse.Namespace) -> None:
     layouts = _LAYOUTS if args.layouts is None else args.layouts
     if layouts < 1 or first < 0:
         raise InputError("--layouts must be at least 1, and --first-seed zero or more")
-    names = _conditions(args.conditions or [_AS_TRAINED])
+    names = _perturbation_names(args.conditions or [_AS_TRAINED])
     seeds = range(first, first + layouts)
-    driven = _drive(args, [sample_layout(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
-    scores = {name: summarize_drives(worlds) for name, worlds in driven.items()}
+    worlds = _drive(args, [sample_layout(SCENARIOS[seed % len(SCENARIOS)], seed) for seed in seeds], names)
+    metrics = {name: summarize_drives(each) for name, each in worlds.items()}
     if args.plot:
-        plot_map(driven, args.plot)
+        plot_map(worlds, args.plot)
     if args.json:
-        print_json({"layouts": layouts, "first seed": first, "scores": {n: _plain(s) for n, s in scores.items()}})
+        print_json(
+            {"layouts": layouts, "first seed": first, "scores": {n: _plain(each) for n, each in metrics.items()}}
+        )
         return
-    make_console().print(_table(layouts, scores))
+    make_console().print(_table(layouts, metrics))
 
 
-def _conditions(names: list[str]) -> list[str]:
+def _perturbation_names(names: list[str]) -> list[str]:
     from simple_clip_lstm_ros.sim.perturbations import PERTURBATIONS
 
     if names == ["all"]:
@@ -129,23 +130,23 @@ def _drive(args: argparse.Namespace, layouts: list[Layout], names: list[str]) ->
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        given = {**node_parameters(args, folder, precision=args.precision, engine=args.engine), **NODE}
-        stage = stack.enter_context(NodeHarness(given, guard=GUARD, camera=None, threads=None, logs=folder))
-        stage.start()
-        lockstep = Lockstep(stage)
+        parameters = {**node_parameters(args, folder, precision=args.precision, engine=args.engine), **NODE}
+        harness = stack.enter_context(NodeHarness(parameters, guard=GUARD, camera=None, threads=None, logs=folder))
+        harness.start()
+        lockstep = Lockstep(harness)
         progress = stack.enter_context(steps_progress())
         task = progress.add_task("driving", total=len(layouts) * len(names))
-        driven: dict[str, list[World]] = {_CONSTANT: [_constant(layout) for layout in layouts]}
+        worlds: dict[str, list[World]] = {_CONSTANT: [_drive_constant(layout) for layout in layouts]}
         for name in names:
-            driven[name] = []
+            worlds[name] = []
             for layout in layouts:
-                driven[name].append(lockstep.drive(layout, PERTURBATIONS[name]))
+                worlds[name].append(lockstep.drive(layout, PERTURBATIONS[name]))
                 progress.advance(task)
-        return driven
+        return worlds
 
 
-def _constant(layout: Layout) -> World:
-    """What any number above must be compared with."""
+def _drive_constant(layout: Layout) -> World:
+    """Drive straight ahead without a model: the baseline for all other results."""
     from simple_clip_lstm_ros.control.velocity import Velocity
     from simple_clip_lstm_ros.sim.rollouts import PERIOD
     from simple_clip_lstm_ros.sim.world import World
@@ -157,16 +158,16 @@ def _constant(layout: Layout) -> World:
     return world
 
 
-def _plain(found: DriveMetrics) -> dict[str, Any]:
-    shares = {"success": found.success, "obeyed": found.obeyed, "contact": found.contact}
-    told = {name: {**asdict(each), "share": each.value, "interval": each.interval} for name, each in shares.items()}
-    return asdict(found) | told
+def _plain(metrics: DriveMetrics) -> dict[str, Any]:
+    shares = {"success": metrics.success, "obeyed": metrics.obeyed, "contact": metrics.contact}
+    plain = {name: {**asdict(each), "share": each.value, "interval": each.interval} for name, each in shares.items()}
+    return asdict(metrics) | plain
 
 
-def _table(layouts: int, scores: dict[str, DriveMetrics]) -> Table:
+def _table(layouts: int, metrics: dict[str, DriveMetrics]) -> Table:
     table = new_table("", f"{layouts} layouts", *_COLUMNS)
-    for name, found in scores.items():
-        table.add_row(name, *(cell(found) for cell in _COLUMNS.values()))
+    for name, each in metrics.items():
+        table.add_row(name, *(cell(each) for cell in _COLUMNS.values()))
     return table
 
 
@@ -175,12 +176,12 @@ def _number(value: float, digits: int) -> str:
 
 
 _COLUMNS: dict[str, Callable[[DriveMetrics], str]] = {
-    "success": lambda found: str(found.success),
-    "side obeyed": lambda found: str(found.obeyed),
-    "contact": lambda found: str(found.contact),
-    "time s": lambda found: _number(found.time, 1),
-    "way m": lambda found: _number(found.length, 2),
-    "unrest rad/s²": lambda found: f"{found.unrest:.2f}",
+    "success": lambda metrics: str(metrics.success),
+    "side obeyed": lambda metrics: str(metrics.obeyed),
+    "contact": lambda metrics: str(metrics.contact),
+    "time s": lambda metrics: _number(metrics.time, 1),
+    "way m": lambda metrics: _number(metrics.length, 2),
+    "unrest rad/s²": lambda metrics: f"{metrics.unrest:.2f}",
 }
 
 
@@ -189,39 +190,39 @@ if TYPE_CHECKING:
 
 
 def run_offline(args: argparse.Namespace) -> None:
-    """Of `evaluate`'s arguments, where `episodes` is given."""
+    """Evaluate on recorded episodes, without ROS; `args` are those of `evaluate` with `episodes` given."""
     from simple_clip_lstm_ros.data.dataset import format_skipped, read_dataset
     from simple_clip_lstm_ros.data.dataset_stats import find_episodes
     from simple_clip_lstm_ros.evaluation.metrics import MOVING, evaluate_offline, format_verdict
 
-    # What the episodes lack is told before a checkpoint of gigabytes is read.
-    recordings, left_out = read_dataset(find_episodes(args.episodes), args.instruction, args.action_scale)
+    # Errors in the episodes are raised before gigabytes of a checkpoint are read.
+    recordings, skipped = read_dataset(find_episodes(args.episodes), args.instruction, args.action_scale)
     policy = load_with_progress(args)
-    warn_of(policy)
+    warn_about_policy(policy)
     with steps_progress() as progress:
         task = progress.add_task("stepping", total=sum(len(each.episode) for each in recordings))
-        found = evaluate_offline(policy, recordings, stepped=lambda: progress.advance(task))
-    left_out |= found.unreadable
+        result = evaluate_offline(policy, recordings, stepped=lambda: progress.advance(task))
+    skipped |= result.unreadable
     if args.json:
         document = {"episodes": str(args.episodes), "untrained": policy.config.untrained, "moving above": MOVING}
-        scenarios = {name: group.as_plain() for name, group in found.scenarios.items()}
-        document |= {"total": found.total.as_plain(), "scenarios": scenarios, "left out": left_out}
-        print_json(document | {"verdict": format_verdict(found.total)})
+        scenarios = {name: group.as_plain() for name, group in result.scenarios.items()}
+        document |= {"total": result.total.as_plain(), "scenarios": scenarios, "left out": skipped}
+        print_json(document | {"verdict": format_verdict(result.total)})
         return
     console = make_console()
-    console.print(_offline_table(found))
-    for line in format_skipped(left_out):
+    console.print(_offline_table(result))
+    for line in format_skipped(skipped):
         console.print(printable(f"left out: {line}"))
-    console.print(printable(format_verdict(found.total)))
+    console.print(printable(format_verdict(result.total)))
 
 
-def _offline_table(found: OfflineResult) -> Table:
+def _offline_table(result: OfflineResult) -> Table:
     table = new_table("", "episodes", "axis", *_OFFLINE_COLUMNS)
     table.columns[1].justify = "left"
-    for name, group in {"all": found.total, **found.scenarios}.items():
+    for name, group in {"all": result.total, **result.scenarios}.items():
         head = f"{name}: {group.episodes}, {group.frames} frames"
-        for axis, fit in {**group.axes, "all axes": group.overall}.items():
-            table.add_row(head, axis, *(cell(fit) for cell in _OFFLINE_COLUMNS.values()))
+        for axis, error in {**group.axes, "all axes": group.overall}.items():
+            table.add_row(head, axis, *(cell(error) for cell in _OFFLINE_COLUMNS.values()))
             head = ""
     return table
 
@@ -231,8 +232,8 @@ def _format_share(value: float) -> str:
 
 
 _OFFLINE_COLUMNS: dict[str, Callable[[AxisError], str]] = {
-    "MAE": lambda fit: f"{fit.error:.3f}",
-    "MAE of the mean": lambda fit: f"{fit.mean_error:.3f}",
-    "MAE of the median": lambda fit: f"{fit.median_error:.3f}",
-    "same direction": lambda fit: _format_share(fit.direction),
+    "MAE": lambda each: f"{each.error:.3f}",
+    "MAE of the mean": lambda each: f"{each.mean_error:.3f}",
+    "MAE of the median": lambda each: f"{each.median_error:.3f}",
+    "same direction": lambda each: _format_share(each.direction),
 }

@@ -1,6 +1,6 @@
-"""What is in a checkpoint, from names and shapes alone: nothing in the file runs and no weight is read.
+"""Show what a checkpoint contains, from names and shapes only: no code in the file runs and no weight is read.
 
-Exit 1 if the file would not load; the report is printed as far as it goes.
+Exit code 1 if the file would not load; the report is printed as far as possible.
 """
 
 from __future__ import annotations
@@ -10,14 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from simple_clip_lstm_ros.cli.options import (
-    CHECKPOINT,
-    add_config_options,
-    add_json_option,
-    make_console,
-    overrides,
-    print_json,
-)
+from simple_clip_lstm_ros.cli.options import CHECKPOINT, add_config_options, add_json_option, overrides, print_json
+from simple_clip_lstm_ros.cli.tables import make_console
 from simple_clip_lstm_ros.errors import CheckpointError, printable
 
 
@@ -30,36 +24,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.checkpoint.inspect_report import build_report
 
-    found = build_report(args.file, overrides(args))
+    report = build_report(args.file, overrides(args))
     if args.json:
-        print_json(found)
+        print_json(report)
     else:
-        _show(found)
-    if found["problem"]:
-        raise CheckpointError(f"{args.file} would not load: {found['problem']}")
+        _print_report(report)
+    if report["problem"]:
+        raise CheckpointError(f"{args.file} would not load: {report['problem']}")
 
 
-def _show(found: dict[str, Any]) -> None:
+def _print_report(report: dict[str, Any]) -> None:
     console = make_console()
-    console.print(f"{found['file']}: {found['bytes'] / 1e9:.3f} GB, {found['keys']} tensors, ", end="")
-    console.print(f"{found['parameters']:,} parameters, {found['precision']}")
-    for name, value in found["metadata"].items():
+    console.print(f"{report['file']}: {report['bytes'] / 1e9:.3f} GB, {report['keys']} tensors, ", end="")
+    console.print(f"{report['parameters']:,} parameters, {report['precision']}")
+    for name, value in report["metadata"].items():
         console.print(printable(f"  {name}: {value}"))
-    if found["untrained"]:
+    if report["untrained"]:
         console.print("UNTRAINED: random weights; the node commands zero unless allow_untrained is set")
-    if found["reductions"]:
-        console.print(f"CUT: {found['reductions']}; the actions are not those of the whole model")
-    console.print(_components(found["components"]))
-    for note in found["notes"]:
+    if report["reductions"]:
+        console.print(f"CUT: {report['reductions']}; the actions are not those of the whole model")
+    console.print(_component_table(report["components"]))
+    for note in report["notes"]:
         console.print(f"note: {note}")
-    if found["features"]:
-        console.print(f"features: {' + '.join(found['features'])}")
-    if found["assumed"]:
+    if report["features"]:
+        console.print(f"features: {' + '.join(report['features'])}")
+    if report["assumed"]:
         console.print("\nNeither the file nor --config states these; they are assumed:")
-        console.print(_assumptions(found["assumed"]))
+        console.print(_assumption_table(report["assumed"]))
 
 
-def _components(components: list[dict[str, Any]]) -> Table:
+def _component_table(components: list[dict[str, Any]]) -> Table:
     table = Table("component", "tensors", "parameters", "dtypes", "layers and widths", box=None, pad_edge=False)
     for row in components:
         table.add_row(
@@ -68,7 +62,7 @@ def _components(components: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _assumptions(assumed: list[dict[str, Any]]) -> Table:
+def _assumption_table(assumed: list[dict[str, Any]]) -> Table:
     table = Table("setting", "assumed", "alternatives", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
     for row in assumed:

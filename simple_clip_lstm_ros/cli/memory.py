@@ -1,6 +1,6 @@
-"""What memory the machine, its container and its GPU have; and what a checkpoint would need of it, at each precision.
+"""Show the memory of machine, container and GPU, and what a checkpoint would need of it at each precision.
 
-Nothing is loaded: the need follows from names, shapes and dtypes.
+Nothing is loaded: the need is computed from names, shapes and dtypes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from simple_clip_lstm_ros.cli.options import (
     add_config_options,
     add_device_options,
     add_json_option,
-    make_console,
     print_json,
     survey_from_args,
 )
-from simple_clip_lstm_ros.cli.tables import memory_table, need_table
+from simple_clip_lstm_ros.cli.tables import estimate_table, make_console, memory_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +37,11 @@ def run(args: argparse.Namespace) -> None:
     if not args.json:
         make_console().print(memory_table(memory))
     if args.checkpoint:
-        found = survey_from_args(args)
-        needs = {str(execution): found.estimate(execution) for execution in found.configs()}
-        document |= {"limit": found.limit, "needs": {name: asdict(need) for name, need in needs.items()}}
+        candidates = survey_from_args(args)
+        estimates = {str(execution): candidates.estimate(execution) for execution in candidates.configs()}
+        document |= {"limit": candidates.limit, "needs": {name: asdict(each) for name, each in estimates.items()}}
         if not args.json:
             make_console().print("")
-            make_console().print(need_table(needs, found.limit))
+            make_console().print(estimate_table(estimates, candidates.limit))
     if args.json:
         print_json(document)

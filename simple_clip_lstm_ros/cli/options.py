@@ -1,4 +1,4 @@
-"""The options that several verbs share, and what they mean."""
+"""Options that several subcommands share, and the loading and progress bars that follow from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from simple_clip_lstm_ros.checkpoint.user_input import read_overrides
-from simple_clip_lstm_ros.cli.tables import need_table
+from simple_clip_lstm_ros.cli.tables import estimate_table
 from simple_clip_lstm_ros.json_utils import nan_to_null
 
 if TYPE_CHECKING:
@@ -62,13 +62,16 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """PolicyConfig settings of the command line: the file's, and over them those of options."""
-    given = {"layers": args.layers, "image_size": args.image_size}
-    return read_overrides(args.config) | {name: value for name, value in given.items() if value is not None}
+    """Return the PolicyConfig settings of the command line; options win over the file of --config."""
+    options = {"layers": args.layers, "image_size": args.image_size}
+    return read_overrides(args.config) | {name: value for name, value in options.items() if value is not None}
 
 
 def _layers(text: str) -> dict[str, int | list[int]]:
-    """`kosmos_text=6,rnn=0+1` -> {"kosmos_text": 6, "rnn": [0, 1]}; `5+` is layer 5 alone."""
+    """Parse the value of --layers.
+
+    `kosmos_text=6,rnn=0+1` gives {"kosmos_text": 6, "rnn": [0, 1]}; `5+` is layer 5 alone. Raise ArgumentTypeError.
+    """
     layers: dict[str, int | list[int]] = {}
     for part in text.split(","):
         tower, equals, kept = part.partition("=")
@@ -95,7 +98,7 @@ def _rate(text: str) -> float:
 
 
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
-    """What episodes may not state themselves: for data.told."""
+    """Add options for values that an episode file may lack (see data/episode_labels.py)."""
     parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
     add_action_scale_option(parser)
 
@@ -125,49 +128,56 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def print_json(document: Any) -> None:
-    """One document on stdout, with null for the numbers that JSON has no word for."""
+    """Print a JSON document on stdout, with null for NaN and infinity."""
     print(json.dumps(nan_to_null(document), indent=2, allow_nan=False))
 
 
-def make_console() -> Console:
-    """On stdout, for tables and text of anybody's choosing; wide where that is no terminal."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 160
-    return console
-
-
 def survey_from_args(args: argparse.Namespace) -> LoadCandidates:
-    """The checkpoint of add_policy_options' arguments on this machine."""
+    """Inspect the checkpoint and this machine; return the possible ways to load it.
+
+    `args` are those of add_policy_options.
+    """
     from simple_clip_lstm_ros.checkpoint.plan import inspect_machine
 
     return inspect_machine(args.checkpoint, args.processors, args.device, overrides(args), args.memory_budget_gb)
 
 
 def load_with_progress(args: argparse.Namespace) -> Policy:
-    """Of add_policy_options' arguments; says on stderr what will be needed, and shows the progress there."""
+    """Load the policy, with its memory estimate and a progress bar on stderr.
+
+    `args` are those of add_policy_options.
+    """
     from simple_clip_lstm_ros.checkpoint.load import load
 
-    planned = survey_from_args(args).choose(args.precision, args.engine)
-    log_console.print(need_table({planned.why: planned.estimate}, planned.candidates.limit), soft_wrap=True)
+    plan = survey_from_args(args).choose(args.precision, args.engine)
+    log_console.print(estimate_table({plan.why: plan.estimate}, plan.candidates.limit), soft_wrap=True)
     with bytes_progress() as progress:
         task = progress.add_task("loading", total=None)
-        return load(planned, lambda done, total: progress.update(task, completed=done, total=total))
+        return load(plan, lambda done, total: progress.update(task, completed=done, total=total))
 
 
 def steps_progress() -> AbstractContextManager[Progress]:
-    """A bar of frames on stderr, silent where that is no terminal; rarely drawn, to be no part of what is measured."""
+    """Return a progress bar of frames on stderr.
+
+    It is silent if stderr is not a terminal, and drawn only twice a second to disturb no measurement.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return if_terminal(Progress(*columns, console=log_console, transient=True, refresh_per_second=2))
 
 
 def bytes_progress() -> AbstractContextManager[Progress]:
-    """A bar with rate and remaining time on stderr; silent where that is no terminal."""
+    """Return a progress bar of bytes on stderr, with rate and remaining time.
+
+    It is silent if stderr is not a terminal.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     progress = Progress(*columns, TimeRemainingColumn(), console=log_console, transient=True)
     return if_terminal(progress)
 
 
 def if_terminal(progress: Progress) -> AbstractContextManager[Progress]:
-    """One that is not started shows nothing; one that is disabled leaves an empty line, in older versions of rich."""
+    """Return a context manager that shows `progress` if stderr is a terminal.
+
+    Otherwise it is never started: a disabled one prints an empty line in older versions of rich.
+    """
     return progress if log_console.is_terminal else nullcontext(progress)

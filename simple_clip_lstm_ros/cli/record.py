@@ -1,12 +1,12 @@
 """Record drives from ROS topics into DIR, until Ctrl-C: as a bag (MCAP), or as episodes (HDF5).
 
-A bag holds images, instruction, action, commands, reasons and diagnostics; Foxglove, ros2 bag and `simple_clip_lstm
-replay` open it. With --last only so many seconds are kept, in memory, and written when the robot is stopped by hand or
-by the guard, or when the service recorder/dump is called.
+A bag contains images, instruction, action, commands, reasons and diagnostics; Foxglove, ros2 bag and `simple_clip_lstm
+replay` open it. With --last only that many seconds are kept, in memory, and written when the robot is stopped by a
+person or by the guard, or when the service recorder/dump is called.
 
-An episode holds images and, for each, the newest velocity command: what `simple_clip_lstm train` learns from. With
---instruction-topic each new instruction begins an episode and a blank one ends it; without, all is one episode.
-`simple_clip_lstm episodes DIR` tells what was recorded, and makes episodes of a bag.
+An episode contains images and, for each, the newest velocity command: `simple_clip_lstm train` learns from these. With
+--instruction-topic each new instruction begins an episode and a blank one ends it; without it, everything is one
+episode. `simple_clip_lstm episodes DIR` shows what was recorded, and converts a bag to episodes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 from simple_clip_lstm_ros.cli.options import add_rate_option
 from simple_clip_lstm_ros.cli.ros import require_ros
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError
-
-_COMPRESSED = "/compressed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,11 +53,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_format(args: argparse.Namespace) -> None:
-    foreign = {
+    other_options = {
         "mcap": ("command_topic", "stamped", "instruction_topic", "rate"),
         "hdf5": ("last", "memory_mb", "namespace"),
     }
-    for name in foreign[args.format]:
+    for name in other_options[args.format]:
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} is not for --format {args.format}; --help tells what is")
 
@@ -67,17 +65,18 @@ def _check_format(args: argparse.Namespace) -> None:
 def _record_bags(args: argparse.Namespace) -> None:
     from simple_clip_lstm_ros.recording.bag_recorder import BagRecorder
     from simple_clip_lstm_ros.ros import process
+    from simple_clip_lstm_ros.ros.camera_topic import split_transport
 
-    is_compressed = args.image_topic.endswith(_COMPRESSED)
-    given = {
+    image_topic, image_transport = split_transport(args.image_topic)
+    parameters = {
         "folder": str(args.folder),
-        "image_topic": args.image_topic.removesuffix(_COMPRESSED),
-        "image_transport": "compressed" if is_compressed else "raw",
+        "image_topic": image_topic,
+        "image_transport": image_transport,
         "last": args.last,
         "memory_mb": args.memory_mb,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    process.run(lambda: BagRecorder(given, args.namespace))
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    process.run(lambda: BagRecorder(parameters, args.namespace))
 
 
 def _record_episodes(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What a command that starts nodes needs: a ROS 2, and what it tells the inference node."""
+"""Helpers for subcommands that start nodes: the check for ROS 2, node parameters, and the node benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simple_clip_lstm_ros.errors import SimpleClipLstmError
 
 
 def missing_ros() -> str:
-    """Why no node can be started here; empty where it can."""
+    """Return why no node can be started in this environment; "" if it can."""
     try:
         from simple_clip_lstm_ros.harness.node_harness import NodeHarness  # noqa: F401
     except ImportError as error:
@@ -24,19 +24,22 @@ def missing_ros() -> str:
 
 
 def require_ros() -> None:
-    """Raises SimpleClipLstmError where no node can be started."""
-    if lacking := missing_ros():
+    """Raise SimpleClipLstmError if no node can be started in this environment."""
+    if reason := missing_ros():
         raise SimpleClipLstmError(
-            f"ROS 2 is missing here ({lacking}): source one (. /opt/ros/<distro>/setup.bash), or use `make demo` on "
+            f"ROS 2 is missing here ({reason}): source one (. /opt/ros/<distro>/setup.bash), or use `make demo` on "
             "x86-64 Linux, which installs it from pip into .venv"
         )
 
 
 def node_parameters(args: argparse.Namespace, folder: Path, *, precision: str, engine: str) -> dict[str, object]:
-    """To load a policy as these options say, trained or not; `folder` takes a file that the node reads."""
+    """Return the inference node's parameters that load the policy of `args`, trained or not.
+
+    A config file for the node is written into `folder`.
+    """
     config = folder / "config.yaml"
     config.write_text(json.dumps(overrides(args)))
-    given: dict[str, object] = {
+    parameters: dict[str, object] = {
         "checkpoint": resolve_path(args.checkpoint).absolute(),
         "policy_config": config,
         "device": args.device,
@@ -45,49 +48,53 @@ def node_parameters(args: argparse.Namespace, folder: Path, *, precision: str, e
         "memory_budget_gb": float(args.memory_budget_gb),
         "allow_untrained": "true",
     }
-    return given | ({"processors": Path(args.processors).absolute()} if args.processors else {})
+    return parameters | ({"processors": Path(args.processors).absolute()} if args.processors else {})
 
 
 if TYPE_CHECKING:
     from simple_clip_lstm_ros.harness.node_harness import NodeHarness
 
 _CAMERA = {"width": 640, "height": 480}
-_STEP_TIMEOUT = 120.0  # s, for a step
-_SHOWN = ("transport", "overhead", "latency", "tick_wait", "commands")
+_STEP_TIMEOUT = 120.0  # s for a step
+_REPORTED = ("transport", "overhead", "latency", "tick_wait", "commands")
 
 
 def benchmark_node(
     parameters: Mapping[str, object], steps: int, logs: Path, stepped: Callable[[], None]
 ) -> dict[str, Any]:
-    """By image transport: seconds of what lies around a step (see control/timing.py), and the rate of commands.
+    """Measure delays around a step and the command rate, by image transport.
 
-    A camera of 640x480 at 10 Hz, the node and the guard, over real DDS; `first_action` counts from the request to
-    configure. Raises SimpleClipLstmError.
+    Delays are in s (see control/timing.py). Runs a camera of 640x480 at 10 Hz, the node and the guard over real DDS.
+    `first_action` counts from the request to configure. Raise SimpleClipLstmError if a node fails.
     """
     from simple_clip_lstm_ros.harness.node_harness import NodeHarness
 
-    found = {}
+    results = {}
     for transport in ("raw", "compressed"):
-        given = {**parameters, "image_transport": transport}
-        with NodeHarness(given, threads=None, logs=logs, camera=_CAMERA) as stage:
-            stage.start()
-            first = _wait_for_step(stage, steps, stepped)
-            report = stage.report()
-            found[transport] = {"first_action": first - stage.begun, **{name: report[name] for name in _SHOWN}}
-    return found
+        with NodeHarness(
+            {**parameters, "image_transport": transport}, threads=None, logs=logs, camera=_CAMERA
+        ) as harness:
+            harness.start()
+            first = _wait_for_steps(harness, steps, stepped)
+            report = harness.report()
+            results[transport] = {
+                "first_action": first - harness.start_time,
+                **{name: report[name] for name in _REPORTED},
+            }
+    return results
 
 
-def _wait_for_step(stage: NodeHarness, steps: int, stepped: Callable[[], None]) -> float:
-    """Returns when the first action came, by the steady clock."""
-    stage.instruct("go to the box")
+def _wait_for_steps(harness: NodeHarness, steps: int, stepped: Callable[[], None]) -> float:
+    """Wait for `steps` actions; return the arrival of the first (monotonic, s)."""
+    harness.set_instruction("go to the box")
     arrivals: list[float] = []
     last, begin = None, time.monotonic()
     while len(arrivals) < steps:
-        stage.spin_for(0.02)
+        harness.spin_for(0.02)
         now = time.monotonic()
-        if stage.action is not last:
-            arrivals, last = [*arrivals, now], stage.action
+        if harness.action is not last:
+            arrivals, last = [*arrivals, now], harness.action
             stepped()
         elif now - max([begin, *arrivals]) > _STEP_TIMEOUT:
-            raise SimpleClipLstmError(f"the node took no step in {_STEP_TIMEOUT:g} s: {stage.reason}")
+            raise SimpleClipLstmError(f"the node took no step in {_STEP_TIMEOUT:g} s: {harness.reason}")
     return arrivals[0]

@@ -1,8 +1,8 @@
-"""Does this model look at the image, obey the instruction, use its memory?
+"""Check whether this model uses the image, the instruction and its hidden state.
 
-Steps through the frames as they are, and again with the image blanked, shuffled or swapped, the instruction changed,
-negated, emptied or scrambled, the hidden state reset for each frame; tells how far the actions move, and a verdict.
-Frames are photographs, or your own: a model that was trained on one robot's camera is judged by that one's images.
+Steps through the frames unchanged, and again with the image blanked, shuffled or swapped, the instruction changed,
+negated, emptied or scrambled, and the hidden state reset for each frame; prints how far the actions change, and a
+verdict. Frames are photographs, or your own: test a model on images of the camera that it was trained with.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simple_clip_lstm_ros.cli.benchmark_tables import new_table
-from simple_clip_lstm_ros.cli.infer import read_frames, warn_of
+from simple_clip_lstm_ros.cli.frame_source import read_frames
+from simple_clip_lstm_ros.cli.infer import warn_about_policy
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
     add_json_option,
     add_policy_options,
     load_with_progress,
-    make_console,
     print_json,
     steps_progress,
 )
+from simple_clip_lstm_ros.cli.tables import make_console, new_table
 from simple_clip_lstm_ros.errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from simple_clip_lstm_ros.evaluation.ablation import AblationEffect
+    from simple_clip_lstm_ros.policy.ablation import AblationEffect
+
+_UNRELATED = "turn around and drive away"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,25 +46,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.evaluation.ablation import INSTRUCTION, ablate, format_verdict, num_passes
+    from simple_clip_lstm_ros.policy.ablation import INSTRUCTION, ablate, format_verdict, num_passes
     from simple_clip_lstm_ros.policy.sample_images import sample_crops
+    from simple_clip_lstm_ros.sim.instructions import swap_left_right
 
-    shown = (frame for _, frame in read_frames(args.image)) if args.image else sample_crops(args.frames)
-    frames = list(islice(shown, max(args.frames, 0)))
+    source = (frame for _, frame in read_frames(args.image)) if args.image else sample_crops(args.frames)
+    frames = list(islice(source, max(args.frames, 0)))
     policy = load_with_progress(args)
-    warn_of(policy)
+    warn_about_policy(policy)
     with steps_progress() as progress:
         task = progress.add_task("stepping", total=len(frames) * num_passes())
         instruction = args.instruction or INSTRUCTION
-        effects = ablate(policy, frames, instruction, stepped=lambda: progress.advance(task))
-    told = format_verdict(effects)
+        other = swap_left_right(instruction)
+        if other == " ".join(instruction.split()):
+            other = _UNRELATED
+        effects = ablate(policy, frames, instruction, other, stepped=lambda: progress.advance(task))
+    verdict = format_verdict(effects)
     if args.json:
         document = {"instruction": instruction, "frames": len(frames), "untrained": policy.config.untrained}
-        print_json(document | {"effects": [asdict(effect) for effect in effects], "verdict": told})
+        print_json(document | {"effects": [asdict(effect) for effect in effects], "verdict": verdict})
         return
     console = make_console()
     console.print(_table(effects))
-    console.print(printable(told))
+    console.print(printable(verdict))
 
 
 def _table(effects: list[AblationEffect]) -> Table:

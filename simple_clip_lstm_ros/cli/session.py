@@ -1,7 +1,7 @@
-"""A console on a loaded checkpoint: act on images or a camera, measure, look at the memory; `help` lists the commands.
+"""Start an interactive session with a loaded checkpoint: infer, benchmark, show memory; `help` lists the commands.
 
-At a terminal it has history and completion; Ctrl-C cancels the command that runs and Ctrl-D leaves. In a pipe it takes
-one command a line, goes on after an error, and exits 1 if a command failed.
+A terminal has history and completion; Ctrl-C cancels the running command and Ctrl-D leaves. In a pipe it takes one
+command per line, continues after an error, and exits 1 if a command failed.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def run(args: argparse.Namespace) -> None:
     session = _load(args)
     try:
         if at_terminal:
-            _at_terminal(session)
+            _run_interactive(session)
         else:
-            _in_pipe(session)
+            _run_piped(session)
     finally:
         session.close()
 
 
 def _load(args: argparse.Namespace) -> Session:
-    from simple_clip_lstm_ros.cli.infer import warn_of
+    from simple_clip_lstm_ros.cli.infer import warn_about_policy
     from simple_clip_lstm_ros.cli.session_commands import Session, describe_policy
 
     policy = load_with_progress(args)
     session = Session(policy, args.checkpoint, args.instruction)
-    warn_of(policy)
+    warn_about_policy(policy)
     if policy.config.assumed:
         logger.warning(
             "neither the checkpoint nor --config states %s; `simple_clip_lstm inspect` shows what is assumed instead",
@@ -63,28 +63,28 @@ def _load(args: argparse.Namespace) -> Session:
     return session
 
 
-def _in_pipe(session: Session) -> None:
+def _run_piped(session: Session) -> None:
     if sys.stdin is None:
         raise SimpleClipLstmError("stdin is closed: a session takes its commands from a terminal or a pipe")
-    # A path may hold bytes that are no text.
+    # A path may contain bytes that are not UTF-8.
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-    worked = []
+    succeeded = []
     for line in sys.stdin:
         try:
-            worked.append(session.run(line))
+            succeeded.append(session.run(line))
         except KeyboardInterrupt:
-            session.cancelled()
-            worked.append(False)
+            session.report_cancelled()
+            succeeded.append(False)
         if session.finished:
             break
-    failed = worked.count(False)
+    failed = succeeded.count(False)
     if failed:
         raise SimpleClipLstmError(f"{failed} of these commands failed")
 
 
-def _at_terminal(session: Session) -> None:
-    prompt = _prompt()
-    with _CtrlC() as ctrl_c:
+def _run_interactive(session: Session) -> None:
+    prompt = _make_prompt()
+    with _InterruptHandler() as interrupt:
         while not session.finished:
             try:
                 text = prompt()
@@ -93,26 +93,26 @@ def _at_terminal(session: Session) -> None:
             except EOFError:
                 return
             for line in text.splitlines():  # more than one if pasted
-                if ctrl_c.cancels(session.run, line):
-                    session.cancelled()
+                if interrupt.cancels(session.run, line):
+                    session.report_cancelled()
                     break
                 if session.finished:
                     break
 
 
-class _CtrlC:
-    """Ctrl-C raises KeyboardInterrupt in the command that runs, once; pressed again, or later, it does no harm."""
+class _InterruptHandler:
+    """Makes Ctrl-C raise KeyboardInterrupt once in the running command; further presses have no effect."""
 
-    def __enter__(self) -> _CtrlC:
+    def __enter__(self) -> _InterruptHandler:
         self._armed = False
-        self._before = signal.signal(signal.SIGINT, self._pressed)
+        self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        signal.signal(signal.SIGINT, self._previous)
 
     def cancels(self, command: Callable[[str], object], line: str) -> bool:
-        """Run the command; whether Ctrl-C ended it."""
+        """Run the command and return whether Ctrl-C ended it."""
         try:
             self._armed = True
             command(line)
@@ -122,13 +122,13 @@ class _CtrlC:
             self._armed = False
         return False
 
-    def _pressed(self, *_: Any) -> None:
+    def _on_interrupt(self, *_: Any) -> None:
         if self._armed:
             self._armed = False
             raise KeyboardInterrupt
 
 
-def _prompt() -> Callable[[], str]:
+def _make_prompt() -> Callable[[], str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import NestedCompleter, PathCompleter
 
@@ -151,7 +151,7 @@ def _history() -> History:
     try:
         if path.is_absolute():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("ab+").close()  # can be read and written
+            path.open("ab+").close()  # raises OSError unless it can be read and written
             return FileHistory(path)
     except OSError:
         pass

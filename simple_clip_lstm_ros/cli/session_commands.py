@@ -1,4 +1,4 @@
-"""The commands of a session, each a small method: a policy, an instruction, a camera. It knows nothing of terminals."""
+"""The commands of the interactive session, independent of the terminal: policy, instruction and camera."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from simple_clip_lstm_ros.benchmark.result import summarize, to_plain
 from simple_clip_lstm_ros.benchmark.roofline import frame_cost, lower_bounds
 from simple_clip_lstm_ros.benchmark.step_profile import StepProfile, profile_step
 from simple_clip_lstm_ros.cli.benchmark_tables import config_table
-from simple_clip_lstm_ros.cli.frame_source import FrameSource, open_source
-from simple_clip_lstm_ros.cli.infer import action_line, read_frames
-from simple_clip_lstm_ros.cli.options import make_console, steps_progress
-from simple_clip_lstm_ros.cli.tables import memory_table
+from simple_clip_lstm_ros.cli.frame_source import FrameSource, open_source, read_frames
+from simple_clip_lstm_ros.cli.infer import format_action
+from simple_clip_lstm_ros.cli.options import steps_progress
+from simple_clip_lstm_ros.cli.tables import make_console, memory_table
 from simple_clip_lstm_ros.engine.memory import clear_memory, freed_bytes, read_memory
 from simple_clip_lstm_ros.errors import InputError, SimpleClipLstmError, first_line, printable
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-_WARM_UP = 2  # steps before a benchmark counts
-_BENCHMARK_TEXT = "go forward"  # any text takes as long
+_WARM_UP = 2  # steps that a benchmark does not count
+_BENCHMARK_TEXT = "go forward"  # the time does not depend on the text
 
 
 class Session:
-    """A loaded policy and what the commands have set. An instruction that cannot be used raises InputError."""
+    """A loaded policy, its instruction and a camera. Raises InputError for an instruction that cannot be used."""
 
     def __init__(self, policy: Policy, checkpoint: str, instruction: str | None = None) -> None:
         self.policy = policy
@@ -42,27 +42,30 @@ class Session:
         self.camera: FrameSource | None = None
         self.latency: float | None = None
         self.finished = False
-        self._machine: DevicePeak | None = None
+        self._peak: DevicePeak | None = None
         if instruction is not None:
             self._set_instruction(instruction)
 
     def run(self, line: str) -> bool:
-        """Carry out one line; an error is a line on stderr. Returns whether it worked."""
+        """Run one command line and return whether it succeeded.
+
+        An error is printed as one line on stderr.
+        """
         if not line.strip():
             return True
         word, *rest = line.split(maxsplit=1)
         try:
-            self._carry_out(word, rest[0].strip() if rest else "")
+            self._run_command(word, rest[0].strip() if rest else "")
         except BrokenPipeError:
             raise
-        # What system and libraries raise (no permission, out of memory) shall not cost the user the loaded model.
+        # Errors of the system and of libraries (no permission, out of memory) must not lose the loaded model.
         except (SimpleClipLstmError, OSError, RuntimeError, MemoryError) as error:
             print(f"error: {printable(first_line(error))}", file=sys.stderr, flush=True)
             return False
         return True
 
-    def cancelled(self) -> None:
-        """Ctrl-C has ended a command; a step that it cut leaves the hidden state as it was."""
+    def report_cancelled(self) -> None:
+        """Print that Ctrl-C ended a command; an interrupted step leaves the hidden state unchanged."""
         print(f"cancelled; the hidden state holds {_frames(self.policy.frames_seen)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -70,11 +73,11 @@ class Session:
             camera, self.camera = self.camera, None
             camera.close()
 
-    def _carry_out(self, word: str, rest: str) -> None:
+    def _run_command(self, word: str, rest: str) -> None:
         command = COMMANDS.get(word.lower())
         if command is None:
-            near = difflib.get_close_matches(word.lower(), COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "help lists the commands"
+            matches = difflib.get_close_matches(word.lower(), COMMANDS, n=1)
+            hint = f"did you mean {matches[0]}?" if matches else "help lists the commands"
             raise InputError(f"unknown command {word!r}; {hint}")
         if rest and " " not in command.usage:
             raise InputError(f"{command.usage} takes no argument")
@@ -85,13 +88,13 @@ class Session:
     def infer(self, path: str) -> None:
         if not self.instruction:
             raise InputError("no instruction: instruction TEXT")
-        frames = read_frames(Path(_expanded(path))) if path else self._next_frame()
+        frames = read_frames(Path(_expand(path))) if path else self._next_frame()
         for name, frame in frames:
-            # On a fork, so that Ctrl-C in the middle leaves no half of a step behind.
+            # Step a fork, so that Ctrl-C leaves the hidden state unchanged.
             policy = self.policy.fork()
             action = policy.step(frame, self.instruction)
             self.policy, self.latency = policy, action.latency
-            _print_line(action_line(name, action, policy.config.action_axes))
+            _print_line(format_action(name, action, policy.config.action_axes))
 
     def _next_frame(self) -> Iterator[tuple[str, np.ndarray]]:
         if self.camera is None:
@@ -99,29 +102,29 @@ class Session:
         return iter([self.camera.next()])
 
     def benchmark(self, count: str) -> None:
-        steps = _count(count) if count else 10
+        steps = _parse_count(count) if count else 10
         policy = self.policy.fork()
         text = self.instruction or _BENCHMARK_TEXT
-        laps = []
-        with steps_progress() as progress, ModuleTimer(policy.model) as watch:
+        profiles = []
+        with steps_progress() as progress, ModuleTimer(policy.model) as timer:
             task = progress.add_task("benchmark", total=_WARM_UP + steps)
             for frame in sample_crops(_WARM_UP + steps):
-                laps.append(profile_step(policy, watch, frame, text))
+                profiles.append(profile_step(policy, timer, frame, text))
                 progress.advance(task)
-        self._report(policy, text, laps[_WARM_UP:])
+        self._print_benchmark(policy, text, profiles[_WARM_UP:])
 
-    def _report(self, policy: Policy, text: str, laps: list[StepProfile]) -> None:
-        p50, p90, largest = np.percentile([profile_step.seconds for profile_step in laps], (50, 90, 100)) * 1e3
-        rate = len(laps) / sum(profile_step.seconds for profile_step in laps)
+    def _print_benchmark(self, policy: Policy, text: str, profiles: list[StepProfile]) -> None:
+        p50, p90, largest = np.percentile([each.seconds for each in profiles], (50, 90, 100)) * 1e3
+        rate = len(profiles) / sum(each.seconds for each in profiles)
         _print_line(f"p50 {p50:.1f} ms  p90 {p90:.1f} ms  max {largest:.1f} ms  {rate:.2f} frames per second")
         _print_line(
-            f"{len(laps)} steps of the whole model ({describe_policy(policy)}) on crops of photographs, "
+            f"{len(profiles)} steps of the whole model ({describe_policy(policy)}) on crops of photographs, "
             f"after {_WARM_UP} to warm up; the session's hidden state is as before"
         )
-        if self._machine is None:
-            self._machine = measure_peak(policy.device)
-        least = lower_bounds(frame_cost(policy.config, policy.text_tokens(text)), self._machine, policy.precision)
-        _print_table(config_table(to_plain(summarize(laps, least, policy.config.action_axes, None))))
+        if self._peak is None:
+            self._peak = measure_peak(policy.device)
+        limits = lower_bounds(frame_cost(policy.config, policy.text_tokens(text)), self._peak, policy.precision)
+        _print_table(config_table(to_plain(summarize(profiles, limits, policy.config.action_axes, None))))
 
     def memory(self, _: str) -> None:
         _print_table(memory_table(read_memory(self.policy.device)))
@@ -137,15 +140,15 @@ class Session:
 
     def set_or_show_instruction(self, text: str) -> None:
         if text:
-            self._set_instruction(_unquoted(text))
+            self._set_instruction(_unquote(text))
         _print_line(f"instruction: {self.instruction or 'none'}")
 
     def _set_instruction(self, text: str) -> None:
-        refusal = self.policy.validate_instruction(text)
-        if refusal:
-            raise InputError(refusal)
+        error = self.policy.validate_instruction(text)
+        if error:
+            raise InputError(error)
         if text != self.instruction:
-            self.policy.reset()  # as the next step would: what was seen was seen for another purpose
+            self.policy.reset()  # as the next step would: the hidden state belongs to the old instruction
         self.instruction = text
 
     def open_or_show_camera(self, source: str) -> None:
@@ -153,7 +156,7 @@ class Session:
             _print_line(f"camera: {self.camera.source if self.camera else 'none'}")
             return
         self.close()  # a device opens only once
-        camera = open_source(_expanded(source))
+        camera = open_source(_expand(source))
         try:
             height, width = camera.peek().shape[:2]
         except BaseException:  # KeyboardInterrupt too
@@ -193,6 +196,8 @@ class Session:
 
 @dataclass(frozen=True)
 class Command:
+    """A command of the session: its usage, its help, and the method that runs it."""
+
     usage: str
     meaning: str
     run: Callable[[Session, str], None]
@@ -226,19 +231,19 @@ def describe_policy(policy: Policy) -> str:
     return f"{parameters:,} parameters, {policy.precision} on {policy.device}"
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,8}", text):
         raise InputError(f"benchmark takes a number of steps above 0, not {text!r}")
     return int(text)
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
     return text[1:-1] if quoted else text
 
 
-def _expanded(path: str) -> str:
-    return os.path.expanduser(_unquoted(path))
+def _expand(path: str) -> str:
+    return os.path.expanduser(_unquote(path))
 
 
 def _frames(count: int) -> str:

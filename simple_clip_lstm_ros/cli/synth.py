@@ -1,6 +1,6 @@
 """Write a checkpoint with random weights in the format of a training run: for demonstrations, tests and benchmarks.
 
-The file says `untrained: true`, and a robot does not move on it unless that is allowed.
+The file is marked `untrained: true`; a robot does not move with it unless allow_untrained is set.
 """
 
 from __future__ import annotations

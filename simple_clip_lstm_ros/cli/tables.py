@@ -1,10 +1,11 @@
-"""What memory there is, and what a model will need of it, as tables for people; in GB."""
+"""Tables for the terminal: console, style, and the tables of memory (GB)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -22,21 +23,42 @@ def memory_table(memory: Memory) -> Table:
     return table
 
 
-def need_table(needs: Mapping[str, MemoryEstimate], limit: int) -> Table:
-    """A column for each way of loading, and what there is for it."""
-    table = Table("need (GB)", *needs, box=None, pad_edge=False)
+def estimate_table(estimates: Mapping[str, MemoryEstimate], limit: int) -> Table:
+    """Return a table with a column for each memory estimate.
+
+    The last row is `limit`, the available memory in bytes.
+    """
+    table = Table("need (GB)", *estimates, box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     rows = {
-        "weights": [need.weights for need in needs.values()],
-        "activations": [need.activations for need in needs.values()],
-        "runtime": [need.runtime for need in needs.values()],
-        "of them on the GPU": [need.device for need in needs.values()],
-        "in all": [need.total for need in needs.values()],
-        "peak while loading": [need.peak for need in needs.values()],
+        "weights": [each.weights for each in estimates.values()],
+        "activations": [each.activations for each in estimates.values()],
+        "runtime": [each.runtime for each in estimates.values()],
+        "of them on the GPU": [each.device for each in estimates.values()],
+        "in all": [each.total for each in estimates.values()],
+        "peak while loading": [each.peak for each in estimates.values()],
     }
     for name, sizes in rows.items():
         if any(sizes):
             table.add_row(name, *(f"{size / 1e9:.2f}" for size in sizes))
     table.add_row("there are", f"{limit / 1e9:.2f}")
     return table
+
+
+def new_table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def make_console() -> Console:
+    """Return a console on stdout, 160 columns wide if that is not a terminal.
+
+    Markup is off, since names in files are untrusted.
+    """
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 160
+    return console

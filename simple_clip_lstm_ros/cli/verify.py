@@ -1,6 +1,6 @@
-"""Check that a bundle arrived as it was written: every file against its checksum.
+"""Check that a bundle is complete and unchanged: compare every file with its checksum.
 
-Files that are broken or missing are listed on stdout, one a line, for whatever copies them again:
+Broken and missing files are listed on stdout, one per line, for a program that copies them again:
 
     simple_clip_lstm verify BUNDLE > broken || rsync -a --files-from=broken HOST:BUNDLE/ BUNDLE/
 """
@@ -24,12 +24,12 @@ def run(args: argparse.Namespace) -> None:
 
     with bytes_progress() as progress:
         task = progress.add_task("checksums", total=None)
-        verified = verify(args.bundle, lambda done, total: progress.update(task, completed=done, total=total))
+        result = verify(args.bundle, lambda done, total: progress.update(task, completed=done, total=total))
     if args.json:
-        print_json({"bundle": str(args.bundle), "files": len(verified.files), "broken": verified.broken})
-    elif verified.broken:
-        print(*verified.broken, sep="\n", flush=True)
+        print_json({"bundle": str(args.bundle), "files": len(result.files), "broken": result.broken})
+    elif result.broken:
+        print(*result.broken, sep="\n", flush=True)
     else:
-        print(verified)
-    if verified.broken:
-        raise CheckpointError(str(verified))
+        print(result)
+    if result.broken:
+        raise CheckpointError(str(result))

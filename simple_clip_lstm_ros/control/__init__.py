@@ -1,1 +1,1 @@
-"""The reflexes: pure Python, no rclpy, no torch."""
+"""Velocities, limits, Governor and Guard; pure Python."""

@@ -1,4 +1,4 @@
-"""What a reflex commands and why: the form in which the Governor and the Guard answer."""
+"""The decision of a Governor or Guard: a velocity and the reason for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from simple_clip_lstm_ros.control.velocity import Velocity
 
 @dataclass(frozen=True)
 class Decision:
-    """What to command now. `reason`'s value is a sentence for people; `detail` completes it with this case's facts."""
+    """Velocity to command now, and why.
+
+    The value of `reason` is a sentence for users; `detail` adds the facts of this case.
+    """
 
     velocity: Velocity
     reason: enum.Enum
@@ -22,25 +25,25 @@ class Decision:
 
 
 class ReasonDurations:
-    """How often each reason was entered and how long it held, by the caller's clock, in seconds."""
+    """Counts of each reason and its total duration, in seconds of the caller's clock."""
 
     def __init__(self) -> None:
         self._times: Counter[enum.Enum] = Counter()
         self._seconds: dict[enum.Enum, float] = {}
-        self._present: enum.Enum | None = None
-        self._noted = 0.0
+        self._current: enum.Enum | None = None
+        self._last_note = 0.0
 
     def note(self, reason: enum.Enum, now: float) -> None:
-        """The reason from `now` on; the time since the last note belongs to the one before."""
-        if self._present is not None:
-            self._seconds[self._present] += now - self._noted
-        if reason is not self._present:
+        """Enter `reason` at `now`; the time since the last call counts for the reason before it."""
+        if self._current is not None:
+            self._seconds[self._current] += now - self._last_note
+        if reason is not self._current:
             self._times[reason] += 1
             self._seconds.setdefault(reason, 0.0)
-        self._present, self._noted = reason, now
+        self._current, self._last_note = reason, now
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """`{reason's name: {"times": n, "seconds": s}}`, the longest first."""
+        """Return `{reason's name: {"times": n, "seconds": s}}`, longest first."""
         longest = sorted(self._seconds.items(), key=lambda item: -item[1])
         return {
             reason.name: {"times": self._times[reason], "seconds": round(seconds, 3)} for reason, seconds in longest

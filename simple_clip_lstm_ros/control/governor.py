@@ -1,4 +1,4 @@
-"""The Governor: the one place that decides a velocity, and says why.
+"""The Governor, which alone decides the velocity of the robot and gives the reason for it.
 
 Pure Python without a clock of its own: every time is an argument, in seconds of one clock (the node passes ROS time).
 Everything that can stop the robot is a line of `_halt` or `_drive`.
@@ -16,8 +16,8 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
-# Clocks of one robot agree within this. An image stamped further ahead belongs to another clock, and its age would
-# never grow; a clock that goes back further has jumped.
+# s; the clocks of one robot agree within this. An image stamped further ahead comes from another clock, and its age
+# would never grow; a clock that goes back further has jumped.
 CLOCK_TOLERANCE = 0.1
 
 _COUNTS = (
@@ -28,7 +28,7 @@ _COUNTS = (
 
 
 class Reason(enum.Enum):
-    """Why the robot moves or stands; the value is the sentence for people."""
+    """Reason why the robot moves or does not; the value is the sentence for users."""
 
     MOVING = "following the instruction"
     INACTIVE = "the node is not active"
@@ -49,9 +49,9 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True)
 class ObservationKey:
-    """An image that counts, and the instruction in force when it came: what an action answers.
+    """Identifies the observation of an action: the image's stamp and the instruction at its arrival.
 
-    `era` ends whenever time or activation starts anew: an action on a sight of an earlier era comes too late.
+    `generation` increases on activation, deactivation and clock jumps; actions of an older generation are dropped.
     """
 
     stamp: float
@@ -62,10 +62,10 @@ class ObservationKey:
 class Governor:
     """Turns actions into velocities that are within limits, fresh, and wanted.
 
-    `period` is the time between ticks, `image_timeout` and `command_timeout` are counted from the image's stamp, all in
-    seconds. `may_move` is False for untrained weights that nobody allowed. `counts` and `spells` tell what has happened
-    since activation. Not thread-safe: the caller holds one lock around every call. Raises ConfigError for a time that
-    is not positive and finite.
+    `period` is the time between ticks; `image_timeout` and `command_timeout` count from the image's stamp; all are in
+    seconds. `may_move` is False for untrained weights that the user has not allowed. `counts` and `reason_durations`
+    count since activation. Not thread-safe: the caller must hold one lock around every call. Raise ConfigError for a
+    time that is not positive and finite.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Governor:
         self.deactivate()
 
     def update_limits(self, limits: Limits, *, image_timeout: float, command_timeout: float) -> None:
-        """Replace limits and timeouts, also while moving: what is above a new limit comes down to it at once."""
+        """Replace limits and timeouts, also while moving; clamp the present velocity to the new limits at once."""
         _check_times(image_timeout=image_timeout, command_timeout=command_timeout)
         self.limits = limits
         self.image_timeout = image_timeout
         self.command_timeout = command_timeout
         self._velocity = limits.clamp(self._velocity)
 
-    # What the world says.
+    # Inputs.
 
     def activate(self) -> None:
         self._reset_counts()
@@ -98,10 +98,10 @@ class Governor:
         self._active = True
 
     def deactivate(self) -> None:
-        """Forget everything but `enabled`: what was true before says nothing about the next activation."""
+        """Discard all state except `enabled`: the next activation must not depend on this one."""
         self._active = False
         self._instruction = ""
-        self._refusal = self._stop_phrase = ""
+        self._rejection = self._stop_phrase = ""
         self._image_stamp: float | None = None
         self._is_image_stale = False
         self._new_generation()
@@ -112,14 +112,14 @@ class Governor:
         self._ticks = 0
 
     def _new_generation(self) -> None:
-        """From rest, and no action on what was seen until now counts any more."""
+        """Set the velocity to zero, and invalidate all actions on earlier observations."""
         self._generation += 1
         self._velocity = ZERO
         self._still_ticks = 0
         self._set_action(None)
 
     def enable(self, enabled: bool) -> None:
-        """The software e-stop. It survives activation, new instructions and resets."""
+        """Enable motion, or stop (software e-stop). Activation, instructions and resets do not change it."""
         self._enabled = enabled
 
     @property
@@ -128,7 +128,7 @@ class Governor:
 
     def set_instruction(self, text: str) -> None:
         """Set the instruction; blank clears it. Actions for another instruction no longer count."""
-        self._refusal = self._stop_phrase = ""
+        self._rejection = self._stop_phrase = ""
         text = text.strip()
         if text != self._instruction:
             self._instruction = text
@@ -140,13 +140,16 @@ class Governor:
         self._stop_phrase = phrase.strip()
 
     def reject_instruction(self, why: str) -> None:
-        """An instruction that cannot be used: the robot stops rather than follow the one before it."""
+        """Stop because the newest instruction is unusable; the one before it must not be followed."""
         self.counts["instructions refused"] += 1
         self.set_instruction("")
-        self._refusal = why
+        self._rejection = why
 
-    def image(self, stamp: float, now: float) -> ObservationKey | None:
-        """Note an image; None if its stamp is too far ahead of `now`, or behind the newest image's: not to be used."""
+    def on_image(self, stamp: float, now: float) -> ObservationKey | None:
+        """Note an image and return its key; None if its stamp forbids its use.
+
+        That is a stamp too far ahead of `now`, or behind the newest image's.
+        """
         self._observe(now)
         self.counts["images"] += 1
         if stamp > now + CLOCK_TOLERANCE:
@@ -159,8 +162,11 @@ class Governor:
         self._is_image_stale = False
         return ObservationKey(stamp, self._instruction, self._generation)
 
-    def action(self, velocity: Velocity, key: ObservationKey) -> None:
-        """Take the action computed on `sight`; dropped if time, instruction or a newer action has gone past it."""
+    def on_action(self, velocity: Velocity, key: ObservationKey) -> None:
+        """Accept the action computed on the observation `key`; drop it if the key is outdated.
+
+        It is outdated after a new generation, another instruction, or an action on a newer image.
+        """
         self.counts["actions"] += 1
         if not self._is_current(key):
             self.counts["actions dropped"] += 1
@@ -172,14 +178,14 @@ class Governor:
             self.counts["actions clipped"] += 1
 
     def on_step_failed(self, why: str, key: ObservationKey) -> None:
-        """A step on `sight` that raised; the robot stands until one succeeds. Dropped as an action would be."""
+        """Stop until a step succeeds, because a step on `key` raised; drop it like an action."""
         self.counts["steps failed"] += 1
         if self._is_current(key):
             self._set_action(None, failure=why)
 
     def _is_current(self, key: ObservationKey) -> bool:
-        is_of_now = (key.generation, key.instruction) == (self._generation, self._instruction)
-        return is_of_now and key.stamp >= self._action_stamp
+        is_present = (key.generation, key.instruction) == (self._generation, self._instruction)
+        return is_present and key.stamp >= self._action_stamp
 
     def _set_action(self, action: Velocity | None, stamp: float = -math.inf, failure: str = "") -> None:
         self._action = action
@@ -187,10 +193,13 @@ class Governor:
         self._is_action_stale = False
         self._failure = failure
 
-    # What follows from it.
+    # Outputs.
 
     def halt(self, now: float) -> Decision | None:
-        """What stops the robot at once, to be commanded without waiting for the next tick; None if nothing does."""
+        """Return what stops the robot at once, None if nothing does.
+
+        The caller should command it without waiting for the next tick.
+        """
         self._observe(now)
         decision = self._halt()
         if decision is not None:
@@ -198,7 +207,10 @@ class Governor:
         return decision
 
     def tick(self, now: float) -> Decision:
-        """Decide the velocity to command at `now`. Call once per period: a late tick must not make a larger step."""
+        """Return the velocity to command at `now`.
+
+        Call once per period: a late tick must not make a larger step.
+        """
         self._observe(now)
         self._still_ticks = self._still_ticks + 1 if self._now == self._last_tick else 0
         self._last_tick = self._now
@@ -209,9 +221,10 @@ class Governor:
         return Decision(self.limits.apply_deadband(decision.velocity), decision.reason, decision.detail)
 
     def _observe(self, now: float) -> None:
-        """Time goes forward. After a jump back the ages of what was seen before mean nothing, now or later.
+        """Advance the time to `now`, and mark stale data.
 
-        And what has gone stale stays so, whatever a clock or a longer timeout says later.
+        After a jump back the age of earlier data is unknown, now and later. Stale data stays stale, whatever the clock
+        or a longer timeout says later.
         """
         if now < self._now - CLOCK_TOLERANCE:
             self.counts["clock jumps back"] += 1
@@ -220,14 +233,14 @@ class Governor:
             if self._image_stamp is not None:
                 self._image_stamp = -math.inf
         self._now = max(self._now, now)
-        # The stamps stay: what is older than them still comes too late.
+        # Keep the stamps: data older than them is still too late.
         if self._image_stamp is not None and not self._now - self._image_stamp < self.image_timeout:
             self._is_image_stale = True
         if not self._now - self._action_stamp < self.command_timeout:
             self._is_action_stale = True
 
     def _halt(self) -> Decision | None:
-        """Everything that stops the robot at once."""
+        """Return the first reason that stops the robot at once, None if there is none."""
         if not self._active:
             return Decision(ZERO, Reason.INACTIVE)
         if not self._enabled:
@@ -238,9 +251,9 @@ class Governor:
             return Decision(ZERO, Reason.STEP_ERROR, self._failure)
         if self._action is not None and not self._action.is_finite:
             return Decision(ZERO, Reason.NON_FINITE)
-        if self._refusal:
-            return Decision(ZERO, Reason.INSTRUCTION_REFUSED, self._refusal)
-        # Ticks come by a clock of their own, which tells that this one has stopped.
+        if self._rejection:
+            return Decision(ZERO, Reason.INSTRUCTION_REFUSED, self._rejection)
+        # Ticks use another clock, so they show that this one has stopped.
         if self._still_ticks * self._period >= min(self.image_timeout, self.command_timeout):
             return Decision(ZERO, Reason.CLOCK_STOPPED)
         if self._image_stamp is None:
@@ -258,7 +271,7 @@ class Governor:
         return Decision(self.limits.ramp(self._velocity, target, self._period), Reason.MOVING)
 
     def _ramp_down(self) -> Decision:
-        """An instruction cleared or replaced is the one ordinary stop: the robot slows down within max_decel."""
+        """Slow down within max_decel: the only stop that is not immediate (instruction cleared or replaced)."""
         velocity = self.limits.ramp(self._velocity, ZERO, self._period)
         if not velocity.is_zero:
             return Decision(velocity, Reason.STOPPING)

@@ -1,4 +1,4 @@
-"""The Guard: the last reflex before the base. It trusts a velocity only while its source lives, and only within limits.
+"""The Guard: the last check before the base forwards velocities within limits from a living source.
 
 Pure Python without a clock of its own: every time is an argument, in seconds of one steady clock.
 """
@@ -17,12 +17,12 @@ from simple_clip_lstm_ros.errors import ConfigError
 
 _COUNTS = ("commands", "commands clipped", "commands dropped", "commands not finite", "sources changed")
 
-# What waited in line while the guard slept is delivered within this after it wakes.
-_GRACE = 0.1  # s
+# Messages queued during a stall arrive within this time after it ends; they are dropped.
+_STALL_GRACE = 0.1  # s
 
 
 class GuardReason(enum.Enum):
-    """Why the guard lets a command through or not; the value is the sentence for people."""
+    """Reason why the guard forwards commands or not; the value is the sentence for users."""
 
     FORWARDING = "forwarding the commands of its source"
     DISABLED = "disabled by the enable service; call it with true to move"
@@ -34,10 +34,11 @@ class GuardReason(enum.Enum):
 
 
 class Guard:
-    """Judges commands by their arrival: finite, within limits, fresh, enabled, and from whom they came before.
+    """Forwards commands that are finite, within limits, fresh, enabled and from known sources.
 
-    `period` is the time between ticks and `timeout` the age at which a command no longer counts, in seconds.
-    `counts` and `spells` tell what has happened. Raises ConfigError for a timeout that is not positive and finite.
+    `period` is the time between ticks and `timeout` the age from arrival at which a command is stale, in seconds.
+    `counts` and `reason_durations` count since construction. Raise ConfigError for a timeout that is not positive and
+    finite.
     """
 
     def __init__(self, limits: Limits, *, period: float, timeout: float) -> None:
@@ -49,14 +50,14 @@ class Guard:
         self._arrival: float | None = None
         self._velocity = ZERO
         self._published = -math.inf
-        self._called = math.inf
-        self._awake = -math.inf
+        self._last_call = math.inf
+        self._stall_end = -math.inf
         self.counts = Counter(dict.fromkeys(_COUNTS, 0))
         self.reason_durations = ReasonDurations()
         self.update_limits(limits, timeout)
 
     def update_limits(self, limits: Limits, timeout: float) -> None:
-        """Replace limits and timeout, also while moving."""
+        """Replace limits and timeout, also while moving. Raise ConfigError as the constructor does."""
         if not 0.0 < timeout < math.inf:
             raise ConfigError(f"guard_timeout must be a positive number of seconds, not {timeout}")
         self.limits = limits
@@ -64,8 +65,11 @@ class Guard:
         self._velocity = limits.clamp(self._velocity)
 
     def enable(self, enabled: bool, sources: Set[bytes]) -> bool:
-        """The software e-stop. True also ends a hold and accepts those of `sources`; False if there is none to accept:
-        nobody can have looked at one that comes later."""
+        """Enable motion, or stop (software e-stop); return False if the guard is still held.
+
+        Enabling also ends a hold and accepts `sources`. It does not without sources: the user cannot have checked a
+        source that comes later.
+        """
         self._enabled = enabled
         if not enabled:
             self._velocity = ZERO
@@ -74,38 +78,41 @@ class Guard:
             self._sources = sources
         return not (enabled and self._held)
 
-    def command(self, velocity: Velocity, sources: Set[bytes], now: float) -> Decision:
-        """Take a command that has just arrived, from one of `sources`; what to publish in its place."""
+    def on_command(self, velocity: Velocity, sources: Set[bytes], now: float) -> Decision:
+        """Accept a command of one of `sources` at its arrival; return what to publish instead of it."""
         self._observe(sources, now)
         self.counts["commands"] += 1
-        if now - self._awake < _GRACE:
+        if now - self._stall_end < _STALL_GRACE:
             self.counts["commands dropped"] += 1
         else:
-            self._take(velocity, now)
+            self._accept(velocity, now)
             self._sources = self._sources or sources
         return self._decide(now)
 
     def tick(self, sources: Set[bytes], now: float) -> Decision | None:
-        """Once per period: the zero to publish; None while a fresh command is in force, published on its arrival."""
+        """Return the zero to publish; None while a fresh command is in force.
+
+        That command was published on arrival. Call once per period.
+        """
         self._observe(sources, now)
         return self._decide(now) if self._halt(now) else None
 
     def _observe(self, sources: Set[bytes], now: float) -> None:
-        # After a sleep (SIGSTOP, a machine that swaps) commands wait in line that were meant for another moment.
-        # Ticks alone come once a period, however short the timeout.
-        if now - self._called > max(self.timeout, 2.0 * self._period):
-            self._awake = now
+        # After a stall (SIGSTOP, swapping) the queue holds outdated commands. A stall is longer than two periods, since
+        # ticks come only once a period, however short the timeout is.
+        if now - self._last_call > max(self.timeout, 2.0 * self._period):
+            self._stall_end = now
             self._arrival = None if self._arrival is None else -math.inf
-        self._called = now
-        # Once somebody has commanded, a newcomer or the last one's end holds the robot. That one of several goes does
-        # not: a killed source lives on in the graph for a while beside the one that took its place.
+        self._last_call = now
+        # After the first command, a new source or the end of the last one holds the robot. The end of one of several
+        # does not: a killed source stays in the ROS graph for a while together with its successor.
         if self._sources and (not sources or sources - self._sources):
             self._sources = frozenset()
             self._held = True
             self.counts["sources changed"] += 1
         self._sources = self._sources & sources
 
-    def _take(self, velocity: Velocity, now: float) -> None:
+    def _accept(self, velocity: Velocity, now: float) -> None:
         self._command, self._arrival = velocity, now
         if not velocity.is_finite:
             self.counts["commands not finite"] += 1
@@ -119,7 +126,7 @@ class Guard:
         return Decision(self.limits.apply_deadband(decision.velocity), decision.reason, decision.detail)
 
     def _halt(self, now: float) -> Decision | None:
-        """Everything that stops the robot, at once."""
+        """Return the first reason that stops the robot at once, None if there is none."""
         if not self._enabled:
             return Decision(ZERO, GuardReason.DISABLED)
         if self._held:
@@ -133,9 +140,9 @@ class Guard:
         return None
 
     def _forward(self, now: float) -> Decision:
-        """Speeding up is limited; slowing down is never delayed, since the source may have to stop at once."""
+        """Limit speeding up; never delay slowing down, since the source may have to stop at once."""
         target = self.limits.clamp(self._command)
-        # Commands come unevenly, hence the time that has passed; but a late one must not make a large step.
+        # Commands are irregular, so use the time passed; but a late command must not make a large step.
         passed = min(now - self._published, 2.0 * self._period)
         return Decision(
             self.limits.ramp(self._velocity.decelerated_toward(target), target, passed), GuardReason.FORWARDING

@@ -1,4 +1,4 @@
-"""Velocity and acceleration limits with the names, signs and order of Nav2's velocity_smoother."""
+"""Velocity and acceleration limits, with the names, signs and order of Nav2's velocity_smoother."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simple_clip_lstm_ros.errors import ConfigError
 
 
 class Bound(NamedTuple):
-    """Which values a limit may have, as a test and in words."""
+    """Allowed values of a limit, as a test and in words."""
 
     test: Callable[[float], bool]
     words: str
@@ -29,10 +29,10 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Each field holds (linear.x, linear.y, angular.z) in m/s, m/s, rad/s, or per second of them.
+    """Limits as (linear.x, linear.y, angular.z), in m/s, m/s, rad/s, accelerations in these per second.
 
     `max_decel` is negative and `min_velocity` is the limit in the negative direction, as in Nav2.
-    Raises ConfigError when a value has the wrong sign, is not finite or is not a triple.
+    Raise ConfigError for a value that has the wrong sign, is not finite or is not a triple.
     """
 
     max_velocity: Sequence[float] = (0.3, 0.3, 0.8)
@@ -51,9 +51,9 @@ class Limits:
                 raise ConfigError(f"{field.name} must be finite and {words} on every axis, not {list(values)}")
 
     def clamp(self, velocity: Velocity) -> Velocity:
-        """Scale all axes by one factor until none exceeds its limit, so that the curvature stays.
+        """Scale all axes by one factor until none exceeds its limit; this keeps the curvature.
 
-        An axis whose limit is zero is one that the robot does not have: it is left out and holds up no other.
+        A limit of zero means that the robot lacks the axis: it becomes zero and does not slow the others.
         """
         factor = 1.0
         for value, upper, lower in zip(velocity.as_tuple(), self.max_velocity, self.min_velocity, strict=True):
@@ -61,17 +61,20 @@ class Limits:
                 factor = min(factor, upper / value)
             elif value < lower < 0.0:
                 factor = min(factor, lower / value)
-        # The division can round a hair over the limit, hence the bounds once more.
+        # Clamp again: rounding can exceed the limit.
         bounds = zip(velocity.as_tuple(), self.max_velocity, self.min_velocity, strict=True)
         return Velocity(*(max(min(value * factor, upper), lower) for value, upper, lower in bounds))
 
     def ramp(self, current: Velocity, target: Velocity, dt: float) -> Velocity:
-        """The velocity after `dt` seconds on the straight way from `current` to `target` within the limits."""
+        """Return the velocity after `dt` seconds on the straight line from `current` to `target`.
+
+        Accelerations stay within `max_accel` and `max_decel`.
+        """
         share = 1.0
         axes = zip(current.as_tuple(), target.as_tuple(), self.max_accel, self.max_decel, strict=True)
         for now, goal, accel, decel in axes:
-            slowing = abs(goal) < abs(now) or now * goal < 0.0
-            step = (-decel if slowing else accel) * dt
+            is_slowing = abs(goal) < abs(now) or now * goal < 0.0
+            step = (-decel if is_slowing else accel) * dt
             if abs(goal - now) > step:
                 share = min(share, step / abs(goal - now))
         if share == 1.0:
@@ -80,6 +83,6 @@ class Limits:
         return Velocity(*(now + share * (goal - now) for now, goal in pairs))
 
     def apply_deadband(self, velocity: Velocity) -> Velocity:
-        """Zero on each axis whose speed is below its deadband: motors would hum there and not turn."""
+        """Set axes slower than their deadband to zero: motors would hum there and not turn."""
         pairs = zip(velocity.as_tuple(), self.deadband_velocity, strict=True)
         return Velocity(*(0.0 if abs(value) < deadband else value for value, deadband in pairs))

@@ -1,4 +1,4 @@
-"""How regularly a robot is driven: rates against their targets, latencies, and the report of a drive."""
+"""Timing of a drive: rates against their targets, latencies, and the report of a drive."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 from simple_clip_lstm_ros.control.governor import Governor
 
-_BIN = math.log(1.02)  # two per cent wide
+_BIN = math.log(1.02)  # two percent wide
 _SMALLEST = 1e-6
 _QUANTILES = (0.5, 0.9, 0.99)
 _WORST = 5
-# A command that comes within a fifth of its period was on time.
+# A command within a fifth of its period is on time.
 _ON_TIME = 0.2
 
 
 class LogHistogram:
-    """The distribution of a positive quantity, in bins two per cent wide: a few hundred numbers for any count."""
+    """Histogram of a positive quantity with bins 2 % wide: a few hundred numbers for any count."""
 
     def __init__(self) -> None:
         self._bins: Counter[int] = Counter()
@@ -32,7 +32,10 @@ class LogHistogram:
         self._largest = max(self._largest, value)
 
     def quantile(self, share: float) -> float:
-        """To one per cent; the largest value is exact. 0 if there is none."""
+        """Return the quantile of `share` (0 to 1) within 1 %; 0 without values.
+
+        The largest value is exact.
+        """
         left = math.ceil(share * self._count)
         for index in sorted(self._bins):
             left -= self._bins[index]
@@ -41,18 +44,18 @@ class LogHistogram:
         return 0.0
 
     def summary(self) -> dict[str, float]:
-        """`p50`, `p90`, `p99` and `max`."""
+        """Return `p50`, `p90`, `p99` and `max`."""
         values = {f"p{share * 100:g}": round(self.quantile(share), 6) for share in _QUANTILES}
         return values | {"max": round(self._largest, 6)}
 
 
 @dataclass(frozen=True, order=True)
 class StepTiming:
-    """One inference step, in seconds.
+    """Times of one inference step, in seconds.
 
-    `latency` is its duration, `image_age` the age of its image when the Governor held the action, `stamp` that of the
-    image. `overhead` is what the node added: from the arrival of the image, or from the end of the step before where
-    that was later, to the beginning of the step, and from its end until the Governor held the action.
+    `latency` is its duration, `image_age` the age of its image when the Governor got the action, `stamp` the image's
+    stamp. `overhead` is the time that the node added: from the arrival of the image (or the end of the step before, if
+    later) to the start of the step, and from its end until the Governor got the action.
     """
 
     latency: float
@@ -62,7 +65,10 @@ class StepTiming:
 
 
 class DriveTiming:
-    """Since its construction at `now`. `now` is a steady clock's, in seconds; `command_rate` is the target, in Hz."""
+    """Rates and latencies since construction.
+
+    Every `now` is the time of a steady clock in seconds; `command_rate` is the target in Hz.
+    """
 
     def __init__(self, command_rate: float, now: float) -> None:
         self._period = 1.0 / command_rate
@@ -71,35 +77,35 @@ class DriveTiming:
         self._intervals = self._on_time = self._images = self._steps = 0
         self._transport, self._overhead, self._latency = LogHistogram(), LogHistogram(), LogHistogram()
         self._image_age, self._queue_delay = LogHistogram(), LogHistogram()
-        self._held: float | None = None  # since when an action waits for the next command
+        self._action_time: float | None = None  # since then an action waits for the next command
         self._worst: list[StepTiming] = []
 
-    def image(self, age: float) -> None:
-        """One that could be stepped on; its age when it arrived, in seconds."""
+    def on_image(self, age: float) -> None:
+        """Count a usable image; `age` is its age at arrival, in seconds."""
         self._images += 1
         self._transport.add(age)
 
-    def step(self, step: StepTiming, now: float) -> None:
-        """Its action is held since `now`."""
+    def on_step(self, step: StepTiming, now: float) -> None:
+        """Count a step; the Governor has its action since `now`."""
         self._steps += 1
-        self._held = now
+        self._action_time = now
         self._latency.add(step.latency)
         self._image_age.add(step.image_age)
         self._overhead.add(step.overhead)
         self._worst = heapq.nlargest(_WORST, [*self._worst, step])
 
-    def command(self, now: float) -> None:
-        """One that was due."""
+    def on_command(self, now: float) -> None:
+        """Count a periodic command."""
         if self._commands:
             self._intervals += 1
             self._on_time += abs(now - self._commands[-1] - self._period) <= _ON_TIME * self._period
         self._commands = [*self._commands[:1], now]
-        if self._held is not None:
-            self._queue_delay.add(now - self._held)
-            self._held = None
+        if self._action_time is not None:
+            self._queue_delay.add(now - self._action_time)
+            self._action_time = None
 
     def summary(self, now: float) -> dict[str, Any]:
-        """Plain values for JSON: seconds, Hz, shares of one."""
+        """Return values for JSON, in seconds, Hz and fractions of 1."""
         seconds = max(now - self._begin, self._period)
         commanded = self._commands[-1] - self._commands[0] if self._intervals else math.inf
         return {
@@ -119,13 +125,13 @@ class DriveTiming:
         }
 
 
-def drive_report(governor: Governor, cadence: DriveTiming, now: float) -> dict[str, Any]:
-    """Since activation: rates, times, reasons with how often and how long, counts. Seconds, Hz, m and rad."""
-    return {**cadence.summary(now), "reasons": governor.reason_durations.summary(), "counts": dict(governor.counts)}
+def drive_report(governor: Governor, timing: DriveTiming, now: float) -> dict[str, Any]:
+    """Return rates, latencies, durations of reasons and counts since activation, in seconds and Hz."""
+    return {**timing.summary(now), "reasons": governor.reason_durations.summary(), "counts": dict(governor.counts)}
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """A few lines for people, from a drive_report."""
+    """Return a drive_report as a few lines for users."""
     inference, commands = report["inference"], report["commands"]
     reasons = ", ".join(f"{name} {s['seconds']:.1f} s ({s['times']}x)" for name, s in report["reasons"].items())
     counts = ", ".join(f"{name} {count}" for name, count in report["counts"].items() if count)

@@ -1,4 +1,4 @@
-"""Who may look and speak: what is asked of every request before anything else looks at it."""
+"""Token and origin checks, and security headers, applied to every request of the dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OWN_NAMES = {"localhost", "127.0.0.1", "::1"}
-# Nothing but the page's own files, no script in the page itself, and no frame around it to steal a click.
+# Only the page's own files, no inline script, and no embedding in a frame (clickjacking).
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -24,7 +24,7 @@ _HEADERS = {
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Return whether a server on `host` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -32,22 +32,23 @@ def is_local(host: str) -> bool:
 
 
 class TokenAuth:
-    """Beyond this machine a token is asked for: the given one, or a new one. On it, only where one is given.
+    """Checks tokens and origins of requests.
 
-    The token comes with the first address and is a cookie from then on, out of sight of the page and its address.
+    Other machines need a token: the given one, or a new one. This machine needs a token only if one is given. The token
+    is in the first URL and is a cookie from then on, invisible to the page and its address.
     """
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._is_local = is_local(host)
         self.token = token or ("" if self._is_local else secrets.token_urlsafe(24))
-        # Cookies are kept by host, whatever the port.
+        # Browsers store cookies by host and ignore the port.
         self._cookie = f"dashboard_{port}"
 
     def reject(self, request: web.Request) -> web.HTTPException | None:
-        """Why this request gets nothing; None: it may go on."""
+        """Return the rejection or login redirect of a request; None if it may proceed."""
         host = request.headers.get("Host", "")
         if self._is_local and _host_name(host) not in _OWN_NAMES:
-            # A page from elsewhere whose name was made to lead to this machine.
+            # DNS rebinding: a foreign page whose name resolves to this machine.
             return web.HTTPForbidden(text="refused: open the dashboard as localhost or 127.0.0.1\n")
         origin = request.headers.get("Origin")
         if origin is not None and not (
@@ -66,18 +67,21 @@ class TokenAuth:
         return hmac.compare_digest(given.encode(errors="replace"), self.token.encode())
 
     def _login_redirect(self) -> web.HTTPException:
-        """To the same page without the token in its address, where it would stay in the browser's history."""
-        welcome = web.HTTPSeeOther("/")
-        # Lax and not Strict: a link to the page in a mail or a chat would else lead to a refusal.
-        welcome.set_cookie(self._cookie, self.token, httponly=True, samesite="Lax")
-        return welcome
+        """Return a redirect that sets the cookie and removes the token from the URL.
+
+        In the URL it would stay in the browser's history.
+        """
+        redirect = web.HTTPSeeOther("/")
+        # Lax and not Strict: otherwise a link to the page in a mail or chat would be rejected.
+        redirect.set_cookie(self._cookie, self.token, httponly=True, samesite="Lax")
+        return redirect
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = self.reject(request)
-        if answer is None:
+        rejection = self.reject(request)
+        if rejection is None:
             return await handler(request)
-        raise answer
+        raise rejection
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,4 +1,4 @@
-"""The parameters of the dashboard, each described once."""
+"""The dashboard node: its parameters, subscriptions and enable clients, and the web server's interface to ROS."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.srv import GetState
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
+from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.dashboard.robot import (
     CAMERA,
     OVERLAY,
@@ -27,156 +27,150 @@ from simple_clip_lstm_ros.dashboard.robot import (
     Send,
 )
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
-from simple_clip_lstm_ros.errors import ConfigError, InputError
+from simple_clip_lstm_ros.errors import ConfigError, InputError, is_text
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_velocity
-from simple_clip_lstm_ros.ros.parameters import ConfiguredNode, Parameters, Range, check_topic, parameter
+from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
+from simple_clip_lstm_ros.ros.parameters import ConfiguredNode, Range, parameter
+from simple_clip_lstm_ros.ros.qos import LATCHED, NEWEST_IMAGE
 from simple_clip_lstm_ros.ros.remote_parameters import RemoteParameters, ServicePoller
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
 
-_SHORTEST_TOKEN = 16
+_MIN_TOKEN_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class DashboardParameters(Parameters):
-    """Values of all parameters, checked. Raises ConfigError."""
+class DashboardParameters(CameraParameters):
+    """The checked values of all parameters. Raises ConfigError."""
 
     host: str = parameter("127.0.0.1", "address to listen on; anything but this machine's own asks for a token")
     port: int = parameter(8088, "of the page", within=Range(0, 65535))
     token: str = parameter("", "what the page's address must bring along; empty: none on this machine, else a new one")
-    image_topic: str = parameter("image_raw", "camera topic")
-    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
     enable_stamped_cmd_vel: bool = parameter(False, "cmd_vel is TwistStamped instead of Twist")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_topic("image_topic", self.image_topic)
-        if self.token and (len(self.token) < _SHORTEST_TOKEN or not self.token.isascii()):
+        if self.token and (len(self.token) < _MIN_TOKEN_LENGTH or not self.token.isascii()):
             raise ConfigError(
-                f"token must have {_SHORTEST_TOKEN} ASCII characters or more, for a short one can be guessed; "
+                f"token must have {_MIN_TOKEN_LENGTH} ASCII characters or more, for a short one can be guessed; "
                 "leave it empty and one is made"
             )
 
 
-_WATCHED = ("velocity_guard", "inference")
-_PERIOD = 0.2  # s; how often it looks whether somebody watches
-_ASK_EVERY = 5  # of these
-_OVERLAY_SILENT = 1.0  # s
-_LEVELS = 4
-# Best effort: a slow dashboard must cost the camera and the inference node no repetition.
-_NEWEST_IMAGE = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
+_NODES = ("velocity_guard", "inference")
+_PERIOD = 0.2  # s of the timer that checks for viewers
+_POLL_EVERY = 5  # periods
+_OVERLAY_TIMEOUT = 1.0  # s
+_NUM_LEVELS = 4  # of diagnostics
 
 
 class Dashboard(ConfiguredNode[DashboardParameters]):
-    """Serves its page until it is stopped.
+    """Serves the page until it is stopped.
 
-    Raises ConfigError for a parameter that is not allowed, and where it cannot listen.
+    Raises ConfigError for an invalid parameter, or if the server cannot listen.
     """
 
     def __init__(self, given: Mapping[str, object] = MappingProxyType({}), namespace: str | None = None) -> None:
         super().__init__("dashboard", DashboardParameters, given, namespace)
-        self.pictures = ImageStream()
+        self.image_stream = ImageStream()
         self.viewers = self.pages = 0
-        self._board = RobotState()
+        self._robot_state = RobotState()
         self._camera: Any = None
         self._overlay: Any = None
-        self._last_overlay = 0.0  # or since when one watches
+        self._last_overlay = 0.0  # monotonic, s; of the last overlay image, or of the subscription
         self._instructions = self.create_publisher(String, "instruction", LATCHED)
-        self._switches = [EnableClient(self, name) for name in _WATCHED]
-        self._listen()
-        self._state = ServicePoller(self, GetState, "inference/get_state", lambda answer: answer.current_state.label)
-        self._parameters = {name: RemoteParameters(self, name) for name in _WATCHED}
+        self._enable_clients = [EnableClient(self, name) for name in _NODES]
+        self._subscribe()
+        self._lifecycle_state = ServicePoller(
+            self, GetState, "inference/get_state", lambda response: response.current_state.label
+        )
+        self._parameters = {name: RemoteParameters(self, name) for name in _NODES}
         self._tick = 0
         self.create_timer(_PERIOD, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._web = WebServer(self, self.settings.host, self.settings.port, self.settings.token)
         self.get_logger().info(f"the dashboard is at {self._web.address}")
-        # Not by the log, which goes to files and to everybody on /rosout: whoever has this address has the robot.
+        # Printed and not logged: the log goes to files and /rosout, and this URL gives control of the robot.
         print(f"open {self._web.login_url}", flush=True)
 
     def stop(self, why: str) -> None:
         self._web.stop()
 
-    # For the web's thread.
+    # Called in the web server's thread (RobotInterface).
 
-    def present(self) -> dict[str, Any]:
-        return self._board.present() | {
-            "state": self._state.last_response,
+    def snapshot(self) -> dict[str, Any]:
+        return self._robot_state.snapshot() | {
+            "state": self._lifecycle_state.last_response,
             "parameters": {name: each.values for name, each in self._parameters.items()},
-            "fault": self.pictures.fault,
+            "fault": self.image_stream.fault,
             "namespace": self.get_namespace(),
         }
 
-    def instruct(self, text: str) -> None:
-        # ROS would cut the text at a NUL, and cannot encode half a character: the robot would be told something else.
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+    def set_instruction(self, text: str) -> None:
+        # ROS would cut the text at a NUL, and cannot encode half a character: the robot would get another instruction.
+        if not is_text(text):
             raise InputError("the instruction contains a NUL or a character that is no text; it was not sent")
         self._instructions.publish(String(data=text))
 
-    async def enable(self, enabled: bool, tell: Send) -> None:
-        await asyncio.gather(*(switch.set_enabled(enabled, tell) for switch in self._switches))
+    async def set_enabled(self, enabled: bool, send: Send) -> None:
+        await asyncio.gather(*(client.set_enabled(enabled, send) for client in self._enable_clients))
 
-    # Of the executor's thread.
+    # Called in the executor's thread.
 
-    def _listen(self) -> None:
-        subscribe, board = self.create_subscription, self._board
+    def _subscribe(self) -> None:
+        subscribe, state = self.create_subscription, self._robot_state
         command = TwistStamped if self.settings.enable_stamped_cmd_vel else Twist
-        subscribe(command, "cmd_vel", lambda m: board.command(to_velocity(getattr(m, "twist", m))), 1)
-        subscribe(TwistStamped, "inference/action", lambda m: board.action(to_velocity(m.twist)), 1)
-        for party, name in ((board.inference, "inference"), (board.guard, "velocity_guard")):
-            subscribe(String, f"{name}/reason", self._reason_of(party), LATCHED)
+        subscribe(command, "cmd_vel", lambda m: state.on_command(Velocity.from_twist(m)), 1)
+        subscribe(TwistStamped, "inference/action", lambda m: state.on_action(Velocity.from_twist(m)), 1)
+        for node, name in ((state.inference, "inference"), (state.guard, "velocity_guard")):
+            subscribe(String, f"{name}/reason", self._on_reason(node), LATCHED)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
-    def _reason_of(self, party: NodeStatus) -> Callable[[String], None]:
-        return lambda message: setattr(party, "reason", message.data)
+    def _on_reason(self, node: NodeStatus) -> Callable[[String], None]:
+        return lambda message: setattr(node, "reason", message.data)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        parties = {"inference: inference": self._board.inference, "velocity_guard: guard": self._board.guard}
+        nodes = {"inference: inference": self._robot_state.inference, "velocity_guard: guard": self._robot_state.guard}
         own = self.get_namespace().strip("/")
         for status in message.status:
-            party = parties.get(status.name.removeprefix(f"{own}/" if own else ""))
-            if party is not None:
+            node = nodes.get(status.name.removeprefix(f"{own}/" if own else ""))
+            if node is not None:
                 values = {pair.key: pair.value for pair in status.values}
-                party.report(min(int.from_bytes(status.level, "big"), _LEVELS - 1), values)
+                node.on_diagnostics(min(int.from_bytes(status.level, "big"), _NUM_LEVELS - 1), values)
 
     def _on_timer(self) -> None:
         self._tick += 1
-        if self.pages and self._tick % _ASK_EVERY == 0:
-            self._state.poll(GetState.Request())
+        if self.pages and self._tick % _POLL_EVERY == 0:
+            self._lifecycle_state.poll(GetState.Request())
             for parameters in self._parameters.values():
                 parameters.refresh()
-        self._look()
+        self._update_subscriptions()
 
-    def _look(self) -> None:
-        """At the overlay while one watches and it flows, at the camera while it does not: no image is read in vain."""
+    def _update_subscriptions(self) -> None:
+        """Subscribe to the overlay while it is published, else to the camera; to neither without viewers."""
         now = time.monotonic()
         if self.viewers and self._overlay is None:
             self._last_overlay = now
-            self._overlay = self.create_subscription(Image, "inference/overlay", self._on_overlay, _NEWEST_IMAGE)
+            self._overlay = self.create_subscription(Image, "inference/overlay", self._on_overlay, NEWEST_IMAGE)
         elif not self.viewers and self._overlay is not None:
             self.destroy_subscription(self._overlay)
             self._overlay = None
-        wants_camera = self.viewers > 0 and self._is_overlay_silent
-        if wants_camera and self._camera is None:
-            raw = self.settings.image_transport == "raw"
-            topic = self.settings.image_topic if raw else f"{self.settings.image_topic}/compressed"
-            self._camera = self.create_subscription(
-                Image if raw else CompressedImage, topic, self._on_camera, _NEWEST_IMAGE
-            )
-        elif not wants_camera and self._camera is not None:
+        needs_camera = self.viewers > 0 and self._is_overlay_silent
+        if needs_camera and self._camera is None:
+            camera = self.settings.camera
+            self._camera = self.create_subscription(camera.type, camera.name, self._on_camera, NEWEST_IMAGE)
+        elif not needs_camera and self._camera is not None:
             self.destroy_subscription(self._camera)
             self._camera = None
 
     @property
     def _is_overlay_silent(self) -> bool:
-        return time.monotonic() - self._last_overlay > _OVERLAY_SILENT
+        return time.monotonic() - self._last_overlay > _OVERLAY_TIMEOUT
 
     def _on_overlay(self, message: Image) -> None:
         self._last_overlay = time.monotonic()
-        self.pictures.take(OVERLAY, message)
+        self.image_stream.set_image(OVERLAY, message)
 
     def _on_camera(self, message: Image | CompressedImage) -> None:
         if self._is_overlay_silent:
-            self.pictures.take(CAMERA, message)
+            self.image_stream.set_image(CAMERA, message)
 
 
 def main() -> NoReturn:

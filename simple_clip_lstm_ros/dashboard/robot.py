@@ -1,4 +1,4 @@
-"""The robot as the dashboard knows it: state, newest image, and its enable services."""
+"""The robot's state, newest image and enable services, for the dashboard."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.image_decoding import to_jpeg, to_rgb
 from simple_clip_lstm_ros.errors import InputError
 
-_SILENT = 2.0  # s without diagnostics, which come twice a second
+_SILENCE_TIMEOUT = 2.0  # s without diagnostics, which come twice a second
 
 
 @dataclass
 class NodeStatus:
-    """A node that is watched: `inference` or `velocity_guard`."""
+    """State of a monitored node: `inference` or `velocity_guard`."""
 
     reason: str = ""
-    level: int = 0  # as diagnostics count: OK, WARN, ERROR, STALE
+    level: int = 0  # of diagnostics: 0 OK, 1 WARN, 2 ERROR, 3 STALE
     values: Mapping[str, str] = field(default_factory=dict)
     heard_at: float | None = None  # monotonic
 
-    def report(self, level: int, values: Mapping[str, str]) -> None:
+    def on_diagnostics(self, level: int, values: Mapping[str, str]) -> None:
+        """Store level and values of a diagnostics message that arrives now."""
         self.level, self.values, self.heard_at = level, values, time.monotonic()
 
-    def present(self) -> dict[str, Any]:
-        silent = self.heard_at is None or time.monotonic() - self.heard_at > _SILENT
+    def snapshot(self) -> dict[str, Any]:
+        silent = self.heard_at is None or time.monotonic() - self.heard_at > _SILENCE_TIMEOUT
         return {
             "reason": self.reason,
             "level": self.level,
@@ -45,7 +46,10 @@ class NodeStatus:
 
 
 class RobotState:
-    """Written by the executor's thread, read by the web's: what is there is replaced, never changed."""
+    """State of the robot, written in the executor's thread and read in the web server's.
+
+    Values are replaced and never changed in place, so that no lock is needed.
+    """
 
     def __init__(self) -> None:
         self.inference = NodeStatus()
@@ -53,64 +57,74 @@ class RobotState:
         self._command: tuple[float, ...] | None = None
         self._action: tuple[float, ...] | None = None
 
-    def command(self, velocity: Velocity) -> None:
+    def on_command(self, velocity: Velocity) -> None:
         self._command = (time.monotonic(), *velocity.as_tuple())
 
-    def action(self, velocity: Velocity) -> None:
+    def on_action(self, velocity: Velocity) -> None:
         self._action = (time.monotonic(), *velocity.as_tuple())
 
-    def present(self) -> dict[str, Any]:
-        """Times in seconds of a clock of its own; velocities in m/s, m/s and rad/s after the time of their arrival."""
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as JSON-compatible values.
+
+        Times are in seconds of the monotonic clock; `command` and `action` are (arrival, x m/s, y m/s, yaw rad/s).
+        """
         return {
             "now": time.monotonic(),
             "command": self._command,
             "action": self._action,
-            "inference": self.inference.present(),
-            "guard": self.guard.present(),
+            "inference": self.inference.snapshot(),
+            "guard": self.guard.snapshot(),
         }
 
 
 OVERLAY, CAMERA = b"o", b"c"
-_MAX_WIDTH = 1280  # pixels; a larger picture is halved until it is no wider
-_FRESH = 1.0  # s
+_MAX_WIDTH = 1280  # pixels; a wider image is halved until it fits
+_MAX_AGE = 1.0  # s
 _QUALITY = 75
 
 
 class ImageStream:
-    """`take` is called by ROS's thread, all else by the web's. Only the newest counts."""
+    """Encodes the newest image as JPEG.
+
+    `set_image` is called in the executor's thread, all else in the web server's thread.
+    """
 
     def __init__(self) -> None:
         self._newest: tuple[int, bytes, Any] | None = None
-        self._made: tuple[int, bytes] = (0, b"")
-        self._making = asyncio.Lock()
-        self._taken_at = 0.0  # monotonic
-        self.fault = ""  # of the newest that could not be shown
+        self._encoded: tuple[int, bytes] = (0, b"")
+        self._encoding = asyncio.Lock()
+        self._arrival = 0.0  # monotonic, s
+        self.fault = ""  # why the newest image could not be decoded
 
-    def take(self, source: bytes, message: Any) -> None:
+    def set_image(self, source: bytes, message: Any) -> None:
+        """Set the newest image: an Image or CompressedImage from OVERLAY or CAMERA."""
         number = self._newest[0] if self._newest else 0
         self._newest = (number + 1, source, message)
-        self._taken_at = time.monotonic()
+        self._arrival = time.monotonic()
 
     def has_newer(self, number: int) -> bool:
-        """Whether there is one that is no picture of the past, as after a while in which nobody looked."""
-        newest = self._newest
-        return newest is not None and newest[0] > number and time.monotonic() - self._taken_at < _FRESH
+        """Return whether there is an image after `number` that arrived within the last second.
 
-    async def newest(self) -> tuple[int, bytes]:
-        """Its number, and its source (one byte) followed by the JPEG; empty if it cannot be shown.
-
-        Only after one was taken.
+        An older one may be left from a time without viewers.
         """
-        async with self._making:
+        newest = self._newest
+        return newest is not None and newest[0] > number and time.monotonic() - self._arrival < _MAX_AGE
+
+    async def encode_newest(self) -> tuple[int, bytes]:
+        """Return the newest image's number, and its source (one byte) plus JPEG.
+
+        The bytes are b"" if it cannot be decoded. `set_image` must have been called before.
+        """
+        async with self._encoding:
             assert self._newest is not None
             number, source, message = self._newest
-            if number != self._made[0]:
+            if number != self._encoded[0]:
                 try:
-                    self._made = (number, source + await asyncio.to_thread(_jpeg, message))
+                    self._encoded = (number, source + await asyncio.to_thread(_jpeg, message))
                     self.fault = ""
                 except InputError as error:
-                    self._made, self.fault = (number, b""), str(error)
-            return self._made
+                    self._encoded, self.fault = (number, b""), str(error)
+            return self._encoded
 
 
 def _jpeg(message: Any) -> bytes:
@@ -120,41 +134,44 @@ def _jpeg(message: Any) -> bytes:
     return to_jpeg(image, _QUALITY)
 
 
-_TIMEOUT = 0.5  # s for an answer; a person who has pressed stop must not wait longer for the news that it failed
-_ATTEMPTS = 10  # to stop, until there is an answer
+_TIMEOUT = 0.5  # s for a response; who has pressed stop must learn of a failure within this time
+_STOP_ATTEMPTS = 10  # until there is a response
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class EnableClient:
-    """`<name>/enable` of a node."""
+    """Client of a node's service `<name>/enable`."""
 
     def __init__(self, node: Node, name: str) -> None:
         self._name = name
         self._client = node.create_client(SetBool, f"{name}/enable")
 
-    async def set_enabled(self, enabled: bool, tell: Send) -> None:
-        """Ask, and tell the answer or that none came: once to move, to stop again until there is an answer."""
-        begin = time.monotonic()
-        for attempt in range(1, 2 if enabled else _ATTEMPTS + 1):
-            asked = time.monotonic()
-            is_there = self._client.service_is_ready()
-            answer = await self._ask(enabled) if is_there else None
-            told = {"node": self._name, "enabled": enabled, "attempt": attempt, "is_there": is_there}
-            if answer is not None:
-                told |= {"success": answer.success, "text": answer.message, "seconds": time.monotonic() - begin}
-            await tell({"answer": told})
-            if answer is not None:
-                return
-            await asyncio.sleep(max(0.0, asked + _TIMEOUT - time.monotonic()))
+    async def set_enabled(self, enabled: bool, send: Send) -> None:
+        """Call the service and `send` the response, or that none came.
 
-    async def _ask(self, enabled: bool) -> SetBool.Response | None:
-        answer: Future[SetBool.Response] = Future()
-        answer.set_running_or_notify_cancel()  # so that an answer to a question given up harms nobody
+        Enabling is tried once; disabling is repeated up to 10 times until there is a response.
+        """
+        begin = time.monotonic()
+        for attempt in range(1, 2 if enabled else _STOP_ATTEMPTS + 1):
+            attempt_begin = time.monotonic()
+            is_ready = self._client.service_is_ready()
+            response = await self._call(enabled) if is_ready else None
+            answer = {"node": self._name, "enabled": enabled, "attempt": attempt, "is_there": is_ready}
+            if response is not None:
+                answer |= {"success": response.success, "text": response.message, "seconds": time.monotonic() - begin}
+            await send({"answer": answer})
+            if response is not None:
+                return
+            await asyncio.sleep(max(0.0, attempt_begin + _TIMEOUT - time.monotonic()))
+
+    async def _call(self, enabled: bool) -> SetBool.Response | None:
+        response: Future[SetBool.Response] = Future()
+        response.set_running_or_notify_cancel()  # otherwise a response after the timeout would raise
         request = self._client.call_async(SetBool.Request(data=enabled))
-        request.add_done_callback(lambda done: answer.set_result(done.result()))
+        request.add_done_callback(lambda done: response.set_result(done.result()))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), _TIMEOUT)
+            return await asyncio.wait_for(asyncio.wrap_future(response), _TIMEOUT)
         except asyncio.TimeoutError:
             return None
         finally:

@@ -1,1 +1,1 @@
-"""Episodes and what is made of them: no rclpy."""
+"""Recorded data: episodes, bags and image decoding; no rclpy, no torch."""

@@ -1,6 +1,6 @@
-"""Episodes from bags, rosbag2's SQLite and MCAP, on a machine without ROS.
+"""Convert rosbag2 bags (SQLite or MCAP) to episodes, on a machine without ROS.
 
-What becomes a frame of which episode, data/episode_segmenter.py tells: by the order of the recording.
+data/episode_segmenter.py assigns the frames to episodes, in the order of the recording.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from simple_clip_lstm_ros.errors import EpisodeError, first_line
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[int, int], None]  # images read, of how many
+Progress = Callable[[int, int], None]  # (images read, total images)
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 COMMANDS = ("geometry_msgs/msg/Twist", "geometry_msgs/msg/TwistStamped")
@@ -29,87 +29,92 @@ TEXTS = ("std_msgs/msg/String",)
 
 
 def convert_bag(
-    bag: str | Path, folder: str | Path, topics: DriveTopics, *, rate: float | None = None, report: Report | None = None
+    bag: str | Path,
+    folder: str | Path,
+    topics: DriveTopics,
+    *,
+    rate: float | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write the episodes of a bag (its folder, or its .mcap or .db3 file) into `folder`, named after the bag.
 
-    Of the images, `rate` a second are taken, or all. Raises EpisodeError for a bag, topics or a folder that cannot be
-    used, and if no episode is found; nothing is left behind then.
+    Take `rate` images per second, or all if None. Raise EpisodeError for a bag, topics or a folder that cannot be used,
+    and if no episode is found; files written so far are then removed.
     """
     bag, folder = Path(bag), Path(folder)
     name = bag.resolve().name.removesuffix(".mcap").removesuffix(".db3")
-    made: list[Path] = []
+    written: list[Path] = []
     with closing(open_bag(bag)) as reader:
-        follower = EpisodeSegmenter(rate, instructed=topics.instruction is not None)
-        moments = _read_samples(reader, bag, topics, follower, report or (lambda done, total: None))
+        segmenter = EpisodeSegmenter(rate, instructed=topics.instruction is not None)
+        samples = _read_samples(reader, bag, topics, segmenter, progress or (lambda done, total: None))
         try:
-            for number, group in groupby(moments, key=lambda moment: moment.number):
+            for number, group in groupby(samples, key=lambda sample: sample.number):
                 path = folder / f"{name}_{number:03}{SUFFIX}"
                 _write(path, group)
-                made.append(path)
+                written.append(path)
         except BaseException:
-            for path in made:
+            for path in written:
                 path.unlink(missing_ok=True)
             raise
-    if not made:
-        raise EpisodeError(f"{bag}: {follower.empty_reason()}")
-    if follower.refused:
-        logger.warning("%d images left out; the first: %s", follower.refused, follower.refusal)
-    return made
+    if not written:
+        raise EpisodeError(f"{bag}: {segmenter.empty_reason()}")
+    if segmenter.rejected:
+        logger.warning("%d images left out; the first: %s", segmenter.rejected, segmenter.first_error)
+    return written
 
 
-def _write(path: Path, moments: Iterator[Sample]) -> None:
-    first = next(moments)
+def _write(path: Path, samples: Iterator[Sample]) -> None:
+    first = next(samples)
     with EpisodeWriter(path, language_instruction=first.instruction) as writer:
         writer.add(first.frame, first.action, first.stamp)
-        for moment in moments:
-            writer.add(moment.frame, moment.action, moment.stamp)
+        for sample in samples:
+            writer.add(sample.frame, sample.action, sample.stamp)
 
 
 def open_bag(bag: Path) -> Any:
-    """A reader of rosbags', to be closed. Raises EpisodeError for what is no bag, or a broken one."""
+    """Open a bag with rosbags; the caller closes it. Raise EpisodeError for a file that is no bag or is broken."""
     try:
-        # Bags of Humble do not tell how their messages are laid out.
+        # Bags of Humble do not contain message definitions.
         reader = AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
         reader.open()
-    except Exception as error:  # of a broken bag the parser raises whatever it stumbles on
-        told = "name the folder that ros2 bag record made, or the .mcap or .db3 file in it"
-        raise EpisodeError(f"{bag} cannot be read as a bag ({first_line(error)}): {told}") from None
+    except Exception as error:  # for a broken bag the parser raises any exception
+        hint = "name the folder that ros2 bag record made, or the .mcap or .db3 file in it"
+        raise EpisodeError(f"{bag} cannot be read as a bag ({first_line(error)}): {hint}") from None
     return reader
 
 
 def _read_samples(
-    reader: Any, bag: Path, topics: DriveTopics, follower: EpisodeSegmenter, report: Report
+    reader: Any, bag: Path, topics: DriveTopics, segmenter: EpisodeSegmenter, progress: Progress
 ) -> Iterator[Sample]:
     images = connections_of(reader, bag, topics.image, IMAGES)
     commands = connections_of(reader, bag, topics.command, COMMANDS)
     instructions = connections_of(reader, bag, topics.instruction, TEXTS) if topics.instruction else []
-    seen, total = 0, sum(connection.msgcount for connection in images)
+    done, total = 0, sum(connection.msgcount for connection in images)
     for connection, time, message in messages_of(reader, bag, [*images, *commands, *instructions]):
         if connection.msgtype in COMMANDS:
-            follower.command(message)
+            segmenter.set_command(message)
         elif connection.msgtype in TEXTS:
-            follower.instruct(message.data)
+            segmenter.set_instruction(message.data)
         else:
-            seen += 1
-            report(seen, total)
-            if moment := follower.add_image(message, time):
-                yield moment
+            done += 1
+            progress(done, total)
+            if sample := segmenter.add_image(message, time):
+                yield sample
 
 
 def connections_of(reader: Any, bag: Path, topic: str, types: tuple[str, ...]) -> list[Any]:
-    """Of that topic. Raises EpisodeError where there is none of these types."""
+    """Return the connections of a topic. Raise EpisodeError if it has none of these types."""
     name = "/" + topic.strip("/")
     found = [each for each in reader.connections if each.topic == name and each.msgtype in types]
     if not found:
-        fitting = sorted({each.topic for each in reader.connections if each.msgtype in types})
-        there = f"there are {', '.join(fitting)}" if fitting else "there is none in it"
-        raise EpisodeError(f"{bag} has no topic {name} of {' or '.join(types)}: {there}")
+        candidates = sorted({each.topic for each in reader.connections if each.msgtype in types})
+        hint = f"there are {', '.join(candidates)}" if candidates else "there is none in it"
+        raise EpisodeError(f"{bag} has no topic {name} of {' or '.join(types)}: {hint}")
     return found
 
 
 def messages_of(reader: Any, bag: Path, connections: list[Any]) -> Iterator[tuple[Any, int, Any]]:
-    """Connection, ns of the recording and message, in the order of the recording. Raises EpisodeError for damage."""
+    """Yield (connection, receive time in ns, message) in recorded order. Raise EpisodeError for a damaged bag."""
     try:
         for connection, time, raw in reader.messages(connections):
             yield connection, time, reader.deserialize(raw, connection.msgtype)

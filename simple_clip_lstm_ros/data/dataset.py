@@ -1,4 +1,4 @@
-"""Episodes for training and evaluation: each with its instruction and its velocities."""
+"""Read a dataset for training and evaluation: episodes with their instruction and velocities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from simple_clip_lstm_ros.sim.scenario import Scenario
 
 
 def instruction_of(episode: Episode, given: str | None) -> str:
-    """Its own, or that of the scenario in its name, or the `given` one. Raises EpisodeError where there is none."""
+    """Return the episode's instruction: its own, the one of the scenario in its name, or `given`.
+
+    Raise EpisodeError if there is none.
+    """
     scenario = Scenario.parse(episode.name)
     for text in (episode.language_instruction, scenario and scenario.instruction, given):
         if text and text.strip():
@@ -25,9 +28,10 @@ def instruction_of(episode: Episode, given: str | None) -> str:
 
 
 def velocities_of(episode: Episode, scale: tuple[float, float, float] | None) -> np.ndarray:
-    """float32 [T, 3] in m/s, m/s, rad/s by AXES.
+    """Return the actions as velocities, float32 [T, 3] in m/s, m/s, rad/s, in the order of AXES.
 
-    `scale` is for files that do not state that unit: factors from their numbers to it. Raises EpisodeError without.
+    `scale` holds the factors to these units for files in other or unstated units. Raise EpisodeError if it is None for
+    such a file.
     """
     if episode.action_units == METRES_AND_RADIANS:
         return episode.actions
@@ -41,7 +45,7 @@ def velocities_of(episode: Episode, scale: tuple[float, float, float] | None) ->
 
 
 class LabelledEpisode(NamedTuple):
-    """`velocities` are float32 [T, 3] in m/s, m/s, rad/s."""
+    """An episode with its instruction, and its `velocities` float32 [T, 3] in m/s, m/s, rad/s."""
 
     file: Path
     episode: Episode
@@ -54,34 +58,34 @@ def read_dataset(
     instruction: str | None,
     scale: tuple[float, float, float] | None,
     *,
-    read: Callable[[], None] = lambda: None,
+    on_file: Callable[[], None] = lambda: None,
 ) -> tuple[list[LabelledEpisode], dict[str, str]]:
-    """Those of use, and the files that are left out, with the reason: unreadable or degenerate.
+    """Return the usable episodes, and the skipped files with the reason: unreadable or degenerate.
 
-    `instruction` and `scale` are for episodes that state neither (see told.py). Raises EpisodeError where one is
-    needed and not given, and where no episode is of use. `read` is called after each file.
+    `instruction` and `scale` are for episodes that do not state them (see instruction_of and velocities_of). Call
+    `on_file` after each file. Raise EpisodeError if one of them is needed but not given, or if no episode is usable.
     """
-    recordings: list[LabelledEpisode] = []
-    left_out: dict[str, str] = {}
+    episodes: list[LabelledEpisode] = []
+    skipped: dict[str, str] = {}
     for file in files:
         try:
             episode = read_episode(file)
-            why = ", ".join(quality_issues(episode))
+            reason = ", ".join(quality_issues(episode))
         except EpisodeError as error:
-            why = str(error)
-        if why:
-            left_out[str(file)] = why
+            reason = str(error)
+        if reason:
+            skipped[str(file)] = reason
         else:
-            recordings.append(_label(file, episode, instruction, scale))
-        read()
-    if not recordings:
-        raise EpisodeError(f"none of {len(left_out)} episodes is of use: {format_skipped(left_out)[0]}")
-    return recordings, left_out
+            episodes.append(_label(file, episode, instruction, scale))
+        on_file()
+    if not episodes:
+        raise EpisodeError(f"none of {len(skipped)} episodes is of use: {format_skipped(skipped)[0]}")
+    return episodes, skipped
 
 
-def format_skipped(left_out: dict[str, str]) -> list[str]:
-    """A line for each. Of what is unreadable the reason names the file itself."""
-    return [why if why.startswith(file) else f"{file}: {why}" for file, why in left_out.items()]
+def format_skipped(skipped: dict[str, str]) -> list[str]:
+    """Return one line per skipped file; the reason of an unreadable file already names the file."""
+    return [reason if reason.startswith(file) else f"{file}: {reason}" for file, reason in skipped.items()]
 
 
 def _label(

@@ -1,4 +1,4 @@
-"""What a folder of episodes holds, what the dullest policy would score on it, and which episodes teach nothing."""
+"""Statistics of a folder of episodes, constant baselines, and quality issues of episodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simple_clip_lstm_ros.data.episode import AXES, Episode
+from simple_clip_lstm_ros.data.episode import ACTION_COLUMNS, Episode
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, read_episode
 from simple_clip_lstm_ros.errors import EpisodeError
 from simple_clip_lstm_ros.sim.scenario import Scenario
@@ -20,10 +20,10 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class AxisStats:
-    """Of one axis over all frames, in the unit of the actions.
+    """Statistics of one axis over all frames, in the unit of the actions.
 
-    `zeros` is the share of frames at exactly zero. A policy that answers every image with the mean, or the median, has
-    the mean absolute error `mean_error` or `median_error`: what is no better has learnt nothing.
+    `zeros` is the share of frames at exactly zero. `mean_error` and `median_error` are the mean absolute errors of the
+    constant baselines, which output the mean or the median for every image: a policy must be better.
     """
 
     mean: float
@@ -44,7 +44,7 @@ class AxisStats:
 
 @dataclass
 class DatasetStats:
-    """Of the episodes that could be read, degenerate ones among them. Durations in s; files by their path."""
+    """Statistics of the readable episodes, including degenerate ones. Durations in s; files by their path."""
 
     episodes: int = 0
     frames: int = 0
@@ -53,16 +53,16 @@ class DatasetStats:
     scenarios: dict[str, int] = field(default_factory=dict)  # episodes
     units: dict[str, int] = field(default_factory=dict)  # episodes
     axes: dict[str, AxisStats] = field(default_factory=dict)  # empty without a frame
-    degenerate: dict[str, list[str]] = field(default_factory=dict)  # why
-    unreadable: dict[str, str] = field(default_factory=dict)  # why
+    degenerate: dict[str, list[str]] = field(default_factory=dict)  # reasons
+    unreadable: dict[str, str] = field(default_factory=dict)  # reason
 
     def as_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the statistics as plain values for JSON."""
         return asdict(self)
 
 
 def find_episodes(path: str | Path) -> list[Path]:
-    """The file itself, or all .h5 files in the folder and below it. Raises EpisodeError if there is none."""
+    """Return the file itself, or all .h5 files in the folder and below. Raise EpisodeError if there is none."""
     path = Path(path)
     if not path.exists():
         raise EpisodeError(f"{path} does not exist")
@@ -74,54 +74,57 @@ def find_episodes(path: str | Path) -> list[Path]:
     return files
 
 
-def summarize_dataset(files: Iterable[Path], *, read: Callable[[], None] = lambda: None) -> DatasetStats:
-    """Three images of each episode are looked at. `read` is called after each file."""
-    summary, actions = DatasetStats(), [np.zeros((0, len(AXES)))]
+def summarize_dataset(files: Iterable[Path], *, on_file: Callable[[], None] = lambda: None) -> DatasetStats:
+    """Summarize episodes, reading three images of each. Call `on_file` after each file."""
+    stats, actions = DatasetStats(), [np.zeros((0, len(ACTION_COLUMNS)))]
     for file in files:
         try:
             episode = read_episode(file)
-            why = quality_issues(episode)
+            issues = quality_issues(episode)
         except EpisodeError as error:
-            summary.unreadable[str(file)] = str(error)
+            stats.unreadable[str(file)] = str(error)
         else:
-            _count(summary, episode)
+            _count_episode(stats, episode)
             actions.append(episode.actions.astype(np.float64))
-            if why:
-                summary.degenerate[str(file)] = why
-        read()
-    together = np.concatenate(actions)
-    if len(together):
-        summary.still = float((together == 0.0).all(axis=1).mean())
-        summary.axes = {axis: AxisStats.of(values) for axis, values in zip(AXES, together.T, strict=True)}
-    return summary
+            if issues:
+                stats.degenerate[str(file)] = issues
+        on_file()
+    table = np.concatenate(actions)
+    if len(table):
+        stats.still = float((table == 0.0).all(axis=1).mean())
+        stats.axes = {axis: AxisStats.of(values) for axis, values in zip(ACTION_COLUMNS, table.T, strict=True)}
+    return stats
 
 
-def _count(summary: DatasetStats, episode: Episode) -> None:
-    summary.episodes += 1
-    summary.frames += len(episode)
-    summary.duration += episode.total_duration
-    kinds = {
-        str(Scenario.parse(episode.name) or OTHER): summary.scenarios,
-        episode.action_units or UNSTATED: summary.units,
+def _count_episode(stats: DatasetStats, episode: Episode) -> None:
+    stats.episodes += 1
+    stats.frames += len(episode)
+    stats.duration += episode.total_duration
+    counters = {
+        str(Scenario.parse(episode.name) or OTHER): stats.scenarios,
+        episode.action_units or UNSTATED: stats.units,
     }
-    for kind, counted in kinds.items():
-        counted[kind] = counted.get(kind, 0) + 1
+    for key, counter in counters.items():
+        counter[key] = counter.get(key, 0) + 1
 
 
 def quality_issues(episode: Episode) -> list[str]:
-    """Why nothing can be learnt from it, in a few words each. Raises EpisodeError if its images cannot be read."""
+    """Return why an episode is useless for training, empty if it is fine.
+
+    Raise EpisodeError if its images cannot be read.
+    """
     if len(episode) < 2:
         return ["fewer than 2 frames"]
-    found = []
+    issues = []
     if not episode.actions.any():
-        found.append("all actions are zero")
+        issues.append("all actions are zero")
     elif (episode.actions == episode.actions[0]).all():
-        found.append("all actions are the same")
+        issues.append("all actions are the same")
     if episode.timestamps is not None and (np.diff(episode.timestamps) <= 0.0).any():
-        found.append("timestamps do not increase")
+        issues.append("timestamps do not increase")
     frames = episode.frames(sorted({0, len(episode) // 2, len(episode) - 1}))
     if (frames == frames[:, :1, :1]).all():
-        found.append("images are blank")
+        issues.append("images are blank")
     elif (frames == frames[0]).all():
-        found.append("images are all the same")
-    return found
+        issues.append("images are all the same")
+    return issues

@@ -1,4 +1,4 @@
-"""What happened on a recorded drive, in the order of the recording, whatever recorded it: a bag or an episode."""
+"""Events of a recorded drive, from a bag or an episode, in the order of the recording."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from simple_clip_lstm_ros.data.hdf5 import read_episode
 from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import EpisodeError, InputError
 
-_OVERLAY = "/inference/overlay"  # drawn over: no camera sees that
-_BATCH = 32  # frames of an episode that are read together
+_OVERLAY = "/inference/overlay"  # an annotated image, not a camera's
+_BATCH = 32  # frames of an episode per read
 
 
 class ImageEvent(NamedTuple):
-    """Times in seconds: when it was recorded, and its own; `frame` uint8 [height, width, 3] in RGB."""
+    """An image: receive time and stamp in s; `frame` uint8 [height, width, 3] in RGB."""
 
     time: float
     stamp: float
@@ -32,10 +32,10 @@ class ImageEvent(NamedTuple):
 
 
 class BadImageEvent(NamedTuple):
-    """An image of which no picture can be made."""
+    """An image that cannot be decoded, and why."""
 
     time: float
-    why: str
+    reason: str
 
 
 class InstructionEvent(NamedTuple):
@@ -49,7 +49,7 @@ class CommandEvent(NamedTuple):
 
 
 class ReasonEvent(NamedTuple):
-    """What the inference node said of itself: the reason's name."""
+    """The name of a Reason that the inference node published."""
 
     time: float
     reason: str
@@ -59,8 +59,10 @@ DriveEvent = ImageEvent | BadImageEvent | InstructionEvent | CommandEvent | Reas
 
 
 class RecordedDrive(Protocol):
-    """A recorded drive of so many `images`. `commands` names what the robot was commanded by; None where nothing is
-    recorded of that. `parameters` are the inference node's, as far as they were recorded.
+    """A recorded drive with its number of `images`.
+
+    `commands` names the source of the commands, None if none are recorded. `parameters` are the inference node's, as
+    far as they were recorded.
     """
 
     images: int
@@ -69,12 +71,12 @@ class RecordedDrive(Protocol):
     parameters: dict[str, Any]
 
     def __iter__(self) -> Iterator[DriveEvent]:
-        """Raises EpisodeError for what is damaged."""
+        """Yield the events. Raise EpisodeError for a damaged recording."""
 
 
 @dataclass(frozen=True)
 class TopicSelection:
-    """Topics by name; None: whichever fits, if there is one."""
+    """Topics by name; None selects a matching one, if any."""
 
     image: str | None = None
     command: str | None = None
@@ -82,33 +84,38 @@ class TopicSelection:
 
 
 class BagDrive:
-    """Of a bag: rosbag2's SQLite or MCAP. Raises EpisodeError for what is no bag, or has no images, or several."""
+    """A drive in a rosbag2 bag (SQLite or MCAP).
 
-    def __init__(self, bag: Path, named: TopicSelection) -> None:
+    Raise EpisodeError for a file that is no bag, or has no image topic, or several.
+    """
+
+    def __init__(self, bag: Path, selection: TopicSelection) -> None:
         self._bag = bag
         with closing(open_bag(bag)) as reader:
-            topics = _TopicFinder(bag, reader)
-            self._image = topics.image(named.image)
-            self.commands = topics.other(named.command, COMMANDS, ("/cmd_vel_raw", "/cmd_vel"), "--command-topic")
-            self._texts = topics.other(named.instruction, TEXTS, ("/instruction",), "--instruction-topic")
-            self._reasons = topics.other(None, TEXTS, ("/inference/reason",), "another bag: it has several robots")
+            finder = _TopicFinder(bag, reader)
+            self._image = finder.find_image_topic(selection.image)
+            self.commands = finder.find_topic(
+                selection.command, COMMANDS, ("/cmd_vel_raw", "/cmd_vel"), "--command-topic"
+            )
+            self._texts = finder.find_topic(selection.instruction, TEXTS, ("/instruction",), "--instruction-topic")
+            self._reasons = finder.find_topic(None, TEXTS, ("/inference/reason",), "another bag: it has several robots")
             self.images = sum(each.msgcount for each in connections_of(reader, bag, self._image, IMAGES))
-        self.parameters = _parameters(bag)
+        self.parameters = _read_parameters(bag)
         self.has_instruction = self._texts is not None
 
     def __iter__(self) -> Iterator[DriveEvent]:
         with closing(open_bag(self._bag)) as reader:
-            wanted = {self._image: IMAGES, self.commands: COMMANDS, self._texts: TEXTS, self._reasons: TEXTS}
-            found = [
+            topics = {self._image: IMAGES, self.commands: COMMANDS, self._texts: TEXTS, self._reasons: TEXTS}
+            connections = [
                 connection
-                for topic, types in wanted.items()
+                for topic, types in topics.items()
                 if topic is not None
                 for connection in connections_of(reader, self._bag, topic, types)
             ]
-            for connection, nanoseconds, message in messages_of(reader, self._bag, found):
-                yield self._read(connection.topic, nanoseconds * 1e-9, message)
+            for connection, nanoseconds, message in messages_of(reader, self._bag, connections):
+                yield self._to_event(connection.topic, nanoseconds * 1e-9, message)
 
-    def _read(self, topic: str, time: float, message: Any) -> DriveEvent:
+    def _to_event(self, topic: str, time: float, message: Any) -> DriveEvent:
         if topic == self._image:
             stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
             try:
@@ -119,12 +126,11 @@ class BagDrive:
             return InstructionEvent(time, message.data)
         if topic == self._reasons:
             return ReasonEvent(time, message.data.partition(":")[0])
-        twist = getattr(message, "twist", message)
-        return CommandEvent(time, Velocity(twist.linear.x, twist.linear.y, twist.angular.z))
+        return CommandEvent(time, Velocity.from_twist(message))
 
 
 class EpisodeDrive:
-    """Of an HDF5 file; `scale` as for velocities_of. Raises EpisodeError for one that cannot be read."""
+    """A drive in an HDF5 episode; `scale` as for velocities_of. Raise EpisodeError for an unreadable file."""
 
     commands: str | None = "the episode's actions"
 
@@ -149,44 +155,49 @@ class EpisodeDrive:
                 yield ImageEvent(time, time, frame)
 
 
-def _parameters(bag: Path) -> dict[str, Any]:
-    """What the recorder wrote of the inference node's parameters into the bag's folder."""
+def _read_parameters(bag: Path) -> dict[str, Any]:
+    """Return the inference node's parameters that our recorder stored in the bag's metadata, or {}."""
     try:
-        told = yaml.safe_load((bag / "metadata.yaml").read_text())
-        found = json.loads(told["rosbag2_bagfile_information"]["custom_data"]["inference parameters"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # of another recorder, or "not known: ..."
+        metadata = yaml.safe_load((bag / "metadata.yaml").read_text())
+        parameters = json.loads(metadata["rosbag2_bagfile_information"]["custom_data"]["inference parameters"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # another recorder's bag, or "not known: ..."
         return {}
-    return found if isinstance(found, dict) else {}
+    return parameters if isinstance(parameters, dict) else {}
 
 
 class _TopicFinder:
-    """Of a bag: finds those that are meant."""
+    """Finds the topics of a bag that are selected or match."""
 
     def __init__(self, bag: Path, reader: Any) -> None:
         self._bag = bag
         self._reader = reader
 
-    def image(self, named: str | None) -> str:
-        """Raises EpisodeError unless it is named or the only one."""
-        if named is not None:
-            return connections_of(self._reader, self._bag, named, IMAGES)[0].topic
-        fitting = [topic for topic in self._of(IMAGES) if not topic.endswith(_OVERLAY)]
-        if len(fitting) != 1:
-            there = f"images on {', '.join(fitting)}: name one with --image-topic" if fitting else "no images"
-            raise EpisodeError(f"{self._bag} has {there}")
-        return fitting[0]
+    def find_image_topic(self, selected: str | None) -> str:
+        """Return the selected topic, or the only one. Raise EpisodeError if there are none or several."""
+        if selected is not None:
+            return connections_of(self._reader, self._bag, selected, IMAGES)[0].topic
+        candidates = [topic for topic in self._topics_of(IMAGES) if not topic.endswith(_OVERLAY)]
+        if len(candidates) != 1:
+            problem = f"images on {', '.join(candidates)}: name one with --image-topic" if candidates else "no images"
+            raise EpisodeError(f"{self._bag} has {problem}")
+        return candidates[0]
 
-    def other(self, named: str | None, types: tuple[str, ...], ends: tuple[str, ...], option: str) -> str | None:
-        """Named, or the one that ends in the first of `ends` that any does. Raises EpisodeError if several do."""
-        if named is not None:
-            return connections_of(self._reader, self._bag, named, types)[0].topic
-        for end in ends:
-            fitting = [topic for topic in self._of(types) if topic.endswith(end)]
-            if len(fitting) > 1:
-                raise EpisodeError(f"{self._bag} has {', '.join(fitting)}: name one with {option}")
-            if fitting:
-                return fitting[0]
+    def find_topic(
+        self, selected: str | None, types: tuple[str, ...], suffixes: tuple[str, ...], option: str
+    ) -> str | None:
+        """Return the selected topic, or the one with the first suffix that matches any, or None.
+
+        Raise EpisodeError if several match.
+        """
+        if selected is not None:
+            return connections_of(self._reader, self._bag, selected, types)[0].topic
+        for suffix in suffixes:
+            candidates = [topic for topic in self._topics_of(types) if topic.endswith(suffix)]
+            if len(candidates) > 1:
+                raise EpisodeError(f"{self._bag} has {', '.join(candidates)}: name one with {option}")
+            if candidates:
+                return candidates[0]
         return None
 
-    def _of(self, types: tuple[str, ...]) -> list[str]:
+    def _topics_of(self, types: tuple[str, ...]) -> list[str]:
         return sorted({each.topic for each in self._reader.connections if each.msgtype in types and each.msgcount})

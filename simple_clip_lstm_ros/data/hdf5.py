@@ -1,8 +1,8 @@
-"""Episodes as HDF5 files of the original project's schema, which ours extend.
+"""Read and write episodes as HDF5 files, in the original project's schema with extensions.
 
-Datasets images uint8 [T, H, W, 3], actions float32 [T, 3], action_event_types (T strings); attributes episode_name,
-total_duration, num_frames, action_chunk_size, obstacle_layout_type. Ours besides: the datasets timestamps float64 [T]
-and language_instruction (a string), the attributes channel_order and action_units.
+Datasets: images uint8 [T, H, W, 3], actions float32 [T, 3], action_event_types (T strings). Attributes: episode_name,
+total_duration, num_frames, action_chunk_size, obstacle_layout_type. Our extensions: the datasets timestamps float64 [T]
+and language_instruction (a string), and the attributes channel_order and action_units.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from typing import Any
 import h5py
 import numpy as np
 
-from simple_clip_lstm_ros.data.episode import AXES, METRES_AND_RADIANS, MOVE, START, STOP, Episode
-from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line
-from simple_clip_lstm_ros.files import ErrorKeepingFile, check_writable, temp_path
+from simple_clip_lstm_ros.data.episode import ACTION_COLUMNS, METRES_AND_RADIANS, MOVE, START, STOP, Episode
+from simple_clip_lstm_ros.errors import CheckpointError, EpisodeError, first_line, is_text
+from simple_clip_lstm_ros.files import ErrorKeepingFile, check_writable, temp_path, write_errors_as
 from simple_clip_lstm_ros.sim.scenario import Scenario
 
 SUFFIX = ".h5"
 ORDERS = ("rgb", "bgr")
-_UNSTATED_ORDER = "bgr"  # the original's images are OpenCV's
+_DEFAULT_ORDER = "bgr"  # the original project writes OpenCV images
 _LFS = b"version https://git-lfs"
 _REMEDY = "leave it out, or record it again"
-# What HDF5 says of bytes that are not as it wrote them.
+# Exceptions that h5py raises for damaged files.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
-_CHUNK_SIZE = 8  # the original's action_chunk_size, which its own readers ask for
+_CHUNK_SIZE = 8  # the original project's action_chunk_size, which its readers require
 _LEAST_FREE = 100_000_000  # bytes: a hundred frames or more
-# What every HDF5 program reads. On photographs a higher level takes longer and saves nothing more.
+# Every HDF5 program reads gzip. On photographs a higher level takes longer and saves no space.
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1}
 
 
 def read_episode(path: str | Path) -> Episode:
-    """All but the images, which `frames` reads when it is called. The file is closed again.
+    """Read an episode except its images, which `frames` reads on demand. Close the file.
 
-    Raises EpisodeError for what is no whole episode: an unreadable file, a dataset that lacks or has another type or
-    length, a number that is not finite.
+    Raise EpisodeError for an incomplete or invalid episode: an unreadable file, a dataset that is missing or has
+    another type or length, a number that is not finite.
     """
     path = Path(path)
     with _open_file(path) as file:
         length = len(_images(file))
         instruction, stamps = file.get("language_instruction"), file.get("timestamps")
         episode = Episode(
-            name=_text(file, "episode_name", file.attrs.get("episode_name")),
-            actions=_numbers(file, "actions", (length, len(AXES))).astype(np.float32),
-            event_types=_texts(file, "action_event_types", length),
-            timestamps=None if stamps is None else _numbers(file, "timestamps", (length,)).astype(np.float64),
-            language_instruction=None if instruction is None else _scalar_text(file, "language_instruction"),
-            total_duration=_duration(file),
-            channel_order=_order(file),
-            action_units=_optional_text(file, "action_units"),
+            name=_to_text(file, "episode_name", file.attrs.get("episode_name")),
+            actions=_read_numbers(file, "actions", (length, len(ACTION_COLUMNS))).astype(np.float32),
+            event_types=_read_texts(file, "action_event_types", length),
+            timestamps=None if stamps is None else _read_numbers(file, "timestamps", (length,)).astype(np.float64),
+            language_instruction=None if instruction is None else _read_text(file, "language_instruction"),
+            total_duration=_total_duration(file),
+            channel_order=_channel_order(file),
+            action_units=_text_attribute(file, "action_units"),
             frames=partial(read_frames, path),
         )
         stated = file.attrs.get("num_frames", length)
@@ -64,12 +64,15 @@ def read_episode(path: str | Path) -> Episode:
 
 
 def read_frames(path: str | Path, indices: Sequence[int] | None = None) -> np.ndarray:
-    """uint8 [frames, height, width, 3] in RGB: all, or those at `indices`, which must rise. Raises EpisodeError."""
+    """Return images uint8 [frames, height, width, 3] in RGB: all, or those at ascending `indices`.
+
+    Raise EpisodeError if they cannot be read.
+    """
     with _open_file(Path(path)) as file:
         images = _images(file)
         frames = images[:] if indices is None else images[list(indices)]
-        # OpenCV and torch want memory that runs forwards.
-        return frames if (_order(file) or _UNSTATED_ORDER) == "rgb" else np.ascontiguousarray(frames[..., ::-1])
+        # OpenCV and torch need contiguous memory.
+        return frames if (_channel_order(file) or _DEFAULT_ORDER) == "rgb" else np.ascontiguousarray(frames[..., ::-1])
 
 
 @contextmanager
@@ -85,10 +88,10 @@ def _open_file(path: Path) -> Iterator[h5py.File]:
 def _check_is_hdf5(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            begin = file.read(len(_LFS))
+            header = file.read(len(_LFS))
     except OSError as error:
         raise EpisodeError(f"{path} cannot be read: {error.strerror or error}") from None
-    if begin == _LFS:
+    if header == _LFS:
         raise EpisodeError(f"{path} stands for a file that Git LFS keeps elsewhere: git lfs pull")
     if not h5py.is_hdf5(path):
         raise EpisodeError(f"{path} is not an HDF5 file: name files of episodes, or a folder of them")
@@ -113,23 +116,23 @@ def _describe_dataset(dataset: h5py.Dataset) -> str:
     return f"{dataset.dtype} {list(dataset.shape or ())}"
 
 
-def _numbers(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Floating-point, of that shape, each finite in float32 too."""
+def _read_numbers(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a floating-point dataset of this shape. Raise EpisodeError unless all are finite in float32."""
     dataset = _dataset(file, name)
     if dataset.dtype.kind != "f" or dataset.shape != shape:
         raise EpisodeError(
             f"{file.filename}: {name} are {_describe_dataset(dataset)} where float32 {list(shape)} belong to "
             f"{shape[0]} images: {_REMEDY}"
         )
-    numbers = dataset[:]
+    values = dataset[:]
     with np.errstate(over="ignore"):
-        finite = np.isfinite(numbers.astype(np.float32)).all(axis=tuple(range(1, len(shape))))
+        finite = np.isfinite(values.astype(np.float32)).all(axis=tuple(range(1, len(shape))))
     if not finite.all():
         raise EpisodeError(f"{file.filename}: {name} of frame {finite.argmin()} are not finite: {_REMEDY}")
-    return numbers
+    return values
 
 
-def _texts(file: h5py.File, name: str, length: int) -> tuple[str, ...]:
+def _read_texts(file: h5py.File, name: str, length: int) -> tuple[str, ...]:
     dataset = _dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != (length,):
         raise EpisodeError(
@@ -138,19 +141,19 @@ def _texts(file: h5py.File, name: str, length: int) -> tuple[str, ...]:
     return tuple(dataset.asstr()[:])
 
 
-def _scalar_text(file: h5py.File, name: str) -> str:
+def _read_text(file: h5py.File, name: str) -> str:
     dataset = _dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
         raise EpisodeError(f"{file.filename}: {name} is {_describe_dataset(dataset)}, not one string: write it anew")
     return dataset.asstr()[()]
 
 
-def _optional_text(file: h5py.File, name: str) -> str | None:
+def _text_attribute(file: h5py.File, name: str) -> str | None:
     value = file.attrs.get(name)
-    return None if value is None else _text(file, name, value)
+    return None if value is None else _to_text(file, name, value)
 
 
-def _text(file: h5py.File, name: str, value: Any) -> str:
+def _to_text(file: h5py.File, name: str, value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode()
     if not isinstance(value, str):
@@ -158,14 +161,14 @@ def _text(file: h5py.File, name: str, value: Any) -> str:
     return value
 
 
-def _order(file: h5py.File) -> str | None:
-    order = _optional_text(file, "channel_order")
+def _channel_order(file: h5py.File) -> str | None:
+    order = _text_attribute(file, "channel_order")
     if order is not None and order not in ORDERS:
         raise EpisodeError(f"{file.filename}: channel_order {order!r:.40} is not one of {', '.join(ORDERS)}: state it")
     return order
 
 
-def _duration(file: h5py.File) -> float:
+def _total_duration(file: h5py.File) -> float:
     duration = file.attrs.get("total_duration")
     if not isinstance(duration, (float, int, np.number)) or not np.isfinite(duration):
         raise EpisodeError(f"{file.filename}: total_duration is {duration!r:.40}, not seconds: write it anew")
@@ -173,11 +176,11 @@ def _duration(file: h5py.File) -> float:
 
 
 class EpisodeWriter:
-    """A new file, written frame by frame so that the whole never has to be in memory; all of it or nothing.
+    """Writes a new episode file frame by frame, without keeping the images in memory.
 
-    A context manager: its end completes the file, an exception within removes what was written so far. The name of
-    the episode is that of the file. Raises EpisodeError for a path that is taken or cannot be written, for a frame
-    that does not fit, and at the end if there was none.
+    A context manager: on exit it completes the file; on an exception it removes the partial file. The episode is named
+    after the file. Raise EpisodeError for a path that exists or cannot be written, for a frame that does not fit, and
+    on exit without any frame.
     """
 
     def __init__(
@@ -185,42 +188,46 @@ class EpisodeWriter:
     ) -> None:
         self.path = Path(path)
         for text in (self.path.stem, language_instruction or ""):
-            if "\0" in text or text.encode(errors="ignore").decode() != text:
+            if not is_text(text):
                 raise EpisodeError(f"{self.path}: {text!r} cannot be kept as text: NUL, or not UTF-8")
         self._instruction, self._units = language_instruction, action_units
         self._actions: list[np.ndarray] = []
         self._stamps: list[float] = []
 
     def __len__(self) -> int:
-        """Frames so far."""
+        """Return the number of frames so far."""
         return len(self._actions)
 
     def __enter__(self) -> EpisodeWriter:
-        self._partial = temp_path(self.path)
+        self._temp_path = temp_path(self.path)
         try:
             check_writable(self.path, _LEAST_FREE)
         except CheckpointError as error:
             raise EpisodeError(str(error)) from None
-        with self._writing():
-            self._sink = ErrorKeepingFile(self._partial)
-        self._file = h5py.File(self._sink, "w")
+        with self._write_errors():
+            self._raw_file = ErrorKeepingFile(self._temp_path)
+        self._file = h5py.File(self._raw_file, "w")
         return self
 
     def add(self, frame: np.ndarray, action: Sequence[float], stamp: float) -> None:
-        """uint8 [height, width, 3] in RGB, of one size throughout; a velocity by AXES; s of any clock."""
+        """Append a frame with its action and stamp.
+
+        `frame` is uint8 [height, width, 3] in RGB, all of one size; `action` a velocity in the order of ACTION_COLUMNS;
+        `stamp` in s of any clock.
+        """
         with np.errstate(over="ignore"):
             values = np.asarray(action, np.float32)
-        if values.shape != (len(AXES),) or not np.isfinite(values).all() or not np.isfinite(stamp):
+        if values.shape != (len(ACTION_COLUMNS),) or not np.isfinite(values).all() or not np.isfinite(stamp):
             raise EpisodeError(f"{self.path}: the action {action} at {stamp} s is not three finite velocities")
         shape = self._file["images"].shape[1:] if self._actions else (*frame.shape[:2], 3)
         if frame.dtype != np.uint8 or frame.shape != shape or not frame.size:
             raise EpisodeError(f"{self.path}: a frame of {frame.dtype} {list(frame.shape)}, not uint8 {list(shape)}")
         if not self._actions:
-            room = {"maxshape": (None, *shape), "chunks": (1, *shape)}
-            self._file.create_dataset("images", (0, *shape), np.uint8, **room, **_COMPRESSION)
+            layout = {"maxshape": (None, *shape), "chunks": (1, *shape)}
+            self._file.create_dataset("images", (0, *shape), np.uint8, **layout, **_COMPRESSION)
         images = self._file["images"]
         images.resize(len(self) + 1, axis=0)
-        with self._writing():
+        with self._write_errors():
             images[len(self)] = frame
         self._actions.append(values)
         self._stamps.append(stamp)
@@ -231,20 +238,20 @@ class EpisodeWriter:
                 self._complete()
         finally:
             self._file.close()
-            self._sink.close()
-            self._partial.unlink(missing_ok=True)
+            self._raw_file.close()
+            self._temp_path.unlink(missing_ok=True)
 
     def _complete(self) -> None:
         if not self._actions:
             raise EpisodeError(f"{self.path}: no frame came, so there is no episode to write")
-        self._describe(np.array(self._stamps, np.float64) - self._stamps[0])
+        self._write_metadata(np.array(self._stamps, np.float64) - self._stamps[0])
         self._file.close()
-        with self._writing():
-            os.fsync(self._sink.fileno())
-        self._partial.rename(self.path)
+        with self._write_errors():
+            os.fsync(self._raw_file.fileno())
+        self._temp_path.rename(self.path)
 
-    def _describe(self, seconds: np.ndarray) -> None:
-        """All but the images."""
+    def _write_metadata(self, seconds: np.ndarray) -> None:
+        """Write everything except the images."""
         events = [START, *(MOVE if action.any() else STOP for action in self._actions[1:])]
         self._file["actions"] = np.stack(self._actions)
         self._file["timestamps"] = seconds
@@ -252,19 +259,20 @@ class EpisodeWriter:
         if self._instruction is not None:
             self._file["language_instruction"] = self._instruction
         name = self.path.stem
-        stated = {"episode_name": name, "num_frames": len(self), "total_duration": seconds[-1]}
-        stated |= {"action_chunk_size": _CHUNK_SIZE, "channel_order": "rgb", "action_units": self._units}
-        if found := Scenario.parse(name):
-            stated["obstacle_layout_type"] = found.orientation
-        self._file.attrs.update(stated)
+        attributes = {"episode_name": name, "num_frames": len(self), "total_duration": seconds[-1]}
+        attributes |= {"action_chunk_size": _CHUNK_SIZE, "channel_order": "rgb", "action_units": self._units}
+        if scenario := Scenario.parse(name):
+            attributes["obstacle_layout_type"] = scenario.orientation
+        self._file.attrs.update(attributes)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _write_errors(self) -> Iterator[None]:
         try:
-            yield
-            self._sink.raise_error()
-        except FileExistsError:
-            left = f"{self._partial} is left of a recording that was killed, or one is running"
-            raise EpisodeError(f"{left}; remove it then") from None
-        except OSError as error:
-            raise EpisodeError(f"{self.path} cannot be written: {error.strerror or error}") from None
+            with write_errors_as(EpisodeError, self.path):
+                yield
+                self._raw_file.raise_error()
+        except EpisodeError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                problem = f"{self._temp_path} is left of a recording that was killed, or one is running"
+                raise EpisodeError(f"{problem}; remove it then") from None
+            raise

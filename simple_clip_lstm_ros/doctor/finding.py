@@ -1,4 +1,4 @@
-"""What a check found, and where it looked."""
+"""The result of a check, the host that is checked, and probes in a subprocess."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ _TIMEOUT = 90.0  # s; importing torch takes its time on a small machine
 
 
 class Verdict(str, Enum):
+    """The outcome of a check."""
+
     OK = "OK"
     WARN = "WARN"
     ERROR = "ERROR"  # it will not drive, or not safely
-    SKIPPED = "SKIPPED"  # not looked at, and why
+    SKIPPED = "SKIPPED"  # not checked; `says` gives the reason
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`remedy` says what to do about a WARN or an ERROR."""
+    """The result of one check; `remedy` says how to fix a WARN or an ERROR."""
 
     check: str
     verdict: Verdict
@@ -36,16 +38,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Host:
-    """The machine that is looked at: its file system below `root`, and the environment of the processes to come."""
+    """The checked machine: its file system below `root`, and the environment of new processes."""
 
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def path(self, absolute: str) -> Path:
+        """Return an absolute path as one below `root`."""
         return self.root / absolute.lstrip("/")
 
-    def read(self, absolute: str) -> str:
-        """The file's text without the blanks around it; empty where there is none that can be read."""
+    def read_text(self, absolute: str) -> str:
+        """Return the file's text without surrounding blanks and NULs; "" if it cannot be read."""
         try:
             return self.path(absolute).read_text(errors="replace").strip("\0 \n")
         except OSError:
@@ -57,17 +60,17 @@ class Host:
 
     @property
     def is_jetson(self) -> bool:
-        return self.path("/etc/nv_tegra_release").exists() or "Jetson" in self.read("/proc/device-tree/model")
+        return self.path("/etc/nv_tegra_release").exists() or "Jetson" in self.read_text("/proc/device-tree/model")
 
 
 class ProbeError(Exception):
-    """What was tried did not work; the message is what it said last."""
+    """A probe that failed; the message is its last output."""
 
 
 def run_json(*words: str) -> Any:
-    """The JSON document that Python with these words prints, in a process of its own: it may crash.
+    """Run Python with `words` as arguments and return the JSON document that it prints.
 
-    Raises TrialError.
+    It runs in a separate process because it may crash. Raise ProbeError if it fails or takes longer than 90 s.
     """
     try:
         ran = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=_TIMEOUT, check=False)
@@ -81,6 +84,9 @@ def run_json(*words: str) -> Any:
 
 
 def _last_line(stderr: str) -> str:
-    """The first line of the last exception, whose message may go on with advice; else the last line; or nothing."""
+    """Return the first line of the last exception, else the last line, else "".
+
+    The lines after the first often are advice.
+    """
     raised = re.findall(r"^\w[\w.]*(?:Error|Exception)\b.*", stderr, re.MULTILINE)
     return (raised or stderr.strip().splitlines() or [""])[-1]

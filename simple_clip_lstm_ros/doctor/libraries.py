@@ -1,4 +1,4 @@
-"""Python and its libraries: versions, doubles, and whether they work with one another and with the GPU."""
+"""Checks of Python and its libraries: versions, duplicates, and whether they work together and with the GPU."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from simple_clip_lstm_ros.doctor.finding import Finding, Host, ProbeError, Verdi
 from simple_clip_lstm_ros.errors import EXTRAS
 
 _PACKAGE = "simple_clip_lstm_ros"
-# Where a library's module has another name.
+# Distributions whose module has another name.
 _MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "PyYAML": "yaml"}
 _GPU = ("nvidiactl", "nvmap")
-_GPU_OF_JETSON = ("nvgpu/*/*", "dri/render*")  # besides
+_GPU_OF_JETSON = ("nvgpu/*/*", "dri/render*")  # in addition to _GPU
 _LIBRARIES = r"/usr/local/cuda[^/]*(/lib64)?|/usr/lib|/usr/lib/(aarch64|x86_64)-linux-gnu"
-_MODELS = ("torch", "transformers", "safetensors")  # of the others an older one mostly does
+_MODELS = ("torch", "transformers", "safetensors")  # ERROR if too old; others mostly work
 _TORCH = """
 import json, torch
-told = {"version": torch.__version__, "built": torch.version.cuda, "cuda": "", "numpy": ""}
+result = {"version": torch.__version__, "built": torch.version.cuda, "cuda": "", "numpy": ""}
 try:
     torch.cuda.init()
-    told["cuda"] = torch.cuda.get_device_name()
+    result["cuda"] = torch.cuda.get_device_name()
 except Exception as error:
-    told["why"] = str(error).strip().splitlines()[0]
+    result["why"] = str(error).strip().splitlines()[0]
 try:
     import numpy
     torch.from_numpy(numpy.zeros(1)).numpy()
 except Exception as error:
-    told["numpy"] = str(error).strip().splitlines()[0]
-print(json.dumps(told))
+    result["numpy"] = str(error).strip().splitlines()[0]
+print(json.dumps(result))
 """
 _MODEL = """
 import json, torch, transformers
@@ -48,14 +48,14 @@ print(json.dumps(takes_torch))
 _BRIDGE = """
 import json, numpy
 from importlib.util import find_spec
-told = {"there": find_spec("cv_bridge") is not None, "numpy": numpy.__version__}
-if told["there"]:
+result = {"there": find_spec("cv_bridge") is not None, "numpy": numpy.__version__}
+if result["there"]:
     from simple_clip_lstm_ros.data.image_decoding import READER
-    told["reader"] = READER
-print(json.dumps(told))
+    result["reader"] = READER
+print(json.dumps(result))
 """
-# What a loader says of a library that lacks -> what brings it.
-_LACKING = {
+# Part of the error message of a missing library -> how to install it.
+_REMEDIES = {
     "libopenblas": "apt-get install libopenblas-dev",
     "libcudnn": "use an image whose cuDNN is the one that this PyTorch was built for; mount no host libraries",
     "libcu": "use the image's own PyTorch with `--runtime nvidia` (Jetson) or `--gpus all`; mount no host libraries",
@@ -66,18 +66,18 @@ _LACKING = {
 }
 
 
-def libraries(here: Host) -> Iterator[Finding]:
-    yield from versions()
-    yield from works(here)
-    if here.is_container:
-        yield mounts(here)
-    yield code()
-    yield bridge()
-    yield opencv()
+def check_libraries(host: Host) -> Iterator[Finding]:
+    yield from check_versions()
+    yield from check_torch(host)
+    if host.is_container:
+        yield check_mounts(host)
+    yield check_model_code()
+    yield check_cv_bridge()
+    yield check_opencv()
 
 
-def versions() -> Iterator[Finding]:
-    """Against what setup.py asks for, as it was installed."""
+def check_versions() -> Iterator[Finding]:
+    """Check the installed versions against the requirements of the installed package."""
     try:
         own = metadata.distribution(_PACKAGE)
     except metadata.PackageNotFoundError:
@@ -89,127 +89,136 @@ def versions() -> Iterator[Finding]:
         yield Finding("python", Verdict.OK, f"{python} ({sys.executable})")
     else:
         yield Finding("python", Verdict.ERROR, python, f"use a Python {allowed}")
-    asked = [Requirement(line) for line in own.requires or []]
-    needed = [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
-    present = [*needed, *_optional(asked)]
-    unfit = [finding for each in present if (finding := _misfit(each))]
-    yield from unfit
-    if not unfit:
-        told = ", ".join(f"{each.name} {_found(each.name) or '(of the system)'}" for each in present)
-        yield Finding("versions", Verdict.OK, told)
+    requirements = [Requirement(line) for line in own.requires or []]
+    needed = [each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})]
+    present = [*needed, *_installed_extras(requirements)]
+    mismatches = [finding for each in present if (finding := _check_version(each))]
+    yield from mismatches
+    if not mismatches:
+        listed = ", ".join(f"{each.name} {_installed_version(each.name) or '(of the system)'}" for each in present)
+        yield Finding("versions", Verdict.OK, listed)
 
 
-def _optional(asked: list[Requirement]) -> list[Requirement]:
-    """Return those of extras that are installed, each once: an old one fails in the subcommand that uses it."""
+def _installed_extras(requirements: list[Requirement]) -> list[Requirement]:
+    """Return the installed requirements of extras, each once: an old one fails in the subcommand that uses it."""
     names = {extra for extras in EXTRAS.values() for extra in extras}
-    markers = {each: each.marker for each in asked if each.marker and "extra" in str(each.marker)}
+    markers = {each: each.marker for each in requirements if each.marker and "extra" in str(each.marker)}
     brought = [each for each, marker in markers.items() if any(marker.evaluate({"extra": name}) for name in names)]
-    return [*{each.name: each for each in brought if _found(each.name)}.values()]
+    return [*{each.name: each for each in brought if _installed_version(each.name)}.values()]
 
 
-def _misfit(asked: Requirement) -> Finding | None:
-    found = _found(asked.name)
-    if found is None and find_spec(_MODULES.get(asked.name, asked.name)) is None:
-        return Finding(asked.name, Verdict.ERROR, "is not installed", f"pip install '{asked}'")
-    if found is None or asked.specifier.contains(found, prereleases=True):
+def _check_version(requirement: Requirement) -> Finding | None:
+    name, found = requirement.name, _installed_version(requirement.name)
+    if found is None and find_spec(_MODULES.get(name, name)) is None:
+        return Finding(name, Verdict.ERROR, "is not installed", f"pip install '{requirement}'")
+    if found is None or requirement.specifier.contains(found, prereleases=True):
         return None
-    verdict = Verdict.ERROR if asked.name in _MODELS else Verdict.WARN
-    return Finding(asked.name, verdict, f"{found}, and {asked} is asked for", f"pip install '{asked}'")
+    verdict = Verdict.ERROR if name in _MODELS else Verdict.WARN
+    return Finding(name, verdict, f"{found}, and {requirement} is asked for", f"pip install '{requirement}'")
 
 
-def _found(name: str) -> str | None:
-    """None for what apt brought, or for what is not there."""
+def _installed_version(name: str) -> str | None:
+    """Return the version from pip; None for a missing package or one from apt."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
 
-def works(here: Host) -> Iterator[Finding]:
+def check_torch(host: Host) -> Iterator[Finding]:
     try:
-        told = run_json("-c", _TORCH)
+        result = run_json("-c", _TORCH)
     except ProbeError as error:
         yield Finding("torch works", Verdict.ERROR, str(error), _remedy(str(error), "PyTorch"))
         return
-    if told["numpy"]:
-        says = f"torch {told['version']} does not work with this NumPy: {told['numpy']}"
+    if result["numpy"]:
+        says = f"torch {result['version']} does not work with this NumPy: {result['numpy']}"
         yield Finding("torch works", Verdict.ERROR, says, "pip install 'numpy<2'")
     else:
         yield Finding("torch works", Verdict.OK, "with NumPy")
-    yield cuda(here, told["built"], told["cuda"], told.get("why", ""))
+    yield check_cuda(host, result["built"], result["cuda"], result.get("why", ""))
 
 
 def _remedy(message: str, library: str) -> str:
-    return next((remedy for words, remedy in _LACKING.items() if words in message), f"install {library} anew")
+    return next((remedy for words, remedy in _REMEDIES.items() if words in message), f"install {library} anew")
 
 
-def cuda(here: Host, built: str | None, gpu: str, why: str) -> Finding:
-    """The GPU, as torch and as the system see it."""
+def check_cuda(host: Host, built: str | None, gpu: str, why: str) -> Finding:
+    """Compare what torch and the system report about the GPU.
+
+    `built` is the CUDA version of the PyTorch build, `gpu` the device name ("": none), `why` torch's error.
+    """
     if gpu:
         return Finding("cuda", Verdict.OK, f"{gpu}, CUDA {built}")
-    if any(here.path(f"/dev/{device}").exists() for device in _GPU):
-        return _unused(here, built, why)
-    if here.is_jetson or (built and here.is_container):
+    if any(host.path(f"/dev/{device}").exists() for device in _GPU):
+        return _unused_gpu(host, built, why)
+    if host.is_jetson or (built and host.is_container):
         remedy = "start the container with `--runtime nvidia` (Jetson) or `--gpus all`"
         return Finding("cuda", Verdict.WARN, "the GPU is not seen from here: the CPU would do the work", remedy)
     return Finding("cuda", Verdict.OK, "no GPU: the CPU does the work")
 
 
-def _unused(here: Host, built: str | None, why: str) -> Finding:
-    """There is a GPU, and torch does without it."""
+def _unused_gpu(host: Host, built: str | None, why: str) -> Finding:
+    """Return why torch does not use a GPU that exists."""
     if not built:
-        remedy = "install the PyTorch of NVIDIA's JetPack" if here.is_jetson else "install a PyTorch with CUDA"
+        remedy = "install the PyTorch of NVIDIA's JetPack" if host.is_jetson else "install a PyTorch with CUDA"
         return Finding("cuda", Verdict.WARN, "there is a GPU, and this PyTorch is built without CUDA", remedy)
-    patterns = _GPU + _GPU_OF_JETSON if here.is_jetson else _GPU
-    devices = [device for pattern in patterns for device in sorted(here.path("/dev").glob(pattern))]
+    patterns = _GPU + _GPU_OF_JETSON if host.is_jetson else _GPU
+    devices = [device for pattern in patterns for device in sorted(host.path("/dev").glob(pattern))]
     closed = [device for device in devices if not os.access(device, os.R_OK)]
     if closed:
         groups = sorted({f"--group-add {device.stat().st_gid}" for device in closed})
-        remedy = f"start it with {' '.join(groups)}" if here.is_container else "sudo usermod -aG video,render $USER"
+        remedy = f"start it with {' '.join(groups)}" if host.is_container else "sudo usermod -aG video,render $USER"
         return Finding("cuda", Verdict.ERROR, f"this user may not open {', '.join(map(str, closed))}", remedy)
-    return Finding("cuda", Verdict.ERROR, f"PyTorch for CUDA {built} cannot use the GPU: {why}", _LACKING["libcu"])
+    return Finding("cuda", Verdict.ERROR, f"PyTorch for CUDA {built} cannot use the GPU: {why}", _REMEDIES["libcu"])
 
 
-def mounts(here: Host) -> Finding:
-    """Folders of libraries; NVIDIA's runtime mounts single files."""
-    places = [words[4] for words in map(str.split, here.read("/proc/self/mountinfo").splitlines()) if len(words) > 4]
-    over = sorted(place for place in places if re.fullmatch(_LIBRARIES, place))
-    if over:
+def check_mounts(host: Host) -> Finding:
+    """Check that no library folders of the host are mounted; NVIDIA's runtime mounts single files."""
+    mounted = [
+        words[4] for words in map(str.split, host.read_text("/proc/self/mountinfo").splitlines()) if len(words) > 4
+    ]
+    overlaid = sorted(path for path in mounted if re.fullmatch(_LIBRARIES, path))
+    if overlaid:
         remedy = "remove that mount: NVIDIA's runtime brings what belongs to the driver, the image brings the rest"
-        says = f"{', '.join(over)} of the host is mounted over the container's own"
+        says = f"{', '.join(overlaid)} of the host is mounted over the container's own"
         return Finding("mounts", Verdict.WARN, says, remedy)
     return Finding("mounts", Verdict.OK, "the container has its own libraries")
 
 
-def code() -> Finding:
-    """A transformers that finds PyTorch too old goes without it, and breaks much later."""
+def check_model_code() -> Finding:
+    """Check that the model's code imports.
+
+    If transformers finds PyTorch too old, it ignores it and fails much later.
+    """
     try:
         takes_torch = run_json("-c", _MODEL)
     except ProbeError as error:
         says = f"does not import: {error}"
         return Finding("model's code", Verdict.ERROR, says, _remedy(str(error), "transformers"))
     if not takes_torch:
-        says = f"transformers {_found('transformers')} wants a newer PyTorch than {_found('torch')}"
+        transformers, torch = (_installed_version(name) for name in ("transformers", "torch"))
+        says = f"transformers {transformers} wants a newer PyTorch than {torch}"
         return Finding("model's code", Verdict.ERROR, says, "pip install 'transformers<5', or a newer PyTorch")
     return Finding("model's code", Verdict.OK, "imports")
 
 
-def bridge() -> Finding:
+def check_cv_bridge() -> Finding:
     try:
-        told = run_json("-c", _BRIDGE)
+        result = run_json("-c", _BRIDGE)
     except ProbeError as error:
         says = f"cv_bridge does not work with this NumPy: {error}"
         return Finding("cv_bridge", Verdict.ERROR, says, "pip install 'numpy<2', for which ROS built it")
-    if not told["there"]:
+    if not result["there"]:
         return Finding("cv_bridge", Verdict.OK, "is not installed: NumPy and OpenCV read the images")
-    if told["reader"] == "cv_bridge":
-        return Finding("cv_bridge", Verdict.OK, f"works with NumPy {told['numpy']}")
-    says = f"is built for another NumPy than {told['numpy']}: images are read without it, other nodes may crash"
+    if result["reader"] == "cv_bridge":
+        return Finding("cv_bridge", Verdict.OK, f"works with NumPy {result['numpy']}")
+    says = f"is built for another NumPy than {result['numpy']}: images are read without it, other nodes may crash"
     return Finding("cv_bridge", Verdict.WARN, says, "pip install 'numpy<2', for which ROS built it")
 
 
-def opencv() -> Finding:
-    """Two copies overwrite each other's files, or one hides the other."""
+def check_opencv() -> Finding:
+    """Check that OpenCV is installed once; two copies overwrite or hide each other's files."""
     wheels = sorted({d.name for d in metadata.distributions() if d.name.lower().startswith("opencv-")})
     places = sorted({str(f) for folder in sys.path for name in ("cv2", "cv2.*.so") for f in Path(folder).glob(name)})
     copies = wheels if len(wheels) > len(places) else places

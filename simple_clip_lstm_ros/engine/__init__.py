@@ -1,1 +1,1 @@
-"""How fast and how large: what a device and a precision mean."""
+"""Devices, precisions, linear backends and memory."""

@@ -1,6 +1,6 @@
-"""Ways of computing the encoders' Linear layers, which are nearly all of a frame's work.
+"""Backends for the encoders' Linear layers, which account for nearly all of a frame's work.
 
-An engine is told a weight and gives the one that the layer gets; the model does not know of it.
+A backend turns stored values into the weight of a layer; the model does not depend on the backend.
 """
 
 from __future__ import annotations
@@ -19,20 +19,26 @@ from simple_clip_lstm_ros.errors import ConfigError
 
 
 class LinearBackend(Protocol):
-    """`copies`: a weight takes memory of its own even where it could stay mapped from the file."""
+    """Interface of a backend.
+
+    `needs_copy`: a weight takes memory of its own even if it could stay mapped from the file.
+    """
 
     name: str
     needs_copy: bool
 
     def unsupported_reason(self, precision: Precision, device: torch.device) -> str:
-        """Why this engine cannot be had there, and what can; empty where it can."""
+        """Return why this backend is unsupported, with an alternative; "" if supported."""
 
-    def weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """A Linear layer's, of `values` [outputs, inputs]; of int8 with `scales` [outputs, 1], computing in `dtype`."""
+    def make_weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Return a Linear layer's weight of `values` [outputs, inputs].
+
+        int8 values come with `scales` [outputs, 1]; such a weight computes in `dtype`.
+        """
 
 
 class EagerBackend:
-    """PyTorch's own products. An int8 weight is widened for the moment of its multiplication."""
+    """PyTorch's own matrix products. An int8 weight is upcast during its multiplication."""
 
     name = "eager"
     needs_copy = False
@@ -40,12 +46,12 @@ class EagerBackend:
     def unsupported_reason(self, precision: Precision, device: torch.device) -> str:
         return ""
 
-    def weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def make_weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
         return values if scales is None else to_quantized_linear_weight(values, scales, dtype)
 
 
 class PackedBackend:
-    """On an x86-64 CPU: weights in the layout that its kernels read. int8 is multiplied as int8."""
+    """Weights in the layout of the x86-64 CPU kernels. int8 is multiplied as int8."""
 
     name = "packed"
     needs_copy = True
@@ -61,17 +67,17 @@ class PackedBackend:
             return "engine packed at precision int8 needs a CPU with AVX512-VNNI or AMX; use engine eager"
         return ""
 
-    def weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def make_weight(self, values: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
         return pack(values) if scales is None else pack_int8(values, scales)
 
 
-_BACKENDS: tuple[LinearBackend, ...] = (PackedBackend(), EagerBackend())  # the faster first
+_BACKENDS: tuple[LinearBackend, ...] = (PackedBackend(), EagerBackend())  # the faster one first
 ENGINES = ("auto", *(engine.name for engine in _BACKENDS))
 
 
 @dataclass(frozen=True)
 class ExecutionConfig:
-    """How a model is held and computed."""
+    """How a model is stored and computed: precision and linear backend."""
 
     precision: Precision
     engine: LinearBackend
@@ -81,9 +87,9 @@ class ExecutionConfig:
 
 
 def linear_backends(name: str, precision: Precision) -> list[LinearBackend]:
-    """Those that `name` allows, best first. Raises ConfigError for one that is none.
+    """Return the backends that `name` allows, best first. Raise ConfigError for an unknown name.
 
-    `auto` leaves float32 as it is, mapped from the file: there packing gains least, and takes most time and memory.
+    `auto` leaves float32 eager and mapped from the file: packing gains least there, and takes most time and memory.
     """
     if name not in ENGINES:
         raise ConfigError(f"engine {name!r} is not one of {', '.join(ENGINES)}")

@@ -1,4 +1,4 @@
-"""What memory this process, the machine and the GPU have and use, in bytes; and giving back what is not needed."""
+"""Read the memory of this process, the machine and the GPU, in bytes; release memory that is not needed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from simple_clip_lstm_ros.errors import DeviceError
 
 @dataclass(frozen=True)
 class ProcessMemory:
-    """`anonymous` is what only this process can give back; the rest of `resident` is files mapped, weights too."""
+    """Memory of a process, in bytes.
+
+    Only this process can release `anonymous`; the rest of `resident` is mapped files, weights included.
+    """
 
     resident: int
     anonymous: int
-    peak: int  # of `resident`
+    peak: int  # largest `resident` so far
 
 
 @dataclass(frozen=True)
 class CudaMemory:
-    """`allocated` by tensors and `reserved` by PyTorch, of this process; `free` of all.
+    """GPU memory in bytes: `allocated` by tensors and `reserved` by PyTorch in this process, `free` to everyone.
 
-    On a GPU that is `shared` with the CPU (Jetson), `total` and `free` are the machine's: what CUDA itself calls free
-    there leaves out the page cache, which the system gives back.
+    On a GPU that is `shared` with the CPU (Jetson), `total` and `free` are the machine's: CUDA's own number of free
+    bytes excludes the page cache there, which the system can reclaim.
     """
 
     name: str
@@ -42,7 +45,7 @@ class CudaMemory:
 
 @dataclass(frozen=True)
 class Memory:
-    """One look at all of it. `available` is what the system can give without swapping."""
+    """Memory of process, machine, cgroup and GPU, in bytes. The system can give `available` without swapping."""
 
     process: ProcessMemory
     total: int
@@ -51,7 +54,7 @@ class Memory:
     cuda: CudaMemory | None
 
     def figures(self) -> Iterator[tuple[str, str, int]]:
-        """Whose, which, and how many bytes: all that was seen."""
+        """Yield (owner, kind, bytes) for each number that was read."""
         yield "process", "resident", self.process.resident
         yield "process", "anonymous", self.process.anonymous
         yield "process", "peak", self.process.peak
@@ -67,15 +70,16 @@ class Memory:
 
 
 def read_memory(device: torch.device | None = None, pid: int | None = None) -> Memory:
-    """Of this process, its container and GPU (if `device` is one), or of the process `pid` alone; and of the machine.
+    """Read the memory of this process, its cgroup, its GPU and the machine.
 
-    Raises DeviceError for a process that is not there.
+    The GPU is read if `device` is one. With `pid`, read that process instead, without cgroup and GPU. Raise DeviceError
+    if the process does not exist.
     """
     gpu = None
     if device is not None and device.type == "cuda" and pid is None:
-        # By number: torch 2.3 takes no device without one.
+        # torch 2.3 accepts only a device with a number.
         gpu = torch.cuda.current_device() if device.index is None else device.index
-        torch.cuda.mem_get_info(gpu)  # makes the context, so that what it takes counts as taken
+        torch.cuda.mem_get_info(gpu)  # creates the context, so that its memory counts as used
     machine = psutil.virtual_memory()
     cuda = _read_cuda(gpu, machine) if gpu is not None else None
     group = read_cgroup() if pid is None else None
@@ -83,6 +87,10 @@ def read_memory(device: torch.device | None = None, pid: int | None = None) -> M
 
 
 def read_process(pid: int | None = None) -> ProcessMemory:
+    """Read the memory of the process `pid`, by default this one.
+
+    Raise DeviceError if it does not exist or has no memory of its own.
+    """
     try:
         lines = Path(f"/proc/{'self' if pid is None else pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -102,7 +110,7 @@ def _read_cuda(device: int, machine: psutil._common.svmem) -> CudaMemory:
 
 
 def clear_memory() -> None:
-    """Give back what is held without need: unreachable objects, PyTorch's CUDA cache, the heap's free pages."""
+    """Release unneeded memory: unreachable objects, PyTorch's CUDA cache, free heap pages."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -110,21 +118,24 @@ def clear_memory() -> None:
 
 
 def trim_heap() -> None:
-    """Give back the heap's free pages, those between pages in use as well."""
-    # glibc keeps what was freed; a system with another C library has no such call.
+    """Release the heap's free pages, including those between pages in use."""
+    # glibc keeps freed memory; other C libraries have no such call.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def freed_bytes(before: Memory, after: Memory) -> int:
-    """Bytes that a clearing between the two has given back, of the process and of the GPU."""
+    """Return the bytes released between two readings, of the process and of the GPU."""
     cuda = before.cuda.reserved - after.cuda.reserved if before.cuda and after.cuda else 0
     return max(0, before.process.anonymous - after.process.anonymous) + max(0, cuda)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a library raised it for want of memory. Not all of CUDA's libraries have a type of their own for that."""
+    """Return whether a library raised `error` for lack of memory.
+
+    Some CUDA libraries have no exception type for that, so the text is searched too.
+    """
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return any(words in str(error) for words in ("out of memory", "can't allocate memory", "ALLOC_FAILED"))

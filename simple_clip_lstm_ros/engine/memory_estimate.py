@@ -1,7 +1,7 @@
-"""What a model will need before a byte of it is read, and whether that is there.
+"""Estimate the memory that a model needs before any of it is read, and check that it is available.
 
-The need is what the machine must hold at once: anonymous memory, the pages of mapped weights that a step touches, and
-the memory of the GPU. It is computed from names, shapes and dtypes; the constants were measured on a CPU
+The estimate is what the machine must hold at once: anonymous memory, the pages of mapped weights that a step touches,
+and the GPU's memory. It is computed from names, shapes and dtypes; the constants were measured on a CPU
 (docs/benchmarks.md).
 """
 
@@ -18,20 +18,20 @@ from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.preprocessing import MAX_TOKENS
 
-# What the first step adds to the process besides tensors: code that is loaded on first use, buffers of the threads.
+# Added to the process by the first step besides tensors: code loaded on first use, thread buffers.
 _FIRST_STEP = 20_000_000
-# What it adds on a GPU, whose kernels and workspaces come with it: an estimate, not measured.
+# Added by the first step on a GPU, with its kernels and workspaces: estimated, not measured.
 _CUDA_FIRST_STEP = 300_000_000
-# While weights are read, pieces of one tensor are at hand besides what is loaded.
+# Chunks of the tensor that is being read, in addition to the tensors that are loaded.
 _CHUNKS = 10_000_000
 
 
 @dataclass(frozen=True)
 class WeightBytes:
-    """Bytes of a model's tensors: `mapped` stay in the file and are touched by a step, `copied` are made anew.
+    """Bytes of a model's tensors: `mapped` stay in the file and are touched by a step, `copied` are in new memory.
 
-    `widened` is the largest int8 weight in the dtype of the arithmetic, as it is for the moment of its multiplication;
-    `unpacked` the largest weight that is held as it is stored until it has been packed.
+    `upcast` is the largest int8 weight in the compute dtype, as it exists during its multiplication; `unpacked` is the
+    largest weight that is kept as stored until it has been packed.
     """
 
     mapped: int
@@ -42,17 +42,20 @@ class WeightBytes:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes. On a CPU `device` is 0, on a GPU the weights and activations are there."""
+    """Estimated need in bytes.
+
+    `device` is 0 on a CPU; with a GPU, weights and activations are on the GPU and counted in `device`.
+    """
 
     weights: int
     activations: int
     runtime: int
-    loading: int  # above all others, while the weights are read
+    loading: int  # in addition, while the weights are read
     device: int
 
     @property
     def host(self) -> int:
-        """Of the machine's memory, the GPU's left aside."""
+        """Return the need in main memory, without the GPU's."""
         return (self.weights + self.activations if not self.device else 0) + self.runtime
 
     @property
@@ -61,19 +64,23 @@ class MemoryEstimate:
 
     def __str__(self) -> str:
         parts = {"weights": self.weights, "activations": self.activations, "runtime": self.runtime}
-        told = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
+        details = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in parts.items())
         on_gpu = f", {self.device / 1e9:.2f} of them on the GPU" if self.device else ""
-        return f"{self.peak / 1e9:.1f} GB ({told}{on_gpu})"
+        return f"{self.peak / 1e9:.1f} GB ({details}{on_gpu})"
 
     @property
     def peak(self) -> int:
+        """Return the larger need of stepping and of loading."""
         return max(self.total, self.total - self.activations + self.loading)
 
 
 def estimate_memory(
     config: PolicyConfig, weights: WeightBytes, dtype: torch.dtype, device: torch.device, runtime: int
 ) -> MemoryEstimate:
-    """`runtime` is what the process has taken before it loads weights: interpreter, libraries, tokenizers, CUDA."""
+    """Estimate the memory of loading and stepping a model.
+
+    `runtime` is what the process has taken before it loads weights: interpreter, libraries, tokenizers, CUDA.
+    """
     activations = _activation_bytes(config, dtype.itemsize) + weights.upcast
     size = weights.mapped + weights.copied
     on_gpu = device.type == "cuda"
@@ -87,9 +94,9 @@ def estimate_memory(
 
 
 def available_memory(memory: Memory, budget_gb: float) -> int:
-    """Bytes that this process may take in all: what machine and container leave it, and no more than a budget.
+    """Return the bytes that this process may take in all, limited by machine, container and budget.
 
-    Raises ConfigError for a budget that is no amount of memory, or more than there is.
+    Raise ConfigError for a budget that is not an amount of memory, or more than the machine has.
     """
     if not math.isfinite(budget_gb) or budget_gb < 0:
         raise ConfigError(f"memory_budget_gb is an amount in GB, or 0 for what the machine has, not {budget_gb:g}")
@@ -97,12 +104,15 @@ def available_memory(memory: Memory, budget_gb: float) -> int:
     if budget_gb * 1e9 > limit:
         raise ConfigError(f"memory_budget_gb {budget_gb:g} is more than there is here: {limit / 1e9:.1f} GB")
     available = min(memory.available, memory.cgroup.available if memory.cgroup else memory.available)
-    there_is = memory.process.anonymous + available
-    return min(int(budget_gb * 1e9), there_is) if budget_gb else there_is
+    total = memory.process.anonymous + available
+    return min(int(budget_gb * 1e9), total) if budget_gb else total
 
 
 def fits(need: MemoryEstimate, memory: Memory, limit: int) -> bool:
-    """Whether the need is within `limit` bytes. A GPU of its own must hold its part besides."""
+    """Return whether the need is within `limit` bytes.
+
+    A GPU that does not share the CPU's memory must also hold its part.
+    """
     cuda = memory.cuda
     if cuda is None or cuda.shared:
         return need.peak <= limit
@@ -110,10 +120,11 @@ def fits(need: MemoryEstimate, memory: Memory, limit: int) -> bool:
 
 
 def _activation_bytes(config: PolicyConfig, itemsize: int) -> int:
-    """Of the tower that needs most: one layer's inputs, outputs and attention."""
+    """Return the activation bytes of the tower that needs most."""
     return max(_layer_bytes(tower, itemsize) for tower in towers(config, MAX_TOKENS).values())
 
 
 def _layer_bytes(tower: Tower, itemsize: int) -> int:
+    """Return the bytes of one layer's inputs, outputs and attention."""
     vectors = tower.tokens * (6 * tower.width + 2 * tower.inner) * itemsize
     return vectors + tower.heads * tower.tokens**2 * 4

@@ -1,4 +1,4 @@
-"""How far two policies are apart on the same frames: what a precision or a conversion costs."""
+"""Measure how far the outputs of two policies differ on the same frames: the cost of a precision or a conversion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INSTRUCTION = "go to the red box on the left and stop in front of it, then turn 
 
 @dataclass(frozen=True)
 class OutputTrace:
-    """What a policy made of some frames, the hidden state carried: features by name [frames, width], actions."""
+    """Outputs of a policy on a sequence of frames: features by name [frames, width], and actions."""
 
     axes: tuple[str, ...]
     features: dict[str, np.ndarray]
@@ -24,10 +24,11 @@ class OutputTrace:
 
 @dataclass(frozen=True)
 class OutputError:
-    """`features`: mean over the frames of |other - reference| / |reference|, by name.
+    """Error of a policy's outputs against a reference.
 
-    `actions`, by axis: RMS error / standard deviation of the reference's action over the frames; where that is
-    constant, 0 without any error and else NaN. `largest` is the largest difference of an action, in its unit.
+    `features`: mean over the frames of |other - reference| / |reference|, by name. `actions`, by axis: RMS error /
+    standard deviation of the reference's action over the frames; if that is constant, 0 without any error and else NaN.
+    `largest` is the largest difference of an action, in its unit.
     """
 
     features: dict[str, float]
@@ -38,14 +39,17 @@ class OutputError:
 def trace_outputs(
     policy: Policy, frames: Iterable[np.ndarray], *, stepped: Callable[[], None] = lambda: None
 ) -> OutputTrace:
-    """From a fresh hidden state; `stepped` is called after each frame."""
+    """Run a policy from a fresh hidden state and record its outputs.
+
+    `stepped` is called after each frame.
+    """
     policy.reset()
     features: dict[str, list[np.ndarray]] = {name: [] for name in policy.config.features}
     actions = []
     for frame in frames:
-        seen = policy.features(frame, INSTRUCTION)
-        actions.append(policy.act(seen))
-        for name, values in seen.items():
+        current = policy.features(frame, INSTRUCTION)
+        actions.append(policy.act(current))
+        for name, values in current.items():
             features[name].append(values[0].double().cpu().numpy())
         stepped()
     policy.reset()
@@ -55,15 +59,18 @@ def trace_outputs(
 
 
 def compare_outputs(reference: OutputTrace, other: OutputTrace) -> OutputError:
-    """Raises InputError for policies that cannot be compared: other features or other axes."""
+    """Return the error of `other` against `reference`.
+
+    Raise InputError for policies that cannot be compared: different features or axes.
+    """
     if reference.features.keys() != other.features.keys() or reference.axes != other.axes:
         raise InputError("the two policies have other features or action axes: they cannot be compared")
     error = other.actions - reference.actions
-    rms, spread = np.sqrt((error**2).mean(axis=0)), reference.actions.std(axis=0)
-    relative = np.where(spread > 0.0, rms / np.maximum(spread, 1e-300), np.where(rms > 0.0, np.nan, 0.0))
+    rms, std = np.sqrt((error**2).mean(axis=0)), reference.actions.std(axis=0)
+    relative = np.where(std > 0.0, rms / np.maximum(std, 1e-300), np.where(rms > 0.0, np.nan, 0.0))
     features = {
-        name: float(np.mean(np.linalg.norm(other.features[name] - true, axis=1) / np.linalg.norm(true, axis=1)))
-        for name, true in reference.features.items()
+        name: float(np.mean(np.linalg.norm(other.features[name] - expected, axis=1) / np.linalg.norm(expected, axis=1)))
+        for name, expected in reference.features.items()
     }
     return OutputError(
         features, dict(zip(reference.axes, map(float, relative), strict=True)), float(np.abs(error).max())

@@ -1,4 +1,4 @@
-"""What a device and a precision mean, in one place."""
+"""Resolve device and precision names to torch devices and dtypes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ENCODERS = ("kosmos_model.", "clip_model.")
 
 @dataclass(frozen=True)
 class Precision:
-    """What the tensors of a model are at a precision that is not `auto`.
+    """The dtypes of a model's tensors at a precision other than `auto`.
 
-    The encoders compute in `arithmetic`. At int8 their Linear layers have int8 weights; what stays in `dtype` there:
-    norms, biases, convolutions, embeddings, positions, latent queries. `feature_fusion`, `rnn` and `actions` are small,
-    decide the action and are float32 always.
+    The encoders compute in `compute_dtype`. At int8 their Linear layers have int8 weights; norms, biases, convolutions,
+    embeddings, positions and latent queries stay in `dtype`. `feature_fusion`, `rnn` and `actions` are small, decide
+    the action and are always float32.
 
-    `widens`: what is not int8 is rounded to `dtype`, but computed in float32, in which a CPU is faster.
+    `upcasts`: tensors other than int8 are rounded to `dtype` but computed in float32, which is faster on a CPU.
     """
 
     name: str
@@ -33,20 +33,24 @@ class Precision:
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """Of the encoders' activations."""
+        """Return the dtype of the encoders' activations."""
         return torch.float32 if self.upcasts else self.dtype
 
     def dtype_of(self, tensor: str, linear_weights: Container[str]) -> torch.dtype:
-        """Of the tensor of this name, where `linear_weights` names those of the encoders' Linear layers."""
+        """Return the dtype of a tensor by its name.
+
+        `linear_weights` holds the names of the weights of the encoders' Linear layers.
+        """
         if not tensor.startswith(_ENCODERS):
             return torch.float32
         return torch.int8 if self.name == "int8" and tensor in linear_weights else self.dtype
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    """Return the device named `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    Raises ConfigError for another word and DeviceError for a device that is not there.
+    `auto` is CUDA if there is a CUDA device, else the CPU. Raise ConfigError for another name and DeviceError for a
+    device that does not exist.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -64,53 +68,60 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> Precision:
-    """The precision of this `name` (not `auto`). Raises DeviceError for one that the device cannot do."""
+    """Return the precision `name` (not `auto`). Raise DeviceError if the device does not support it."""
     if name == "fp16" and device.type == "cpu":
         raise DeviceError(
             "precision fp16 is not for a CPU, where it is mostly emulated and slower than fp32 by far; use fp32 or bf16"
         )
-    # Never float16 at int8: products are scaled after the multiplication, and would overflow before.
+    # int8 never uses float16: products are scaled after the multiplication and would overflow before that.
     return Precision(name, _DTYPES.get(name, torch.bfloat16), upcasts=name == "int8" and device.type == "cpu")
 
 
 def storage_precision(name: str, stored: str) -> Precision:
-    """That of a bundle to be written for any device, of weights that are `stored` at a precision; "" is that one."""
-    _check(name or stored, stored)
+    """Return the precision of a bundle that is written for any device.
+
+    `stored` is the precision of the source's weights; an empty `name` keeps it. Raise ConfigError for `auto`, an
+    unknown precision, or another precision for int8 weights.
+    """
+    _check_precision(name or stored, stored)
     if name == "auto":
         raise ConfigError("a bundle has one precision: fp32, bf16, fp16 or int8")
     return Precision(name or stored, _DTYPES.get(name or stored, torch.bfloat16))
 
 
 def candidates(name: str, device: torch.device, stored: str) -> list[Precision]:
-    """What `name` allows for weights `stored` at a precision, best first: of `auto` the first that fits is taken.
+    """Return the precisions that `name` allows for weights `stored` at a precision, best first.
 
-    On a CPU best is float32, on CUDA bfloat16 where it has it, else float16; not wider than what is stored where that
-    would take memory and give neither accuracy nor speed. Raises ConfigError for an unknown precision or one that int8
-    weights cannot give any more.
+    With `auto`, the first one that fits is taken. On a CPU the best is float32; on CUDA it is bfloat16 if the GPU has
+    it, else float16. A precision wider than the stored one is left out if it takes memory and gives neither accuracy
+    nor speed. Raise ConfigError for an unknown precision, or for one that int8 weights can no longer give.
     """
-    _check(name, stored)
+    _check_precision(name, stored)
     if name != "auto":
         return [resolve_precision(name, device)]
     if stored == "int8":
         names = ["int8"]
     elif device.type == "cuda":
-        names = [stored if stored != "fp32" else _half(device), "int8"]
+        names = [stored if stored != "fp32" else _half_precision(device), "int8"]
     else:
-        # float16 is kept by float32 alone; bfloat16 as well, but takes half the memory.
+        # Only float32 holds float16 exactly. bfloat16 weights are exact in both, and take half the memory in bf16.
         names = ["bf16", "int8"] if stored == "bf16" and has_native_bf16() else ["fp32", "bf16", "int8"]
     return [resolve_precision(name, device) for name in names]
 
 
-def _check(name: str, stored: str) -> None:
+def _check_precision(name: str, stored: str) -> None:
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
     if stored == "int8" and name not in ("auto", "int8"):
         raise ConfigError(f"precision {name}: these weights are int8 and cannot go back; convert their source again")
 
 
-def stored_precision(dtype: torch.dtype, *, quantised: bool) -> str:
-    """The name of the precision at which encoders are stored. Raises ConfigError for a dtype that is none."""
-    if quantised:
+def stored_precision(dtype: torch.dtype, *, quantized: bool) -> str:
+    """Return the name of the precision of stored encoders.
+
+    Raise ConfigError for a dtype that matches no precision.
+    """
+    if quantized:
         return "int8"
     names = {dtype: name for name, dtype in _DTYPES.items()} | {torch.float64: "fp32"}
     if dtype not in names:
@@ -118,6 +129,6 @@ def stored_precision(dtype: torch.dtype, *, quantised: bool) -> str:
     return names[dtype]
 
 
-def _half(device: torch.device) -> str:
-    # From Ampere on; before, PyTorch says that bfloat16 is supported and emulates it.
+def _half_precision(device: torch.device) -> str:
+    # bfloat16 is native from Ampere on; on older GPUs PyTorch claims support and emulates it.
     return "bf16" if torch.cuda.get_device_properties(device).major >= 8 else "fp16"

@@ -1,8 +1,8 @@
-"""int8 weights that stay int8 in memory, by torchao.
+"""int8 weights that stay int8 in memory, with torchao.
 
-The scheme is weight-only, symmetric, one float32 scale for each output row; a layer's weight is widened for the moment
-of its multiplication. docs/benchmarks.md has the measurements that chose it: activations in int8 as well lose more of
-the features, finer scales lose a little less and take three times as long. Speed may choose another.
+The scheme is weight-only and symmetric with one float32 scale per output row; a layer's weight is upcast during its
+multiplication. docs/benchmarks.md has the measurements behind this choice: int8 activations increase the error of the
+features, finer scales reduce it a little and take three times as long. A scheme chosen for speed may differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCALE_DTYPE = torch.float32
 
 
 def linear_weights(model: SimpleCLIPLSTM) -> frozenset[str]:
-    """Names of the weights that are int8 at that precision: of every Linear layer in the two encoders."""
+    """Return the names of the weights that int8 quantizes: every Linear layer of the encoders."""
     encoders = {"kosmos_model": model.kosmos_model, "clip_model": model.clip_model}
     return frozenset(
         f"{prefix}.{name}.weight"
@@ -31,27 +31,33 @@ def linear_weights(model: SimpleCLIPLSTM) -> frozenset[str]:
 
 
 def missing_dependency() -> str:
-    """Why int8 cannot be had here, and what to do; empty where it can."""
+    """Return why int8 is unavailable here and what to do; empty if it is available."""
     if importlib.util.find_spec("torchao") is None:
         return describe_missing("precision int8", "torchao")
     try:
         from torchao.quantization import Int8Tensor  # noqa: F401
-    except Exception as error:  # of another torch it misses a name: an ImportError, an AttributeError, ...
-        fitting = f"precision int8 needs torchao 0.16 or newer that fits torch {torch.__version__}"
-        return f"{fitting}: {first_line(error)}"
+    except Exception as error:  # with a mismatched torch: an ImportError, an AttributeError, ...
+        requirement = f"precision int8 needs torchao 0.16 or newer that fits torch {torch.__version__}"
+        return f"{requirement}: {first_line(error)}"
     return ""
 
 
 def quantize(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Some rows of a weight, [rows, inputs] -> int8 of the same shape and their scales [rows, 1]."""
+    """Quantize rows of a weight to int8 with one scale per row.
+
+    Return values [rows, inputs] and scales [rows, 1].
+    """
     from torchao.quantization import Int8Tensor, PerRow
 
-    quantised = Int8Tensor.from_hp(rows.float(), PerRow())
-    return quantised.qdata, quantised.scale
+    quantized = Int8Tensor.from_hp(rows.float(), PerRow())
+    return quantized.qdata, quantized.scale
 
 
 def to_quantized_linear_weight(values: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
-    """A Linear layer's weight of int8 `values` [outputs, inputs] and `scales` [outputs, 1] that computes in `dtype`."""
+    """Return a Linear layer's weight that computes in `dtype`.
+
+    `values` is int8 [outputs, inputs], `scales` is [outputs, 1].
+    """
     from torchao.quantization import Int8Tensor
 
     return Int8Tensor(values, scales, [1, values.shape[1]], dtype)

@@ -1,4 +1,4 @@
-"""The transformer towers of a model in numbers, from which memory, operations and bytes are computed."""
+"""The sizes of a model's transformer towers, for estimates of memory, operations and bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simple_clip_lstm_ros.policy.config import PolicyConfig
 
 @dataclass(frozen=True)
 class Tower:
-    """`tokens` vectors of `width` go through `layers` of attention with `heads` and a feed-forward part of `inner`."""
+    """A transformer: `tokens` vectors of `width`, `layers` of attention with `heads` and an MLP of width `inner`."""
 
     tokens: int
     width: int
@@ -21,17 +21,23 @@ class Tower:
 
     @property
     def matrices(self) -> int:
-        """Weights of its Linear layers: four of attention and two of the feed-forward part a layer."""
+        """Return the number of weights in Linear layers.
+
+        Each layer has four matrices of attention and two of the MLP.
+        """
         return self.layers * (4 * self.width**2 + 2 * self.width * self.inner)
 
     @property
     def operations(self) -> int:
-        """Of one pass, a multiplication and an addition counted as two; attention is all to all, masked or not."""
+        """Return the operations of one pass; a multiply-add counts as two.
+
+        Attention is counted all to all, masked or not.
+        """
         return 2 * self.tokens * self.matrices + self.layers * 4 * self.tokens**2 * self.width
 
 
 def towers(config: PolicyConfig, text_tokens: int) -> dict[str, Tower]:
-    """By name, for an instruction of so many tokens."""
+    """Return the towers by name, for an instruction of `text_tokens` tokens."""
     kosmos, clip = config.kosmos, config.clip
     found = {
         "kosmos_vision": _tower(kosmos["vision_config"], patches(config, kosmos) + 1),
@@ -44,11 +50,12 @@ def towers(config: PolicyConfig, text_tokens: int) -> dict[str, Tower]:
 
 
 def latents(config: PolicyConfig) -> int:
-    """Tokens that stand for the image in the text tower of Kosmos-2."""
+    """Return the number of tokens that represent the image in the text tower of Kosmos-2."""
     return int(config.kosmos.get("latent_query_num", 64))
 
 
 def patches(config: PolicyConfig, encoder: Mapping[str, Any]) -> int:
+    """Return the number of patches of the encoder's input image."""
     return int(config.input_size(encoder) // encoder["vision_config"]["patch_size"]) ** 2
 
 

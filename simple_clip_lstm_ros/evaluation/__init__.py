@@ -1,0 +1,1 @@
+"""Offline metrics, drive metrics, occlusion and replay."""

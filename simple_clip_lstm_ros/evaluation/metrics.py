@@ -1,4 +1,4 @@
-"""How well a policy does: errors of its actions on recorded episodes, and rates of success over drives."""
+"""Metrics of a policy: action errors on recorded episodes, and success rates over drives."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.sim.scenario import Scenario
 from simple_clip_lstm_ros.sim.world import STEP, World
 
-MOVING = 0.05  # m/s, rad/s: what was commanded slower than this has no direction to follow
+MOVING = 0.05  # m/s, rad/s: a slower recorded action has no direction
 _ROUNDING = 1e-6
-_BATCH = 32  # frames read together: one by one takes longer, and a whole drive may not fit into memory
+_BATCH = 32  # frames per read: one by one is slower, and a whole drive may not fit into memory
 
 
 @dataclass(frozen=True)
 class AxisError:
-    """Mean absolute errors of one axis in its unit, or their means over all axes, m/s and rad/s alike.
+    """Mean absolute errors of one axis in its unit, or their means over all axes, mixing m/s and rad/s.
 
-    `mean_error` and `median_error` are those of the best constants for the very same frames. Of the `moving` actions
-    (recorded faster than MOVING), `followed` have the recorded one's sign.
+    `mean_error` and `median_error` are those of the best constants for the same frames. `moving` counts the actions
+    recorded faster than MOVING, `followed` those of them that the prediction matches in sign.
     """
 
     error: float
@@ -39,10 +39,10 @@ class AxisError:
 
     @classmethod
     def of(cls, predicted: np.ndarray, recorded: np.ndarray) -> AxisError:
-        constant, moving = AxisStats.of(recorded), np.abs(recorded) > MOVING
+        baseline, moving = AxisStats.of(recorded), np.abs(recorded) > MOVING
         followed = moving & (np.sign(predicted) == np.sign(recorded))
         error = float(np.abs(predicted - recorded).mean())
-        return cls(error, constant.mean_error, constant.median_error, int(moving.sum()), int(followed.sum()))
+        return cls(error, baseline.mean_error, baseline.median_error, int(moving.sum()), int(followed.sum()))
 
     @classmethod
     def over(cls, axes: Sequence[AxisError]) -> AxisError:
@@ -53,12 +53,12 @@ class AxisError:
 
     @property
     def constant_error(self) -> float:
-        """Of the better constant."""
+        """Return the error of the better constant."""
         return min(self.mean_error, self.median_error)
 
     @property
     def is_better(self) -> bool:
-        """Than any constant, and by more than rounding."""
+        """Return whether the error is below that of any constant, by more than rounding."""
         return self.error < self.constant_error * (1.0 - _ROUNDING)
 
     @property
@@ -68,7 +68,7 @@ class AxisError:
 
 @dataclass(frozen=True)
 class ErrorSummary:
-    """Some episodes; `overall` is over all axes."""
+    """Errors over some episodes; `overall` is over all axes."""
 
     episodes: int
     frames: int
@@ -77,7 +77,7 @@ class ErrorSummary:
 
     @classmethod
     def of(cls, pairs: Sequence[np.ndarray], axes: Sequence[str]) -> ErrorSummary:
-        """Of arrays [2, T, axes], one for each episode: predicted and recorded."""
+        """Summarize arrays [2, T, axes], one per episode: predicted and recorded."""
         predicted, recorded = np.concatenate(pairs, axis=1)
         fits = {axis: AxisError.of(predicted[:, column], recorded[:, column]) for column, axis in enumerate(axes)}
         return cls(len(pairs), len(recorded), fits, AxisError.over([*fits.values()]))
@@ -89,7 +89,7 @@ class ErrorSummary:
 
 @dataclass(frozen=True)
 class OfflineResult:
-    """`scenarios` by their names, sorted; `unreadable` are files whose images turned out to be damaged, and why."""
+    """Errors in `total` and by scenario name, sorted; `unreadable` maps files with damaged images to the reason."""
 
     total: ErrorSummary
     scenarios: dict[str, ErrorSummary]
@@ -97,18 +97,18 @@ class OfflineResult:
 
 
 def evaluate_offline(
-    policy: Policy, recordings: Sequence[LabelledEpisode], stepped: Callable[[], None] = lambda: None
+    policy: Policy, episodes: Sequence[LabelledEpisode], stepped: Callable[[], None] = lambda: None
 ) -> OfflineResult:
-    """Steps through each from a fresh hidden state; `stepped` is called after each frame.
+    """Run the policy on each episode from a fresh hidden state. Call `stepped` after each frame.
 
-    Raises InputError for an instruction or a frame that the policy refuses, EpisodeError if nothing can be read.
+    Raise InputError for an instruction or a frame that the policy rejects, EpisodeError if nothing can be read.
     """
     columns = [AXES.index(axis) for axis in policy.config.action_axes]
     pairs: dict[str, list[np.ndarray]] = {}
     unreadable: dict[str, str] = {}
-    for each in recordings:
+    for each in episodes:
         try:
-            predicted = _actions(policy, each, stepped)
+            predicted = _predict_actions(policy, each, stepped)
         except EpisodeError as error:
             unreadable[str(each.file)] = str(error)
         else:
@@ -117,37 +117,36 @@ def evaluate_offline(
     if not pairs:
         raise EpisodeError(f"no episode could be read: {next(iter(unreadable.values()))}")
     axes = policy.config.action_axes
-    total = ErrorSummary.of([pair for found in pairs.values() for pair in found], axes)
-    return OfflineResult(
-        total, {name: ErrorSummary.of(found, axes) for name, found in sorted(pairs.items())}, unreadable
-    )
+    total = ErrorSummary.of([pair for scenario_pairs in pairs.values() for pair in scenario_pairs], axes)
+    scenarios = {name: ErrorSummary.of(scenario_pairs, axes) for name, scenario_pairs in sorted(pairs.items())}
+    return OfflineResult(total, scenarios, unreadable)
 
 
-def format_verdict(found: ErrorSummary) -> str:
-    """In one sentence: does it beat the better constant?"""
-    overall = found.overall
+def format_verdict(errors: ErrorSummary) -> str:
+    """Return one sentence: whether the policy beats the better constant."""
+    overall = errors.overall
     if not math.isfinite(overall.error):
         return "WARNING: some actions of this policy are not finite, and its error is not known"
-    errors = f"over all axes its error is {overall.error:.3f}, that of a constant {overall.constant_error:.3f}"
+    comparison = f"over all axes its error is {overall.error:.3f}, that of a constant {overall.constant_error:.3f}"
     if not overall.is_better:
-        return f"WARNING: this policy is no better than a constant: {errors}"
-    worse = [axis for axis, fit in found.axes.items() if not fit.is_better]
-    though = f", though not on {', '.join(worse)}" if worse else ""
+        return f"WARNING: this policy is no better than a constant: {comparison}"
+    worse = [axis for axis, fit in errors.axes.items() if not fit.is_better]
+    exception = f", though not on {', '.join(worse)}" if worse else ""
     less = 1.0 - overall.error / overall.constant_error
-    return f"this policy is better than a constant: {errors} ({less:.0%} less){though}"
+    return f"this policy is better than a constant: {comparison} ({less:.0%} less){exception}"
 
 
-def _actions(policy: Policy, recording: LabelledEpisode, stepped: Callable[[], None]) -> np.ndarray:
-    """[T, axes]. The policy is left with a fresh hidden state."""
+def _predict_actions(policy: Policy, labelled: LabelledEpisode, stepped: Callable[[], None]) -> np.ndarray:
+    """Return the predicted actions [T, axes]. Leave the policy with a fresh hidden state."""
     actions = []
     policy.reset()
     try:
-        for begin in range(0, len(recording.episode), _BATCH):
-            for frame in recording.episode.frames(range(begin, min(begin + _BATCH, len(recording.episode)))):
-                actions.append(policy.step(frame, recording.instruction).values)
+        for start in range(0, len(labelled.episode), _BATCH):
+            for frame in labelled.episode.frames(range(start, min(start + _BATCH, len(labelled.episode)))):
+                actions.append(policy.step(frame, labelled.instruction).values)
                 stepped()
     except InputError as error:
-        raise InputError(f"{recording.file}: {error}") from None
+        raise InputError(f"{labelled.file}: {error}") from None
     finally:
         policy.reset()
     return np.array(actions)
@@ -159,7 +158,7 @@ def _to_plain(fit: AxisError) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Proportion:
-    """`count` of `total`, with its 95 % interval by Wilson (1927); of nothing, anything is possible."""
+    """`count` of `total` with its 95 % Wilson (1927) interval, which is (0, 1) for a total of 0."""
 
     count: int
     total: int
@@ -183,9 +182,10 @@ class Proportion:
 
 @dataclass(frozen=True)
 class DriveMetrics:
-    """`obeyed` is of the drives that passed the boxes; time (s) and length (m) are means over those that succeeded.
+    """Metrics over drives: `time` (s) and `length` (m) are means over the successful ones.
 
-    `unrest` is how fast the robot turned otherwise than a moment before: mean of |d yaw rate / dt| over all, rad/s².
+    `obeyed` is the share of the drives past all boxes that passed on the named side. `unrest` is the mean yaw
+    acceleration |d yaw rate / dt| over all drives, rad/s².
     """
 
     success: Proportion
@@ -212,20 +212,20 @@ def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[f
 
 
 def summarize_drives(worlds: Sequence[World]) -> DriveMetrics:
-    """Of drives that have ended; at least one."""
+    """Summarize finished drives; at least one."""
     outcomes = [world.outcome for world in worlds]
-    passed, arrived = [each for each in outcomes if each.passed], [each for each in outcomes if each.success]
+    passed, successful = [each for each in outcomes if each.passed], [each for each in outcomes if each.success]
     return DriveMetrics(
-        success=Proportion(len(arrived), len(outcomes)),
+        success=Proportion(len(successful), len(outcomes)),
         obeyed=Proportion(sum(each.obeyed for each in passed), len(passed)),
         contact=Proportion(sum(each.contact for each in outcomes), len(outcomes)),
-        time=_mean([each.time for each in arrived]),
-        length=_mean([each.length for each in arrived]),
-        unrest=_mean([_unrest(world) for world in worlds]),
+        time=_mean([each.time for each in successful]),
+        length=_mean([each.length for each in successful]),
+        unrest=_mean([_mean_yaw_acceleration(world) for world in worlds]),
     )
 
 
-def _unrest(world: World) -> float:
+def _mean_yaw_acceleration(world: World) -> float:
     yaw = np.unwrap([pose.yaw for pose in world.path])
     return float(np.abs(np.diff(yaw, 2)).mean() / STEP**2) if len(yaw) > 2 else 0.0
 

@@ -1,8 +1,8 @@
-"""A recorded drive once more, through a policy and the Governor: what would it have commanded?
+"""Replay a recorded drive through a policy and the Governor: what would they have commanded?
 
-In the recording's time, and as fast as it goes. What the inference node does with its threads and timers is done here
-one after the other, so that the same recording gives the same commands. It is open loop: the pictures are those of the
-recorded drive, wherever the replayed commands would have led.
+Runs in the recording's time, as fast as possible. The node's control loop runs without threads and timers, so that the
+same recording gives the same commands. The replay is open loop: the images are those of the recorded drive, wherever
+the replayed commands would have led.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simple_clip_lstm_ros.control.control_loop import ControlLoop, NewestObservation
 from simple_clip_lstm_ros.control.governor import Governor, ObservationKey, Reason
 from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.drive_events import CommandEvent, DriveEvent, ImageEvent, InstructionEvent, ReasonEvent
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 from simple_clip_lstm_ros.evaluation.ros_params_file import to_number, to_numbers
-from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
-from simple_clip_lstm_ros.policy.policy import Policy, StateTimeout
+from simple_clip_lstm_ros.language.instruction import Instruction, interpret
+from simple_clip_lstm_ros.policy.policy import Policy
 
 _TIMES = ("command_rate", "image_timeout", "command_timeout", "state_timeout")
 _MAX_LATENCY = 60.0  # s
-MAX_PAUSE = 5.0  # s in which nothing was recorded; of a longer one the rest is left out
+MAX_PAUSE = 5.0  # s without any event; the rest of a longer pause is skipped
 
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """The node's parameters that count here, in its units; `latency` is that of a step, in s of the recording.
+    """The node's parameters that affect a replay, in the node's units; `latency` is that of a step, in s.
 
-    Raises ConfigError.
+    Raise ConfigError for invalid values.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -50,18 +51,21 @@ class ReplayConfig:
             raise ConfigError(f"latency must be from 0 to {_MAX_LATENCY:g} s, not {self.latency:g}")
 
     @classmethod
-    def stated(cls, parameters: Mapping[str, Any], latency: float) -> ReplayConfig:
-        """Of the node's parameters; what they do not state is the node's default. Raises ConfigError."""
-        own, usual = Limits(), cls(latency=latency)
-        limits = {item.name: to_numbers(parameters, item.name, getattr(own, item.name)) for item in fields(own)}
-        times = {name: to_number(parameters, name, getattr(usual, name)) for name in _TIMES}
-        return replace(usual, limits=Limits(**limits), **times)
+    def from_parameters(cls, parameters: Mapping[str, Any], latency: float) -> ReplayConfig:
+        """Create a config from the node's parameters, with its defaults for missing ones. Raise ConfigError."""
+        default_limits, defaults = Limits(), cls(latency=latency)
+        limits = {
+            item.name: to_numbers(parameters, item.name, getattr(default_limits, item.name))
+            for item in fields(default_limits)
+        }
+        times = {name: to_number(parameters, name, getattr(defaults, name)) for name in _TIMES}
+        return replace(defaults, limits=Limits(**limits), **times)
 
 
 class ReplayTick(NamedTuple):
-    """One command: what is commanded now and why, and what was commanded then, as far as it is known.
+    """One command period: the replayed command and reason, and the recorded ones as far as they are known.
 
-    `frame` is the newest picture, uint8 [height, width, 3]; None before the first.
+    `frame` is the newest image, uint8 [height, width, 3]; None before the first.
     """
 
     time: float
@@ -74,124 +78,117 @@ class ReplayTick(NamedTuple):
 
 
 class _PendingStep(NamedTuple):
-    """Under way: its outcome is known when it is done."""
+    """A step in progress, whose result becomes available at `done_time` (s)."""
 
-    done: float
+    done_time: float
     key: ObservationKey
-    velocity: Velocity | None
+    values: tuple[float, ...] | None
     failure: str
 
 
 class Replay:
-    """`instruction` takes the place of those that were given. Untrained weights move it, too: there is no robot here.
+    """Replays one drive; `instruction` replaces the recorded ones. Untrained weights may move: there is no robot.
 
-    `governor` tells of reasons and counts, `pauses` how many long ones there were, once `moments` have come.
+    After `run`, `governor` has the reasons and counts, `pauses` the number of pauses longer than MAX_PAUSE.
     """
 
-    def __init__(self, policy: Policy, rules: ReplayConfig, instruction: str | None = None) -> None:
+    def __init__(self, policy: Policy, config: ReplayConfig, instruction: str | None = None) -> None:
         self.governor = Governor(
-            rules.limits,
-            period=1.0 / rules.command_rate,
-            image_timeout=rules.image_timeout,
-            command_timeout=rules.command_timeout,
+            config.limits,
+            period=1.0 / config.command_rate,
+            image_timeout=config.image_timeout,
+            command_timeout=config.command_timeout,
             may_move=True,
         )
         self.pauses = self.unreadable = self.steps = 0
         self._policy = policy
-        self._latency = rules.latency
-        self._period = 1.0 / rules.command_rate
-        self._state_timeout = StateTimeout(rules.state_timeout)
-        self._given = instruction
+        self._latency = config.latency
+        self._period = 1.0 / config.command_rate
+        self._loop = ControlLoop(self.governor, self._interpret, policy.config.action_axes)
+        self._slot: NewestObservation[tuple[ImageEvent, ObservationKey]] = NewestObservation(config.state_timeout)
+        self._instruction_override = instruction
         self._step: _PendingStep | None = None
-        self._waiting: tuple[ImageEvent, ObservationKey] | None = None
-        self._reset_asked = True
         self._recorded: Velocity | None = None
         self._recorded_reason = ""
         self._frame: np.ndarray | None = None
 
-    def run(self, happenings: Iterable[DriveEvent]) -> Iterator[ReplayTick]:
-        """One each period of the command rate, from the first happening to the last."""
+    def run(self, events: Iterable[DriveEvent]) -> Iterator[ReplayTick]:
+        """Yield one tick per period of the command rate, from the first event to the last."""
         self._policy.reset()
         self.governor.activate()
-        if self._given is not None:
-            self._instruct(self._given)
+        if self._instruction_override is not None:
+            self._set_instruction(self._instruction_override)
         next_tick = math.nan
-        for each in happenings:
-            if math.isnan(next_tick) or each.time < next_tick - 2.0 * self._period:  # the clock has gone back
-                next_tick = each.time
-            end = min(each.time, next_tick + MAX_PAUSE)
+        for event in events:
+            if math.isnan(next_tick) or event.time < next_tick - 2.0 * self._period:  # the clock has gone back
+                next_tick = event.time
+            end = min(event.time, next_tick + MAX_PAUSE)
             while next_tick < end:
                 yield self._tick(next_tick)
                 next_tick += self._period
-            if next_tick < each.time:
+            if next_tick < event.time:
                 self.pauses += 1
-                next_tick = each.time
-            self._settle(each.time)
-            self._take(each)
+                next_tick = event.time
+            self._finish_steps(event.time)
+            self._handle_event(event)
         if not math.isnan(next_tick):
             yield self._tick(next_tick)
         self._policy.reset()
 
-    def _take(self, happening: DriveEvent) -> None:
-        if isinstance(happening, ImageEvent):
-            self._look(happening)
-        elif isinstance(happening, InstructionEvent):
-            if self._given is None:
-                self._instruct(happening.instruction)
-        elif isinstance(happening, CommandEvent):
-            self._recorded = happening.velocity
-        elif isinstance(happening, ReasonEvent):
-            self._recorded_reason = happening.reason
+    def _handle_event(self, event: DriveEvent) -> None:
+        if isinstance(event, ImageEvent):
+            self._handle_image(event)
+        elif isinstance(event, InstructionEvent):
+            if self._instruction_override is None:
+                self._set_instruction(event.instruction)
+        elif isinstance(event, CommandEvent):
+            self._recorded = event.velocity
+        elif isinstance(event, ReasonEvent):
+            self._recorded_reason = event.reason
         else:
             self.unreadable += 1
 
-    def _instruct(self, text: str) -> None:
-        if is_stop_phrase(text):
-            self.governor.stop(text)
-        elif text.strip() and (refusal := self._policy.refusal(text)):
-            self.governor.refuse(refusal)
-        else:
-            self.governor.instruct(text)
+    def _interpret(self, text: str) -> Instruction:
+        return interpret(text, self._policy.validate_instruction)
 
-    def _look(self, picture: ImageEvent) -> None:
-        self._frame = picture.frame
-        key = self.governor.image(picture.stamp, picture.time)
+    def _set_instruction(self, text: str) -> None:
+        self._loop.set_instruction(self._loop.interpret(text))
+
+    def _handle_image(self, image: ImageEvent) -> None:
+        self._frame = image.frame
+        key = self.governor.on_image(image.stamp, image.time)
         if key is None or not key.instruction:
             return
-        self._reset_asked |= self._state_timeout.expired(key.stamp)
-        # Only the newest waits for a step under way, as in the node.
-        self._waiting = picture, key
-        self._begin_step(picture.time)
+        self._slot.put((image, key), key.stamp)
+        self._begin_step(image.time)
 
     def _begin_step(self, now: float) -> None:
-        if self._step is not None or self._waiting is None:
+        if self._step is not None or (taken := self._slot.take()) is None:
             return
-        (picture, key), self._waiting = self._waiting, None
-        if self._reset_asked:
+        (image, key), must_reset = taken
+        if must_reset:
             self._policy.reset()
-            self._reset_asked = False
         self.steps += 1
-        velocity, failure = None, ""
+        values, failure = None, ""
         try:
-            action = self._policy.step(picture.frame, key.instruction, picture.stamp)
-            velocity = Velocity.from_axes(action.values, self._policy.config.action_axes)
+            values = self._policy.step(image.frame, key.instruction, image.stamp).values
         except InputError as error:
             failure = str(error)
-        self._step = _PendingStep(now + self._latency, key, velocity, failure)
-        self._settle(now)
+        self._step = _PendingStep(now + self._latency, key, values, failure)
+        self._finish_steps(now)
 
-    def _settle(self, now: float) -> None:
-        """Steps that are done by now, one after the other."""
-        while self._step is not None and self._step.done <= now:
+    def _finish_steps(self, now: float) -> None:
+        """Pass the results of all steps that are done by `now` (s) to the Governor, in order."""
+        while self._step is not None and self._step.done_time <= now:
             step, self._step = self._step, None
-            if step.velocity is None:
+            if step.values is None:
                 self.governor.on_step_failed(step.failure, step.key)
             else:
-                self.governor.action(step.velocity, step.key)
-            self._begin_step(step.done)
+                self._loop.on_action(step.values, step.key)
+            self._begin_step(step.done_time)
 
     def _tick(self, now: float) -> ReplayTick:
-        self._settle(now)
+        self._finish_steps(now)
         decision = self.governor.tick(now)
         assert isinstance(decision.reason, Reason)
         recorded, reason, instruction = self._recorded, self._recorded_reason, self.governor.instruction

@@ -1,4 +1,4 @@
-"""What came of a replay: both commands over time, how far apart they are, why the robot stood, and where to look."""
+"""The result of a replay: both commands over time, their differences, reasons, and key frames."""
 
 from __future__ import annotations
 
@@ -14,83 +14,83 @@ from simple_clip_lstm_ros.control.velocity import AXES
 from simple_clip_lstm_ros.evaluation.metrics import AxisError
 from simple_clip_lstm_ros.evaluation.replay import ReplayTick
 
-_MAX_KEY_FRAMES = 12  # seconds of the drive that are kept with their picture
+_MAX_KEY_FRAMES = 12  # seconds of the drive that are kept with an image
 
 
 class KeyFrame(NamedTuple):
-    """The moment at which the commands differ most within its second. `apart` is in shares of the largest speeds."""
+    """The tick with the largest difference of its second; `difference` is a share of the maximum speeds."""
 
-    apart: float
-    time: float  # s since the beginning
-    moment: ReplayTick
+    difference: float
+    time: float  # s since the start
+    tick: ReplayTick
 
 
 class ReplayResult:
-    """`add` each moment in turn; `largest` are the speeds of each axis (m/s, m/s, rad/s) that differences count by.
+    """Accumulates ticks, added in order; differences are relative to `max_speeds` (m/s, m/s, rad/s) by axis.
 
-    Pictures are kept of the few seconds in which the commands differ most: a long drive takes no more memory for them.
+    Keeps images only of the few seconds with the largest differences, so that a long drive takes no more memory.
     """
 
-    def __init__(self, largest: tuple[float, ...]) -> None:
-        self._largest = np.array(largest)
+    def __init__(self, max_speeds: tuple[float, ...]) -> None:
+        self._max_speeds = np.array(max_speeds)
         self._rows: list[tuple[float, ...]] = []
         self._reason_durations = ReasonDurations()
         self._recorded_durations = ReasonDurations()
-        self._begin: float | None = None
+        self._start: float | None = None
         self._best: KeyFrame | None = None
-        self._album: list[tuple[float, int, KeyFrame]] = []
+        self._heap: list[tuple[float, int, KeyFrame]] = []
         self._number = itertools.count()
 
-    def add(self, moment: ReplayTick) -> float:
-        """Returns the seconds since the beginning."""
-        self._begin = moment.time if self._begin is None else self._begin
-        time = moment.time - self._begin
-        recorded = (np.nan,) * len(AXES) if moment.recorded is None else moment.recorded.as_tuple()
-        self._rows.append((time, *moment.velocity.as_tuple(), *recorded))
-        self._reason_durations.note(moment.reason, time)
-        if reason := Reason.__members__.get(moment.recorded_reason):
+    def add_tick(self, tick: ReplayTick) -> float:
+        """Add a tick. Return its time in s since the start."""
+        self._start = tick.time if self._start is None else self._start
+        time = tick.time - self._start
+        recorded = (np.nan,) * len(AXES) if tick.recorded is None else tick.recorded.as_tuple()
+        self._rows.append((time, *tick.velocity.as_tuple(), *recorded))
+        self._reason_durations.note(tick.reason, time)
+        if reason := Reason.__members__.get(tick.recorded_reason):
             self._recorded_durations.note(reason, time)
-        if moment.recorded is not None and moment.frame is not None:
-            self._compare(KeyFrame(self._apart(self._rows[-1]), time, moment))
+        if tick.recorded is not None and tick.frame is not None:
+            self._update_key_frames(KeyFrame(self._relative_difference(self._rows[-1]), time, tick))
         return time
 
-    def _apart(self, row: tuple[float, ...]) -> float:
-        apart = np.abs(np.subtract(row[1:4], row[4:7]))
-        return float((apart[self._largest > 0.0] / self._largest[self._largest > 0.0]).max(initial=0.0))
+    def _relative_difference(self, row: tuple[float, ...]) -> float:
+        difference = np.abs(np.subtract(row[1:4], row[4:7]))
+        return float((difference[self._max_speeds > 0.0] / self._max_speeds[self._max_speeds > 0.0]).max(initial=0.0))
 
-    def _compare(self, shot: KeyFrame) -> None:
-        if self._best is not None and int(shot.time) == int(self._best.time):
-            self._best = max(self._best, shot, key=lambda each: each.apart)
+    def _update_key_frames(self, candidate: KeyFrame) -> None:
+        if self._best is not None and int(candidate.time) == int(self._best.time):
+            self._best = max(self._best, candidate, key=lambda each: each.difference)
         else:
-            self._keep()
-            self._best = shot
+            self._keep_best()
+            self._best = candidate
 
-    def _keep(self) -> None:
-        if self._best is not None and self._best.apart > 0.0:
-            heapq.heappush(self._album, (self._best.apart, next(self._number), self._best))
-            if len(self._album) > _MAX_KEY_FRAMES:
-                heapq.heappop(self._album)
+    def _keep_best(self) -> None:
+        if self._best is not None and self._best.difference > 0.0:
+            heapq.heappush(self._heap, (self._best.difference, next(self._number), self._best))
+            if len(self._heap) > _MAX_KEY_FRAMES:
+                heapq.heappop(self._heap)
         self._best = None
 
     @property
-    def shots(self) -> list[KeyFrame]:
-        """In the order of time."""
-        self._keep()
-        return sorted((shot for _, _, shot in self._album), key=lambda shot: shot.time)
+    def key_frames(self) -> list[KeyFrame]:
+        """Return the key frames in order of time."""
+        self._keep_best()
+        return sorted((each for _, _, each in self._heap), key=lambda each: each.time)
 
     @property
     def times(self) -> np.ndarray:
-        """float64 [T], s since the beginning."""
+        """Return float64 [T], s since the start."""
         return self._table[:, 0]
 
     @property
     def replayed(self) -> np.ndarray:
-        """float64 [T, 3] by AXES."""
+        """Return the replayed commands, float64 [T, 3] by AXES."""
         return self._table[:, 1:4]
 
     @property
     def recorded(self) -> np.ndarray:
-        """float64 [T, 3] by AXES, NaN where nothing was commanded yet."""
+        """Return the recorded commands, float64 [T, 3] by AXES, NaN before the first."""
         return self._table[:, 4:7]
 
     @property
@@ -98,22 +98,22 @@ class ReplayResult:
         return np.array(self._rows, float).reshape(-1, 7)
 
     def differences(self) -> dict[str, dict[str, float]]:
-        """By axis that is ever used, over the moments whose recorded command is known; empty where none is."""
+        """Return the differences by used axis, over the ticks with a known recorded command; empty if none."""
         known = ~np.isnan(self.recorded[:, 0])
         times, replayed, recorded = self.times[known], self.replayed[known], self.recorded[known]
-        found = {}
+        differences = {}
         for column, axis in enumerate(AXES):
-            now, then = replayed[:, column], recorded[:, column]
-            if now.any() or then.any():
-                fit = AxisError.of(now, then)
-                worst = int(np.abs(now - then).argmax())
-                found[axis] = {
-                    "mean": fit.error,
-                    "largest": float(abs(now[worst] - then[worst])),
+            ours, theirs = replayed[:, column], recorded[:, column]
+            if ours.any() or theirs.any():
+                error = AxisError.of(ours, theirs)
+                worst = int(np.abs(ours - theirs).argmax())
+                differences[axis] = {
+                    "mean": error.error,
+                    "largest": float(abs(ours[worst] - theirs[worst])),
                     "largest at": float(times[worst]),
-                    "same direction": fit.direction,
+                    "same direction": error.direction,
                 }
-        return found
+        return differences
 
     def as_plain(self) -> dict[str, Any]:
         return {
@@ -123,12 +123,12 @@ class ReplayResult:
             "reasons": {"replayed": self._reason_durations.summary(), "recorded": self._recorded_durations.summary()},
             "largest": [
                 {
-                    "time": shot.time,
-                    "apart": shot.apart,
-                    "replayed": [*shot.moment.velocity.as_tuple()],
-                    "recorded": [*shot.moment.recorded.as_tuple()] if shot.moment.recorded else None,
-                    "reason": shot.moment.reason.name,
+                    "time": each.time,
+                    "apart": each.difference,
+                    "replayed": [*each.tick.velocity.as_tuple()],
+                    "recorded": [*each.tick.recorded.as_tuple()] if each.tick.recorded else None,
+                    "reason": each.tick.reason.name,
                 }
-                for shot in self.shots
+                for each in self.key_frames
             ],
         }

@@ -1,0 +1,1 @@
+"""Runs the real nodes on a workstation: with a simulated robot, photographs or a bag."""

@@ -1,7 +1,7 @@
-"""How many raw images get through, and how a camera's images arrive: `python -m ...node.image_loss [TOPIC]`.
+"""Measures the loss of images, for the doctor: `python -m simple_clip_lstm_ros.harness.image_loss_probe [TOPIC]`.
 
-Without TOPIC: numbered images of another process, with the transport that this environment sets. Prints one JSON
-document; for the doctor.
+Without TOPIC it measures raw images from another process, with the transport of this environment; with TOPIC the images
+of a camera. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -17,35 +17,39 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.ros.conversions import to_image, to_seconds
+from simple_clip_lstm_ros.ros.camera_topic import CameraTopic, to_image
+from simple_clip_lstm_ros.ros.conversions import to_seconds
+from simple_clip_lstm_ros.ros.qos import images
 
 _SECONDS = 2.0
 _RATE = 30.0  # Hz
 _SIZE = (640, 480)
 _DEPTH = 100
-_DISCOVERY = 10.0  # s
-_LAST = 0.5  # s for what is still on its way
+_DISCOVERY_TIMEOUT = 10.0  # s
+_FINAL_WAIT = 0.5  # s for images that are still on their way
 _SEND = "send"
 
 
 class _Listener(Node):
-    """Counts images; `ages` are those of their stamps at arrival, in seconds."""
+    """Receives images.
+
+    `ages` are the ages of their stamps at arrival in s, `problem` is a decoding error.
+    """
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"doctor_{os.getpid()}")
-        kind = CompressedImage if topic.endswith("/compressed") else Image
+        camera = CameraTopic.from_name(topic)
         self.ages: list[float] = []
         self.problem = ""
-        # Deep, so that what is lost was lost on the way and not for want of a listener's time.
-        deep = QoSProfile(depth=_DEPTH, reliability=qos_profile_sensor_data.reliability)
-        self.create_subscription(kind, topic, self._take, deep)
+        # A deep queue, so that images are lost in transport only and not because this process is slow.
+        self.create_subscription(camera.type, camera.name, self._on_image, images(_DEPTH))
 
-    def _take(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         self.ages.append(time.time() - to_seconds(message.header.stamp))
         if len(self.ages) == 1:
             try:
@@ -53,53 +57,56 @@ class _Listener(Node):
             except InputError as error:
                 self.problem = str(error)
 
-    def listen(self, seconds: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """For so long, or until there is enough."""
+    def spin_for(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Spin for `seconds` or until `until` is true."""
         end = time.monotonic() + seconds
-        while not enough() and time.monotonic() < end:
+        while not until() and time.monotonic() < end:
             rclpy.spin_once(self, timeout_sec=0.1)
 
 
 def measure_loss() -> dict[str, Any]:
-    """`sent` and `received` numbers of images, within `seconds`."""
+    """Count the raw images from another process: `sent` and `received` within `seconds`."""
     topic = f"/simple_clip_lstm_doctor_{os.getpid()}"
     node = _Listener(topic)
     count = int(_SECONDS * _RATE)
     words = [sys.executable, "-m", "simple_clip_lstm_ros.harness.image_loss_probe", _SEND, topic, str(count)]
     with subprocess.Popen(words, stderr=subprocess.DEVNULL) as sender:
-        node.listen(_DISCOVERY + _SECONDS + _LAST, lambda: sender.poll() is not None)
+        node.spin_for(_DISCOVERY_TIMEOUT + _SECONDS + _FINAL_WAIT, lambda: sender.poll() is not None)
         sender.kill()
-    node.listen(_LAST, lambda: len(node.ages) == count)
+    node.spin_for(_FINAL_WAIT, lambda: len(node.ages) == count)
     size = f"{_SIZE[0]} x {_SIZE[1]}"
     return {"sent": count, "received": len(node.ages), "seconds": _SECONDS, "size": size}
 
 
 def send(topic: str, count: int) -> None:
-    """As a camera does; as soon as somebody listens."""
+    """Publish `count` images at 30 Hz on `topic` once there is a subscriber."""
     node = Node(f"doctor_camera_{os.getpid()}")
-    images = node.create_publisher(Image, topic, qos_profile_sensor_data)
+    publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
     frame = np.zeros((_SIZE[1], _SIZE[0], 3), np.uint8)
     begin = time.monotonic()
-    while not images.get_subscription_count() and time.monotonic() < begin + _DISCOVERY:
+    while not publisher.get_subscription_count() and time.monotonic() < begin + _DISCOVERY_TIMEOUT:
         time.sleep(0.05)
-    time.sleep(0.2)  # the other side may know of this one a little later
+    time.sleep(0.2)  # the subscriber may discover this publisher a little later
     begin = time.monotonic()
     for number in range(count):
-        images.publish(to_image(frame, node.get_clock().now().to_msg(), "camera"))
+        publisher.publish(to_image(frame, node.get_clock().now().to_msg(), "camera"))
         time.sleep(max(0.0, begin + (number + 1) / _RATE - time.monotonic()))
-    time.sleep(_LAST)  # its shared memory ends with it
+    time.sleep(_FINAL_WAIT)  # the shared memory is removed with this process
 
 
-def listen(topic: str) -> dict[str, Any]:
-    """The images of a camera for two seconds, counted from the first; `problem` if they cannot be read."""
+def measure_camera(topic: str) -> dict[str, Any]:
+    """Measure rate and age (s) of a camera's images, for two seconds from the first.
+
+    `problem` says why they cannot be decoded.
+    """
     node = _Listener(topic)
-    node.listen(_DISCOVERY / 2, lambda: bool(node.ages))
+    node.spin_for(_DISCOVERY_TIMEOUT / 2, lambda: bool(node.ages))
     if node.ages:
-        node.listen(_SECONDS)
+        node.spin_for(_SECONDS)
     received = len(node.ages)
     return {
         "received": received,
-        "seconds": _SECONDS if received else _DISCOVERY / 2,
+        "seconds": _SECONDS if received else _DISCOVERY_TIMEOUT / 2,
         "rate": received / _SECONDS,
         "age": float(np.median(node.ages)) if received else None,
         "problem": node.problem,
@@ -112,7 +119,7 @@ def main(words: list[str]) -> None:
         if words[:1] == [_SEND]:
             send(words[1], int(words[2]))
         else:
-            print(json.dumps(listen(words[0]) if words else measure_loss()))
+            print(json.dumps(measure_camera(words[0]) if words else measure_loss()))
     finally:
         rclpy.shutdown()
 

@@ -1,6 +1,6 @@
-"""Real nodes in a world that waits for them: it goes on when the action on its newest image has become a command.
+"""Real nodes in lockstep with a world, which advances when the action on its newest image has become a command.
 
-So a drive is the same on a fast machine and on a slow one, and takes no longer than the model does.
+A drive is therefore the same on fast and slow machines, and takes no longer than the model does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from sensor_msgs.msg import Image
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.harness.node_harness import NodeHarness
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time, to_velocity
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 from simple_clip_lstm_ros.sim.layout import Layout
 from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL
 from simple_clip_lstm_ros.sim.perturbations import PERTURBATIONS, Perturbation
@@ -26,78 +27,92 @@ from simple_clip_lstm_ros.sim.rollouts import PERIOD
 from simple_clip_lstm_ros.sim.world import World
 
 _LIMITS = {name: list(getattr(DIFFERENTIAL, name)) for name in ("max_velocity", "min_velocity")}
-# The base accelerates as it can; the nodes' ramps go by ticks of the wall's clock, and the world has another.
+# The base limits its own acceleration. The nodes' ramps follow the wall clock, which is not the world's clock.
 _LIMITS |= {"max_accel": [1000.0] * 3, "max_decel": [-1000.0] * 3}
-_COMMAND_RATE = 100.0  # Hz, of the wall's clock: how long a command is waited for
+_COMMAND_RATE = 100.0  # Hz of the wall clock: how long to wait for a command
 GUARD = MappingProxyType({**_LIMITS, "command_rate": _COMMAND_RATE})
-# The clock stands still while the model computes, and that is no reason to stop.
+# The clock does not advance while the model computes; that must not stop the robot.
 NODE = MappingProxyType({**GUARD, "use_sim_time": "true", "image_timeout": 60.0, "command_timeout": 60.0})
 AS_TRAINED = PERTURBATIONS["as trained"]
-_BREAK = 10.0  # s of the world between drives: longer than state_timeout, so each begins with a fresh hidden state
-# s of the wall's clock, after which an image must have been lost and is shown again: one that was not is seen twice.
-_ANSWER = 20.0
+_BREAK = 10.0  # s of the world between drives: longer than state_timeout, so that each drive starts with a fresh state
+# s of the wall clock until an image counts as lost and is sent again. If it was not lost, the model sees it twice.
+_RESEND_TIMEOUT = 20.0
 _TIMEOUT = 60.0  # s
 _ROUNDING = 1e-9  # m/s, rad/s
 
 
 class Lockstep:
-    """On a Stage that was started with NODE and GUARD as parameters and without a camera."""
+    """Drives through worlds with real nodes.
 
-    def __init__(self, stage: NodeHarness) -> None:
-        self._stage = stage
-        self._clock = stage.node.create_publisher(Clock, "/clock", 1)
-        self._images = stage.node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
-        self._time = _BREAK  # s; a stamp of zero would mean none
+    The NodeHarness must have been started with parameters NODE and GUARD, and without a camera.
+    """
 
-    def drive(self, layout: Layout, condition: Perturbation = AS_TRAINED) -> World:
-        """Until the drive has ended (see Outcome)."""
-        layout = condition.layout(layout)
+    def __init__(self, harness: NodeHarness) -> None:
+        self._harness = harness
+        self._clock = harness.node.create_publisher(Clock, "/clock", 1)
+        self._images = harness.node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
+        self._time = _BREAK  # s; a stamp of zero means no stamp
+
+    def drive(self, layout: Layout, perturbation: Perturbation = AS_TRAINED) -> World:
+        """Drive in `layout` until the drive has ended (see Outcome), and return the world."""
+        layout = perturbation.layout(layout)
         world = World(layout)
-        self._stage.spin_for(_TIMEOUT, lambda: self._images.get_subscription_count() > 0)
-        told, begin = None, self._time
+        self._harness.spin_for(_TIMEOUT, lambda: self._images.get_subscription_count() > 0)
+        current, begin = None, self._time
         while not world.outcome.ended:
-            instruction = condition.instruction(world)
-            if instruction != told:
-                self._set("instruction", instruction)
-                told = instruction
-            if condition.resets_state(world):
-                self._stage.ask("inference/reset")
-            world.command(self._command(world, condition))
+            instruction = perturbation.instruction(world)
+            if instruction != current:
+                self._set_parameter("instruction", instruction)
+                current = instruction
+            if perturbation.resets_state(world):
+                self._harness.call_trigger("inference/reset")
+            world.command(self._next_command(world, perturbation))
             world.advance(PERIOD)
             self._time = begin + world.base.time
         self._time += _BREAK
         return world
 
-    def _set(self, name: str, value: object) -> None:
-        """A parameter of the node: unlike a message on a topic it is answered, and no image can overtake it."""
+    def _set_parameter(self, name: str, value: object) -> None:
+        """Set a parameter of the node. Raise SimpleClipLstmError if it is rejected.
+
+        Unlike a message on a topic it is answered, so that no image can overtake it.
+        """
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        (result,) = self._stage.call(SetParameters, "inference/set_parameters", request).results
+        (result,) = self._harness.call_service(SetParameters, "inference/set_parameters", request).results
         if not result.successful:
             raise SimpleClipLstmError(result.reason)
 
-    def _command(self, world: World, condition: Perturbation) -> Velocity:
-        """What the guard lets through once the node has acted on what the camera sees now."""
+    def _next_command(self, world: World, perturbation: Perturbation) -> Velocity:
+        """Publish the camera's image and return the guard's command for the action on it.
+
+        Raise SimpleClipLstmError if there is none within 60 s.
+        """
         stamp = to_time(self._time)
-        # The clock goes first: an image from the future would be refused.
+        # Publish the clock first: the node rejects images from the future.
         self._clock.publish(Clock(clock=stamp))
-        image = to_image(condition.frame(world), stamp, "camera")
-        for _ in range(round(_TIMEOUT / _ANSWER)):
+        image = to_image(perturbation.frame(world), stamp, "camera")
+        for _ in range(round(_TIMEOUT / _RESEND_TIMEOUT)):
             self._images.publish(image)
-            if self._stage.spin_for(_ANSWER, lambda: self._acted_on(stamp)):
-                return self._next_command()
-        raise SimpleClipLstmError(f"the node did not act on an image within {_TIMEOUT:g} s: {self._stage.reason}")
+            if self._harness.spin_for(_RESEND_TIMEOUT, lambda: self._has_acted_on(stamp)):
+                return self._wait_for_command()
+        raise SimpleClipLstmError(f"the node did not act on an image within {_TIMEOUT:g} s: {self._harness.reason}")
 
-    def _next_command(self) -> Velocity:
-        """The action within the limits. Commands of before may be under way still, however many, and are let pass."""
-        assert self._stage.action is not None
-        wanted = DIFFERENTIAL.clamp(to_velocity(self._stage.action.twist))
-        if not self._stage.spin_for(_TIMEOUT, lambda: self._commands(wanted)):
-            raise SimpleClipLstmError(f"no action became a command within {_TIMEOUT:g} s: {self._stage.reason}")
-        return wanted
+    def _wait_for_command(self) -> Velocity:
+        """Wait until the action, clamped to the limits, is the command; return it.
 
-    def _commands(self, wanted: Velocity) -> bool:
-        command = self._stage.command
-        return command is not None and np.allclose(to_velocity(command).as_tuple(), wanted.as_tuple(), atol=_ROUNDING)
+        Earlier commands may still arrive, and are ignored.
+        """
+        assert self._harness.action is not None
+        expected = DIFFERENTIAL.clamp(Velocity.from_twist(self._harness.action))
+        if not self._harness.spin_for(_TIMEOUT, lambda: self._has_command(expected)):
+            raise SimpleClipLstmError(f"no action became a command within {_TIMEOUT:g} s: {self._harness.reason}")
+        return expected
 
-    def _acted_on(self, stamp: Time) -> bool:
-        return self._stage.action is not None and self._stage.action.header.stamp == stamp
+    def _has_command(self, expected: Velocity) -> bool:
+        command = self._harness.command
+        return command is not None and np.allclose(
+            Velocity.from_twist(command).as_tuple(), expected.as_tuple(), atol=_ROUNDING
+        )
+
+    def _has_acted_on(self, stamp: Time) -> bool:
+        return self._harness.action is not None and self._harness.action.header.stamp == stamp

@@ -1,4 +1,4 @@
-"""A stage for the whole system: camera or robot, inference node and guard as real processes, and an audience."""
+"""Runs camera or simulated robot, inference node and guard as real processes, and observes them."""
 
 from __future__ import annotations
 
@@ -29,22 +29,29 @@ from std_srvs.srv import Trigger
 
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.ros.conversions import to_seconds
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
+from simple_clip_lstm_ros.ros.qos import LATCHED
 from simple_clip_lstm_ros.sim.layout import Pose
 from simple_clip_lstm_ros.sim.world import Outcome
 
 NAMESPACE = "demo"
 _START_TIMEOUT = 60.0  # s; importing torch takes its time on a small machine
-_ANSWER_TIMEOUT = 60.0  # s
+_SERVICE_TIMEOUT = 60.0  # s
 _RATE_WINDOW = 2.0  # s
+_MODULES = {
+    "velocity_guard": "simple_clip_lstm_ros.node.velocity_guard",
+    "inference_node": "simple_clip_lstm_ros.node.inference_node",
+    "sim_robot": "simple_clip_lstm_ros.harness.sim_robot",
+    "photo_camera": "simple_clip_lstm_ros.harness.photo_camera",
+}
 
 
 class NodeHarness:
-    """`with Stage(...) as stage:` starts everything on this machine alone; nothing reaches a robot.
+    """Context manager that runs all processes on this machine only: no real robot moves.
 
-    `parameters` are the node's, `guard` the guard's, `camera` those of the camera (None: somebody else shows images),
-    `robot` those of a robot in a world, which brings a camera of its own; `threads` those of the model (None: torch's
-    choice), `logs` a folder for the processes' logs. Raises SimpleClipLstmError when the node does not start, or dies.
+    `parameters` are those of the inference node, `guard` those of the guard, `camera` those of the camera (None: the
+    caller publishes images), `robot` those of a simulated robot, which has its own camera. `threads` is the number of
+    the model's threads (None: torch's default), `logs` a folder for the processes' logs. Raises SimpleClipLstmError if
+    a process does not start or ends.
     """
 
     def __init__(
@@ -57,35 +64,35 @@ class NodeHarness:
         robot: Mapping[str, object] | None = None,
         guard: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        # In a namespace and without the network: a base that listens to /cmd_vel must not move because of a demo.
+        # A namespace and no network: a base that subscribes to /cmd_vel must not move because of a demo.
         local = {"ROS_LOCALHOST_ONLY": "1"} if os.environ.get("ROS_DISTRO") == "humble" else _LOCAL
         os.environ.update(local)
         self._logs = logs
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-        given = {
+        arguments = {
             "velocity_guard": _arguments(guard),
             "inference_node": [*_arguments(parameters), "-r", "cmd_vel:=cmd_vel_raw"],
         }
         if robot is not None:
-            given["sim_robot"] = _arguments(robot)
+            arguments["sim_robot"] = _arguments(robot)
         elif camera is not None:
-            given["photo_camera"] = _arguments(camera)
+            arguments["photo_camera"] = _arguments(camera)
         self._processes = {
             name: subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.{name}", "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *arguments],
+                [sys.executable, "-m", _MODULES[name], "--ros-args", "-r", f"__ns:=/{NAMESPACE}", *words],
                 env=environment,
                 stderr=self._log(name).open("w"),
             )
-            for name, arguments in given.items()
+            for name, words in arguments.items()
         }
         rclpy.init()
-        self.node = rclpy.create_node("audience", namespace=NAMESPACE)
-        self._clients: dict[str, Client] = {}  # of `call`
-        self._client = self.node.create_client(ChangeState, "inference/change_state")
+        self.node = rclpy.create_node("harness", namespace=NAMESPACE)
+        self._clients: dict[str, Client] = {}  # of `call_service`, by service
+        self._lifecycle_client = self.node.create_client(ChangeState, "inference/change_state")
         self._instructions = self.node.create_publisher(String, "instruction", LATCHED)
-        self._listen()
+        self._subscribe()
 
-    def _listen(self) -> None:
+    def _subscribe(self) -> None:
         self.image: Image | None = None
         self.action: TwistStamped | None = None
         self.command: Twist | None = None
@@ -114,77 +121,83 @@ class NodeHarness:
 
     @property
     def latency(self) -> str:
-        """Seconds of the last step; empty before the first."""
+        """Return the seconds of the last step as text; "" before the first."""
         return self.diagnostics.get("inference latency (s)", "")
 
-    def rate(self, what: str) -> float:
-        """Messages a second of `command` or `action`, over the last two seconds."""
-        arrivals = self._arrivals[what]
+    def rate(self, kind: str) -> float:
+        """Return messages per second of `kind` ("command" or "action") over the last two seconds."""
+        arrivals = self._arrivals[kind]
         while arrivals and arrivals[0] < time.monotonic() - _RATE_WINDOW:
             arrivals.popleft()
         return len(arrivals) / _RATE_WINDOW
 
     def image_age(self) -> float | None:
-        """Seconds since the newest image was taken."""
+        """Return the age of the newest image's stamp in seconds; None before the first image."""
         if self.image is None:
             return None
         return to_seconds(self.node.get_clock().now().to_msg()) - to_seconds(self.image.header.stamp)
 
     def pid(self, name: str) -> int:
-        """Process id of `inference_node`, `velocity_guard`, `photo_camera` or `sim_robot`."""
+        """Return the process id of `inference_node`, `velocity_guard`, `photo_camera` or `sim_robot`."""
         return self._processes[name].pid
 
     def start(self, on_wait: Callable[[], None] = lambda: None) -> None:
-        """Configure and activate the node, begun at `begun`; `on_wait` is called ten times a second meanwhile."""
+        """Configure and activate the node, and call `on_wait` ten times a second until then.
+
+        `start_time` is when this began (monotonic, s).
+        """
         deadline = time.monotonic() + _START_TIMEOUT
-        while not self._client.service_is_ready():
+        while not self._lifecycle_client.service_is_ready():
             self.spin_for(0.1)
             if time.monotonic() > deadline:
                 raise SimpleClipLstmError(f"the inference node did not appear within {_START_TIMEOUT:g} s")
-        self.begun = time.monotonic()
+        self.start_time = time.monotonic()
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            future = self._client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            future = self._lifecycle_client.call_async(ChangeState.Request(transition=Transition(id=transition)))
             while not future.done():
                 self.spin_for(0.1)
                 on_wait()
             if not future.result().success:
                 raise SimpleClipLstmError(f"the inference node did not start: {self.reason}")
 
-    def instruct(self, text: str) -> None:
+    def set_instruction(self, text: str) -> None:
         self._instructions.publish(String(data=text))
 
     def report(self) -> dict[str, Any]:
-        """What the node reports of the drive: see control/timing.py."""
-        return json.loads(self.ask("inference/report"))
+        """Return the node's timing report of the drive (see control/timing.py)."""
+        return json.loads(self.call_trigger("inference/report"))
 
-    def ask(self, service: str) -> str:
-        """What a service that takes no arguments answers. Raises SimpleClipLstmError where it refuses."""
-        answer = self.call(Trigger, service, Trigger.Request())
-        if not answer.success:
-            raise SimpleClipLstmError(f"{service}: {answer.message}")
-        return answer.message
+    def call_trigger(self, service: str) -> str:
+        """Call a Trigger service and return its message. Raise SimpleClipLstmError if it fails."""
+        response = self.call_service(Trigger, service, Trigger.Request())
+        if not response.success:
+            raise SimpleClipLstmError(f"{service}: {response.message}")
+        return response.message
 
-    def call(self, kind: Any, service: str, request: Any) -> Any:
-        """The response of a service of this kind. Raises SimpleClipLstmError where none comes."""
+    def call_service(self, service_type: Any, service: str, request: Any) -> Any:
+        """Call a service and return its response. Raise SimpleClipLstmError if none comes within 60 s."""
         if service not in self._clients:
-            self._clients[service] = self.node.create_client(kind, service)
+            self._clients[service] = self.node.create_client(service_type, service)
         client = self._clients[service]
-        # A request before the service is known here would be lost.
-        self.spin_for(_ANSWER_TIMEOUT, client.service_is_ready)
+        # A request that is sent before the service is discovered would be lost.
+        self.spin_for(_SERVICE_TIMEOUT, client.service_is_ready)
         future = client.call_async(request)
-        if not self.spin_for(_ANSWER_TIMEOUT, future.done):
-            raise SimpleClipLstmError(f"{service} did not answer within {_ANSWER_TIMEOUT:g} s")
+        if not self.spin_for(_SERVICE_TIMEOUT, future.done):
+            raise SimpleClipLstmError(f"{service} did not answer within {_SERVICE_TIMEOUT:g} s")
         return future.result()
 
     def spin_for(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Listen for this long, or until something is so; returns whether it is."""
+        """Spin for `seconds` or until `until` is true; return its last value.
+
+        Raise SimpleClipLstmError if a process has ended.
+        """
         end = time.monotonic() + seconds
-        while not until() and (left := end - time.monotonic()) > 0:
-            rclpy.spin_once(self.node, timeout_sec=left)
+        while not until() and (remaining := end - time.monotonic()) > 0:
+            rclpy.spin_once(self.node, timeout_sec=remaining)
         for name, process in self._processes.items():
             if process.poll() is not None:
-                last = (self._log(name).read_text().strip().splitlines() or ["it said nothing"])[-1]
-                raise SimpleClipLstmError(f"{name} ended with exit code {process.returncode}: {last}")
+                last_line = (self._log(name).read_text().strip().splitlines() or ["it said nothing"])[-1]
+                raise SimpleClipLstmError(f"{name} ended with exit code {process.returncode}: {last_line}")
         return until()
 
     def _log(self, name: str) -> Path:
@@ -216,20 +229,23 @@ _TIMEOUT = 10.0  # s
 
 
 class DriveObserver:
-    """`path` has the poses since `begin`, `outcome` what the robot last told of the drive: None while it is nothing."""
+    """Collects the drive of a simulated robot.
 
-    def __init__(self, stage: NodeHarness) -> None:
-        self._stage = stage
+    `path` are the poses since `reset`, `outcome` is its last published outcome, None before.
+    """
+
+    def __init__(self, harness: NodeHarness) -> None:
+        self._harness = harness
         self.path: list[Pose] = []
         self.outcome: Outcome | None = None
-        stage.node.create_subscription(Odometry, "odom", self._on_odometry, 10)
-        stage.node.create_subscription(String, "sim_robot/outcome", self._on_outcome, LATCHED)
+        harness.node.create_subscription(Odometry, "odom", self._on_odometry, 10)
+        harness.node.create_subscription(String, "sim_robot/outcome", self._on_outcome, LATCHED)
 
-    def begin(self) -> None:
-        """The world anew: the robot stands at its start, and its time counts from now."""
-        self._stage.ask("sim_robot/reset")
+    def reset(self) -> None:
+        """Reset the world: the robot is at its start, and its time counts from now."""
+        self._harness.call_trigger("sim_robot/reset")
         self.path, self.outcome = [], None
-        if not self._stage.spin_for(_TIMEOUT, lambda: bool(self.path)):
+        if not self._harness.spin_for(_TIMEOUT, lambda: bool(self.path)):
             raise SimpleClipLstmError(f"the robot told nothing of where it is within {_TIMEOUT:g} s")
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -238,5 +254,5 @@ class DriveObserver:
         self.path.append(Pose(pose.position.x, pose.position.y, math.remainder(yaw, math.tau)))
 
     def _on_outcome(self, message: String) -> None:
-        told = json.loads(message.data)
-        self.outcome = Outcome(**{each.name: told[each.name] for each in fields(Outcome)})
+        values = json.loads(message.data)
+        self.outcome = Outcome(**{each.name: values[each.name] for each in fields(Outcome)})

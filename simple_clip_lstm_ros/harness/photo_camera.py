@@ -1,6 +1,6 @@
-"""A camera that drives over real photographs, as a process: `python -m simple_clip_lstm_ros.harness.photo_camera`.
+"""A camera node that pans over real photographs: `python -m simple_clip_lstm_ros.harness.photo_camera`.
 
-Raw and, for whoever subscribes to that, as JPEG; 10 images a second of `width` x `height` (parameters).
+It publishes 10 images a second of `width` x `height` (parameters), raw and, if there are subscribers, as JPEG.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from sensor_msgs.msg import CompressedImage, Image
 from simple_clip_lstm_ros.data.image_decoding import to_jpeg
 from simple_clip_lstm_ros.policy.sample_images import iter_pan
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 _RATE = 10.0  # Hz
 
 
 class PhotoCamera(Node):
+    """Publishes images that pan over photographs at 10 Hz."""
+
     def __init__(self) -> None:
         super().__init__("photo_camera")
         self._size = (self.declare_parameter("width", 320).value, self.declare_parameter("height", 240).value)
@@ -30,7 +32,7 @@ class PhotoCamera(Node):
         self._timer = self.create_timer(1.0 / _RATE, self._publish)
 
     def _publish(self) -> None:
-        # The photographs are smaller than many a camera's images.
+        # The photographs are smaller than the images of many cameras.
         frame = cv2.resize(next(self._frames), self._size)
         image = to_image(frame, self.get_clock().now().to_msg(), "camera")
         self._images.publish(image)

@@ -1,10 +1,10 @@
-"""Texts that as a whole ask the robot to stop: such a text never reaches the model."""
+"""Phrases that ask the robot to stop; a text that consists of them never reaches the model."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Longer texts are refused as instructions, so there is no need to search them.
+# Longer texts are rejected as instructions, so they need no search.
 MAX_CHARACTERS = 2000
 
 STOP_PHRASES = (
@@ -56,7 +56,7 @@ STOP_PHRASES = (
     *("warten", "nicht bewegen", "beweg dich nicht", "keine bewegung"),
 )
 
-# Words that change nothing about a stop.
+# Words that do not change the meaning of a stop phrase.
 COURTESIES = (
     *("please", "pls", "now", "right now", "immediately", "at once", "at the moment", "for now", "for a moment"),
     *(
@@ -84,13 +84,13 @@ COURTESIES = (
 def is_stop_phrase(text: str) -> bool:
     """Return whether the whole of `text` is one or more stop phrases.
 
-    Case, punctuation, invisible characters and courtesies do not count. A text that only contains a stop phrase is an
-    instruction: "pass the box and stop at the cup".
+    Case, punctuation, invisible characters and courtesies do not count. A text that merely contains a stop phrase is
+    an instruction: "pass the box and stop at the cup".
     """
     if len(text) > MAX_CHARACTERS:
         return False
     words = _fold(text)
-    # Whether words[:end] consists of courtesies alone (False) or holds a stop phrase, too (True).
+    # (end, has_stop): words[:end] consists of courtesies, and of a stop phrase if has_stop.
     ends: set[tuple[int, bool]] = {(0, False)}
     for start in range(len(words)):
         for has_stop in (False, True):
@@ -101,7 +101,10 @@ def is_stop_phrase(text: str) -> bool:
 
 
 def _fold(text: str) -> str:
-    """Return the words of `text` in lower case, each followed by a space unless its script has none between words."""
+    """Return the words of `text` in lower case.
+
+    Each is followed by a space unless its script has no spaces between words.
+    """
     text = unicodedata.normalize("NFKC", text).casefold()
     visible = (character for character in text if unicodedata.category(character) != "Cf")
     # An apostrophe is part of a word: "don't".

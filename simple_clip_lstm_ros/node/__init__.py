@@ -1,1 +1,1 @@
-"""The body: everything that speaks ROS."""
+"""The two safety-relevant processes: the inference node and the velocity guard."""

@@ -1,4 +1,4 @@
-"""The inference node: a managed (lifecycle) node from images and an instruction to velocities."""
+"""Inference node: a managed (lifecycle) node that turns images and an instruction into velocities."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from simple_clip_lstm_ros.control.velocity import ZERO
 from simple_clip_lstm_ros.data.image_decoding import READER
 from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
-from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
 from simple_clip_lstm_ros.node import inference_parameters
 from simple_clip_lstm_ros.node.drive_controller import DriveController
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
@@ -41,34 +40,34 @@ from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
 from simple_clip_lstm_ros.ros.status_publisher import StatusPublisher, StatusValues
 
 _MEMORY_PERIOD = 0.5  # s
-_TIMEOUT = 1.0  # s that a step under way may take to the end of the process
+_TIMEOUT = 1.0  # s that the end of the process waits for a step in progress
 _ERROR = TransitionCallbackReturn.ERROR
 RCLError = rclpy_implementation.RCLError
 
 
 class InferenceNode(LifecycleNodeMixin, Node):
-    """Transitions, services, parameters and reports; the Driver does the driving."""
+    """Handles transitions, services, parameters and reports; a DriveController drives."""
 
     def __init__(self) -> None:
         Node.__init__(self, "inference")
-        # The state may be asked for during a transition; that there is one at a time, `_on_change_state` sees to.
+        # Reentrant, to answer get_state during a transition; `_on_change_state` allows one transition at a time.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._in_transition = False
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state
-        parameters.declare(self, InferenceParameters, fixed=False)
+        parameters.declare_parameters(self, InferenceParameters, read_only=False)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._driver: DriveController | None = None
+        self._controller: DriveController | None = None
         self._enabled = True
-        self._enabling = threading.Lock()
+        self._enable_lock = threading.Lock()
         self._failed = False
-        self._ignored: list[str] | None = None
+        self._ignored_inputs: list[str] | None = None
         self._memory: dict[str, object] = {}
         self._stopping = threading.Event()
-        self._reporter = StatusPublisher(
-            self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._facts
+        self._status = StatusPublisher(
+            self, "inference", Decision(ZERO, Reason.INACTIVE, "not configured"), self._status_values
         )
-        # A GPU that hangs may never answer: whoever asks it must hold no lock and keep nobody waiting.
+        # A hanging GPU may never respond: query it in a thread of its own, without a lock.
         self._read_memory()
         PeriodicThread(_MEMORY_PERIOD, self._read_memory, "memory")
         self.create_service(SetBool, "inference/enable", self._on_enable)
@@ -96,14 +95,14 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return TransitionCallbackReturn.SUCCESS
 
     def stop(self, why: str) -> None:
-        """The process ends: a load under way gives up, the robot is told zero."""
+        """Command zero and cancel a load in progress, because the process ends."""
         self._stopping.set()
-        self._release(why, patience=_TIMEOUT)
+        self._release(why, timeout=_TIMEOUT)
         ended = Decision(ZERO, Reason.INACTIVE, why)
-        if self._reporter.decision != ended:
+        if self._status.decision != ended:
             self.get_logger().info(str(ended))
-            self._reporter.tell(ended)
-        self._reporter.flush()
+            self._status.publish(ended)
+        self._status.flush()
 
     def _attempt(
         self,
@@ -112,18 +111,18 @@ class InferenceNode(LifecycleNodeMixin, Node):
         undo: Callable[[], None],
         otherwise: TransitionCallbackReturn = TransitionCallbackReturn.FAILURE,
     ) -> TransitionCallbackReturn:
-        """A transition that either succeeds or leaves no trace but its reason; rclpy would swallow the exception.
+        """Run a transition; on an exception, undo it and publish the reason, since rclpy would swallow it.
 
-        `otherwise`: FAILURE stays in the state before, ERROR leads to unconfigured.
+        `otherwise`: FAILURE keeps the state before, ERROR leads to unconfigured.
         """
         try:
             act()
         except Exception as error:
             self._failed = True
             undo()
-            expected = isinstance(error, SimpleClipLstmError)
-            self.get_logger().error(f"{what} failed: {error if expected else traceback.format_exc()}")
-            self._reporter.tell(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {first_line(error)}"))
+            is_expected = isinstance(error, SimpleClipLstmError)
+            self.get_logger().error(f"{what} failed: {error if is_expected else traceback.format_exc()}")
+            self._status.publish(Decision(ZERO, Reason.INACTIVE, f"{what} failed: {first_line(error)}"))
             return otherwise
         self._failed = False
         return TransitionCallbackReturn.SUCCESS
@@ -131,9 +130,10 @@ class InferenceNode(LifecycleNodeMixin, Node):
     async def _on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        """In a thread of its own, so that all else answers while gigabytes load or a step under way ends.
+        """Run a transition in its own thread, so that the node keeps responding.
 
-        Parameters do not change meanwhile: what a transition reads of them holds when it has ended.
+        A model may load, or a step end, meanwhile. Parameters cannot change: the values that a transition reads still
+        hold at its end.
         """
         if self._in_transition:
             self.get_logger().warning("a transition was refused: another is under way")
@@ -149,7 +149,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
     def _transit(self, request: ChangeState.Request, response: ChangeState.Response, done: Future) -> None:
         try:
             self._change_state(request, response)
-        except RCLError as error:  # of a transition that the present state does not have; rclpy would give no answer
+        except RCLError as error:  # the present state has no such transition; rclpy would send no response
             self.get_logger().warning(f"a transition was refused: {first_line(error)}")
             response.success = False
         done.set_result(None)
@@ -157,8 +157,8 @@ class InferenceNode(LifecycleNodeMixin, Node):
 
     @property
     def _configured(self) -> DriveController:
-        assert self._driver is not None, "the lifecycle has no such transition before configure"
-        return self._driver
+        assert self._controller is not None, "the lifecycle has no such transition before configure"
+        return self._controller
 
     def _configure(self) -> None:
         current = inference_parameters.read_parameters(self)
@@ -167,18 +167,18 @@ class InferenceNode(LifecycleNodeMixin, Node):
         policy = load(plan, self._on_progress)
         with plan.oom_as_error():
             latency = warm_up(policy)
-            self._ignored = find_ignored_inputs(policy, latency, lambda: self._on_progress(0, 0))
-        for line in startup_warnings(current, policy, latency, self._ignored):
+            self._ignored_inputs = find_ignored_inputs(policy, latency, lambda: self._on_progress(0, 0))
+        for line in startup_warnings(current, policy, latency, self._ignored_inputs):
             self.get_logger().warning(line)
         process.freeze_gc()
         self._fingerprint = fingerprint(resolve_path(current.checkpoint))
-        driver = DriveController(self, current, policy, announce=self._reporter.announce)
-        with self._enabling:
-            self._driver = driver
-            driver.enable(self._enabled)
-        if self._stopping.is_set():  # whoever stops may have looked for a driver just before
+        controller = DriveController(self, current, policy, on_decision=self._status.publish_on_change)
+        with self._enable_lock:
+            self._controller = controller
+            controller.enable(self._enabled)
+        if self._stopping.is_set():  # `stop` may have run before the controller was set
             raise Cancelled("asked to stop while loading")
-        self._reporter.announce(Decision(ZERO, Reason.INACTIVE))
+        self._status.publish_on_change(Decision(ZERO, Reason.INACTIVE))
 
     def _clean_up(self) -> None:
         self._release()
@@ -197,36 +197,36 @@ class InferenceNode(LifecycleNodeMixin, Node):
         if self._stopping.is_set():
             raise Cancelled("asked to stop while loading")
 
-    def _release(self, why: str = "", *, patience: float | None = None) -> None:
-        driver = self._driver
-        if driver is not None:
-            # Only then out of sight: who ends the process in the middle of it must find it.
-            driver.release(why, patience=patience)
-            self._driver = None
+    def _release(self, why: str = "", *, timeout: float | None = None) -> None:
+        controller = self._controller
+        if controller is not None:
+            # Release it before the reference goes: `stop` may run meanwhile and must find it.
+            controller.release(why, timeout=timeout)
+            self._controller = None
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        with self._enabling:
+        with self._enable_lock:
             self._enabled = request.data
-            driver = self._driver
-            if driver is not None:
-                driver.enable(request.data)
+            controller = self._controller
+            if controller is not None:
+                controller.enable(request.data)
         response.success = True
         response.message = "enabled" if request.data else "disabled: the robot stands until enabled again"
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        driver = self._driver
-        if driver is not None:
-            driver.reset()
+        controller = self._controller
+        if controller is not None:
+            controller.reset()
         response.success = True
         response.message = "the hidden state is cleared"
         return response
 
     def _on_report(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """The cadence of the drive under way, or of the last one, as JSON."""
-        driver = self._driver
-        response.success = driver is not None
-        response.message = json.dumps(driver.drive_report()) if driver else "the node is not configured"
+        """Respond with the report of the present drive, or of the last one, as JSON."""
+        controller = self._controller
+        response.success = controller is not None
+        response.message = json.dumps(controller.drive_report()) if controller else "the node is not configured"
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
@@ -237,49 +237,52 @@ class InferenceNode(LifecycleNodeMixin, Node):
         return SetParametersResult(successful=True)
 
     def _change(self, changes: list[Parameter]) -> None:
-        """Before configure anything may be set, for configure checks it. Raises ConfigError."""
+        """Apply changed parameters; configure checks those set before it. Raise ConfigError."""
         parameters.check_not_deleted(InferenceParameters, changes)
-        driver = self._driver
-        if driver is None and not self._in_transition:
+        controller = self._controller
+        if controller is None and not self._in_transition:
             return
         if not parameters.check_live(InferenceParameters, changes):
             return
-        if self._in_transition or driver is None:
+        if self._in_transition or controller is None:
             raise ConfigError("a transition is under way; change parameters before or after it")
         new = inference_parameters.read_parameters(self, changes)
         is_instructed = any(change.name == "instruction" for change in changes)
-        is_stop = not new.instruction.strip() or is_stop_phrase(new.instruction)
-        if is_instructed and not is_stop and (refusal := driver.policy.refusal(new.instruction)):
-            raise ConfigError(f"instruction: {refusal}")
-        driver.adjust(new)
+        if is_instructed and (error := controller.interpret(new.instruction).error):
+            raise ConfigError(f"instruction: {error}")
+        controller.update_settings(new)
         if is_instructed:
-            driver.set_instruction(new.instruction)
+            controller.set_instruction(new.instruction)
 
-    def _facts(self) -> StatusValues:
-        driver = self._driver
+    def _status_values(self) -> StatusValues:
+        controller = self._controller
         values = dict(self._memory)
-        if driver is None:
+        if controller is None:
             return StatusValues(values, failed=self._failed)
-        config, checkpoint = driver.policy.config, self.get_parameter("checkpoint").value
+        config, checkpoint = controller.policy.config, self.get_parameter("checkpoint").value
         values |= {
             "checkpoint": checkpoint,
             "bundle sha256": self._fingerprint,
-            "device": driver.policy.device,
-            "precision": driver.policy.precision,
+            "device": controller.policy.device,
+            "precision": controller.policy.precision,
             "untrained": config.untrained,
             "features": " + ".join(config.features),
             "assumed": ", ".join(config.assumed),
             "cut": config.reductions,
-            "ignores": "not tried: a step takes long" if self._ignored is None else ", ".join(self._ignored),
-            **driver.report(),
+            "ignores": "not tried: a step takes long"
+            if self._ignored_inputs is None
+            else ", ".join(self._ignored_inputs),
+            **controller.report(),
         }
-        return StatusValues(values, Path(checkpoint).name, driver.has_warnings or bool(self._ignored), self._failed)
+        return StatusValues(
+            values, Path(checkpoint).name, controller.has_warnings or bool(self._ignored_inputs), self._failed
+        )
 
     def _read_memory(self) -> None:
-        driver = self._driver
+        controller = self._controller
         try:
-            figures = read_memory(driver.policy.device if driver else None).figures()
-        except Exception as error:  # a GPU that has failed answers nothing more, and that is to be told
+            figures = read_memory(controller.policy.device if controller else None).figures()
+        except Exception as error:  # a failed GPU raises; show that in the diagnostics
             self._memory = {"memory": first_line(error)}
         else:
             self._memory = {f"{owner} {kind} (MB)": size // 1_000_000 for owner, kind, size in figures}

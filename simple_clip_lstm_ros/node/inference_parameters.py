@@ -1,4 +1,4 @@
-"""The parameters of the inference node: each is described once, here or in MotionSettings."""
+"""Parameters of the inference node; the others are in CameraParameters and MotionParameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from simple_clip_lstm_ros.engine.linear_backends import ENGINES
 from simple_clip_lstm_ros.engine.precision import PRECISIONS
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.ros import parameters
+from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
 from simple_clip_lstm_ros.ros.motion_parameters import MotionParameters
 from simple_clip_lstm_ros.ros.parameters import Range, parameter
 
 
 @dataclass(frozen=True)
-class InferenceParameters(MotionParameters):
-    """Values of all parameters, checked. Raises ConfigError."""
+class InferenceParameters(CameraParameters, MotionParameters):
+    """Validated parameters of the inference node. Raise ConfigError for an invalid value."""
 
     checkpoint: str = parameter("", "the .pth file or bundle to load, or builtin:tiny; there is no default")
     processors: str = parameter(
@@ -31,8 +32,6 @@ class InferenceParameters(MotionParameters):
     precision: str = parameter("auto", "of the encoders", *PRECISIONS)
     engine: str = parameter("auto", "how the encoders are computed", *ENGINES)
     allow_untrained: bool = parameter(False, "let random weights move the robot: for demo and tests only")
-    image_topic: str = parameter("image_raw", "camera topic")
-    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
     instruction: str = parameter(
         "", "text at activation; empty: stand until one arrives on the topic instruction", live=True
     )
@@ -64,18 +63,17 @@ class InferenceParameters(MotionParameters):
         self._check_against_rate("image_timeout", "command_timeout")
         if not self.checkpoint:
             raise ConfigError("checkpoint is empty; set it to the .pth file or bundle to load (there is no default)")
-        parameters.check_topic("image_topic", self.image_topic)
 
     @property
     def action_overrides(self) -> dict[str, Any]:
-        """What these parameters say about the actions, as PolicyConfig settings."""
+        """Return the PolicyConfig settings of these parameters: axes, scale and offset of actions."""
         names = ("action_axes", "action_scale", "action_offset")
         return {name: list(getattr(self, name)) for name in names if getattr(self, name)}
 
 
 def read_parameters(node: Node, changes: Sequence[Parameter] = ()) -> InferenceParameters:
-    """The parameters as they stand, or would with `changes`. Raises ConfigError."""
-    found = parameters.read(node, InferenceParameters, changes)
-    # No shell expands the ~ in `checkpoint:=~/model.pth`.
+    """Return the node's parameters, with `changes`. Raise ConfigError for an invalid value."""
+    found = parameters.read_parameters(node, InferenceParameters, changes)
+    # No shell expands the ~ of `checkpoint:=~/model.pth`.
     paths = {name: os.path.expanduser(getattr(found, name)) for name in ("checkpoint", "processors", "policy_config")}
     return replace(found, **paths)

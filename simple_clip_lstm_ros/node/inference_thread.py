@@ -1,4 +1,4 @@
-"""The thread that steps the policy. It sees only the newest frame and never keeps anybody waiting."""
+"""Thread that steps the policy on the newest image, without blocking its callers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Time
 
+from simple_clip_lstm_ros.control.control_loop import NewestObservation
 from simple_clip_lstm_ros.control.governor import ObservationKey
 from simple_clip_lstm_ros.errors import first_line
-from simple_clip_lstm_ros.policy.policy import Action, Policy, StateTimeout
+from simple_clip_lstm_ros.policy.policy import Action, Policy
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """uint8 [height, width, 3] in RGB with its stamp, and as what the Governor has taken it.
+    """Image, uint8 [height, width, 3] RGB, its ROS stamp, and the Governor's key for it.
 
-    `arrival` is by the steady clock, in seconds.
+    `arrival` is the time of arrival by the steady clock, in seconds.
     """
 
     image: np.ndarray
@@ -29,10 +30,10 @@ class InferenceRequest:
 
 
 class InferenceThread:
-    """Owns the policy from construction to `stop`: nobody else may step or reset it.
+    """Thread that owns the policy until `stop`; no other thread may step or reset it.
 
-    `on_action` and `on_failure` are called from this thread, with the frame that they are about. The former is also
-    told for how many seconds the frame could have been stepped on before it was.
+    The thread calls `on_action(action, request, waited)` or `on_failure(why, request)` after a step. `waited` is how
+    many seconds the request waited although the thread was free.
     """
 
     def __init__(
@@ -43,57 +44,60 @@ class InferenceThread:
         on_failure: Callable[[str, InferenceRequest], None],
     ) -> None:
         self._policy = policy
-        self.state_timeout = StateTimeout(state_timeout)
+        self._slot: NewestObservation[InferenceRequest] = NewestObservation(state_timeout)
         self._on_action = on_action
         self._on_failure = on_failure
         self._changed = threading.Condition()
-        self._newest: InferenceRequest | None = None
-        self._reset_asked = True
-        self._stopping = False
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="inference")
         self._thread.start()
 
-    def submit(self, frame: InferenceRequest) -> None:
-        """Offer the newest frame; one that was not yet taken is replaced. After a gap the hidden state is stale."""
+    def submit(self, request: InferenceRequest) -> None:
+        """Submit a request; it replaces a waiting one.
+
+        After an image gap the hidden state is reset before the step.
+        """
         with self._changed:
-            if self.state_timeout.expired(frame.key.stamp):
-                self._reset_asked = True
-            self._newest = frame
+            self._slot.put(request, request.key.stamp)
             self._changed.notify()
 
     def reset(self) -> None:
-        """Clear the hidden state before the next step, and drop a frame that waits."""
+        """Clear the hidden state before the next step, and drop a waiting request."""
         with self._changed:
-            self._reset_asked = True
-            self._newest = None
+            self._slot.reset()
 
-    def stop(self, patience: float | None = None) -> None:
-        """Return when a step under way has ended, or after `patience` seconds."""
+    def set_state_timeout(self, seconds: float) -> None:
+        """Change the gap between images after which the hidden state is reset."""
         with self._changed:
-            self._stopping = True
+            self._slot.state_timeout = seconds
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop the thread; wait for a step in progress, for `timeout` seconds at most."""
+        with self._changed:
+            self._is_stopping = True
             self._changed.notify()
-        self._thread.join(patience)
+        self._thread.join(timeout)
 
     def _run(self) -> None:
-        free = 0.0
-        while (frame := self._next()) is not None:
-            waited = time.monotonic() - max(frame.arrival, free)
+        free_since = 0.0
+        while (request := self._next()) is not None:
+            waited = time.monotonic() - max(request.arrival, free_since)
             try:
-                action = self._policy.step(frame.image, frame.key.instruction, frame.key.stamp)
-                free = time.monotonic()
-                self._on_action(action, frame, waited)
-            except Exception as error:  # whatever a step raises must stop the robot and not this thread
-                free = time.monotonic()
-                self._on_failure(first_line(error), frame)
+                action = self._policy.step(request.image, request.key.instruction, request.key.stamp)
+                free_since = time.monotonic()
+                self._on_action(action, request, waited)
+            except Exception as error:  # any error of a step must stop the robot, not this thread
+                free_since = time.monotonic()
+                self._on_failure(first_line(error), request)
 
     def _next(self) -> InferenceRequest | None:
-        """Wait for a frame; None to end. Resets the policy first if that was asked for."""
+        """Wait for a request and return it; None to end. Reset the policy first if required."""
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._stopping)
-            frame, self._newest = self._newest, None
-            reset, self._reset_asked = self._reset_asked, False
-            if frame is None or self._stopping:
+            self._changed.wait_for(lambda: self._slot.is_waiting or self._is_stopping)
+            taken = self._slot.take()
+            if taken is None or self._is_stopping:
                 return None
-        if reset:
+        request, must_reset = taken
+        if must_reset:
             self._policy.reset()
-        return frame
+        return request

@@ -1,33 +1,37 @@
-"""What a user must know of a model before the robot moves on it."""
+"""Checks of a loaded model, and warnings for the user before the robot moves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from simple_clip_lstm_ros.evaluation.ablation import ablate, ignored_inputs, num_passes
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
+from simple_clip_lstm_ros.policy.ablation import ablate, ignored_inputs, num_passes
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
-# An action is one step old when it comes and must last until the next: two steps, and a margin for the way of the
-# image and for steps that take longer than the one measured.
+# An action is one step old at its arrival and must last until the next: two steps, plus a margin for the transport of
+# the image and for steps longer than the measured one.
 _COMMAND_TIMEOUT_STEPS = 2.5
-_FRAMES = 2  # that a model is tried on
-_TIMEOUT = 4.0  # s that it may take
+_FRAMES = 2  # for the check of ignored inputs
+_TIMEOUT = 4.0  # s, longest duration of this check
 
 
-def find_ignored_inputs(policy: Policy, latency: float, stepped: Callable[[], None]) -> list[str] | None:
-    """Which of image, instruction and memory do not move the policy; None where its steps take too long to try."""
+def find_ignored_inputs(policy: Policy, latency: float, on_step: Callable[[], None]) -> list[str] | None:
+    """Return which of image, instruction and memory the policy ignores; None if unchecked.
+
+    It is unchecked if the steps would take too long. `latency` is the duration of a step in s; `on_step` is called
+    after each step.
+    """
     if latency * _FRAMES * num_passes(short=True) > _TIMEOUT:
         return None
-    return ignored_inputs(ablate(policy, list(sample_crops(_FRAMES)), short=True, stepped=stepped))
+    return ignored_inputs(ablate(policy, list(sample_crops(_FRAMES)), short=True, stepped=on_step))
 
 
 def startup_warnings(
     current: InferenceParameters, policy: Policy, latency: float, ignored_inputs: Sequence[str] | None
 ) -> Iterator[str]:
-    """In sentences. `latency` is that of a step in s."""
+    """Yield warnings as sentences. `latency` is the duration of a step in s."""
     config = policy.config
     if config.untrained:
         moves = "the robot moves on them" if current.allow_untrained else "the robot will not move"

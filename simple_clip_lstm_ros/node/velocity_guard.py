@@ -1,6 +1,6 @@
-"""The velocity guard: a small process between whoever commands and the base, that stops the base when that one fails.
+"""Velocity guard: a small process before the base that stops it when the source of commands fails.
 
-It outlives the inference process and shares nothing with it: no torch, no OpenCV.
+It survives a crash of the inference process and shares nothing with it: no torch, no OpenCV.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from std_srvs.srv import SetBool
 
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.guard import Guard, GuardReason
-from simple_clip_lstm_ros.control.velocity import ZERO
+from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.ros import parameters, process
 from simple_clip_lstm_ros.ros.cmd_vel_publisher import CmdVelPublisher, cmd_vel_type
-from simple_clip_lstm_ros.ros.conversions import to_velocity
 from simple_clip_lstm_ros.ros.motion_parameters import GuardParameters
 from simple_clip_lstm_ros.ros.status_publisher import StatusPublisher, StatusValues
 
@@ -30,59 +29,59 @@ _INPUT = "cmd_vel_raw"
 
 
 class VelocityGuard(Node):
-    """`cmd_vel_raw` in, `cmd_vel` out: commands on their arrival, zeros at `command_rate` while there is none to trust.
+    """Forwards `cmd_vel_raw` to `cmd_vel` on arrival; publishes zeros at `command_rate` otherwise.
 
-    Raises ConfigError for a parameter that is not allowed.
+    Raise ConfigError for an invalid parameter.
     """
 
     def __init__(self) -> None:
         super().__init__("velocity_guard")
-        parameters.declare(self, GuardParameters, fixed=True)
-        self._settings = parameters.read(self, GuardParameters)
+        parameters.declare_parameters(self, GuardParameters, read_only=True)
+        self._settings = parameters.read_parameters(self, GuardParameters)
         period = 1.0 / self._settings.command_rate
         self._guard = Guard(self._settings.limits, period=period, timeout=self._settings.guard_timeout)
-        # Between the executor's callbacks and the end of the process: after the last zero no command may follow.
+        # Shared by the executor's callbacks and the end of the process: no command may follow the last zero.
         self._lock = threading.Lock()
-        self._ended = False
-        self._commands = CmdVelPublisher(self, self._settings)
-        self._reporter = StatusPublisher(self, "guard", Decision(ZERO, GuardReason.NO_COMMAND), self._facts)
+        self._is_ended = False
+        self._cmd_vel = CmdVelPublisher(self, self._settings)
+        self._status = StatusPublisher(self, "guard", Decision(ZERO, GuardReason.NO_COMMAND), self._status_values)
         self.create_subscription(cmd_vel_type(self._settings), _INPUT, self._on_command, 1)
         self.create_service(SetBool, "velocity_guard/enable", self._on_enable)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._timer = self.create_timer(period, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self, why: str) -> None:
-        """A last zero and the reason for it, received by whoever listens."""
+        """Publish a last zero and its reason, and wait until the subscribers have received them."""
         with self._lock:
-            self._ended = True
+            self._is_ended = True
             self._publish(Decision(ZERO, GuardReason.ENDED, why))
-        self._commands.flush()
-        self._reporter.flush()
+        self._cmd_vel.flush()
+        self._status.flush()
 
     def _on_command(self, message: Twist | TwistStamped) -> None:
-        velocity = to_velocity(message.twist if isinstance(message, TwistStamped) else message)
+        velocity = Velocity.from_twist(message)
         with self._lock:
-            if self._ended:
+            if self._is_ended:
                 return
-            before = self._reporter.decision.reason
-            decision = self._guard.command(velocity, self._sources(), time.monotonic())
+            before = self._status.decision.reason
+            decision = self._guard.on_command(velocity, self._sources(), time.monotonic())
             if decision.reason is GuardReason.FORWARDING:
-                # The next tick that finds the command stale is then a whole number of periods after its arrival.
+                # Then ticks, which detect a stale command, are whole periods after its arrival.
                 self._timer.reset()
             if decision.reason is GuardReason.FORWARDING or decision.reason is not before:
                 self._publish(decision)
 
     def _on_tick(self) -> None:
         with self._lock:
-            decision = None if self._ended else self._guard.tick(self._sources(), time.monotonic())
+            decision = None if self._is_ended else self._guard.tick(self._sources(), time.monotonic())
             if decision is not None:
                 self._publish(decision)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """The e-stop: a zero is published before the answer."""
+        """Enable or stop (software e-stop); publish a zero before the response."""
         with self._lock:
             response.success = self._guard.enable(request.data, self._sources())
-            if not request.data and not self._ended:
+            if not request.data and not self._is_ended:
                 self._publish(Decision(ZERO, GuardReason.DISABLED))
         if not request.data:
             response.message = "disabled: the robot stands until enabled again"
@@ -96,7 +95,7 @@ class VelocityGuard(Node):
         try:
             parameters.check_not_deleted(GuardParameters, changes)
             if parameters.check_live(GuardParameters, changes):
-                settings = parameters.read(self, GuardParameters, changes)
+                settings = parameters.read_parameters(self, GuardParameters, changes)
                 with self._lock:
                     self._guard.update_limits(settings.limits, settings.guard_timeout)
         except ConfigError as error:
@@ -104,15 +103,15 @@ class VelocityGuard(Node):
         return SetParametersResult(successful=True)
 
     def _publish(self, decision: Decision) -> None:
-        """Under the lock."""
-        self._commands.publish(decision.velocity)
-        self._reporter.publish_on_change(decision)
+        """Publish velocity and reason. Requires the lock."""
+        self._cmd_vel.publish(decision.velocity)
+        self._status.publish_on_change(decision)
 
     def _sources(self) -> frozenset[bytes]:
-        found = self.get_publishers_info_by_topic(_INPUT)  # which remaps the name as the subscription does
+        found = self.get_publishers_info_by_topic(_INPUT)  # remaps the name like the subscription
         return frozenset(bytes(publisher.endpoint_gid) for publisher in found)
 
-    def _facts(self) -> StatusValues:
+    def _status_values(self) -> StatusValues:
         guard = self._guard
         reason_durations = {
             f"{name} (times, s)": f"{s['times']}, {s['seconds']}"

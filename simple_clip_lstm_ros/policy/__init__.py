@@ -1,1 +1,1 @@
-"""The brain: frame and instruction in, action out; no ROS."""
+"""PolicyConfig, preprocessing, model and Policy: image and instruction in, action out; no ROS."""

@@ -1,8 +1,8 @@
-"""PolicyConfig: everything about a policy that its tensors do not say, and the sizes that they do.
+"""PolicyConfig: the sizes of a policy and all settings that its tensors do not determine.
 
-A training file states none of the recipe (how text is pooled, how images are normalised, ...), and training files of
-this family disagree on all of it. So each recipe field has a default, and `assumed` names those that neither the file
-nor the user has stated.
+Training files do not state their preprocessing (text pooling, image normalization, ...), and the training files of this
+family disagree on all of it. Each preprocessing field therefore has a default, and `assumed` lists the fields that
+neither the file nor the user has stated.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import Any
 from simple_clip_lstm_ros.control.velocity import AXES
 from simple_clip_lstm_ros.errors import ConfigError
 
-# Hugging Face's names for what the two encoders give, in the order in which feature sums are searched.
+# Outputs of the two encoders by Hugging Face's names, in the order in which feature sums are searched.
 FEATURES = (
     "kosmos_text",  # text tower's last_hidden_state, pooled
-    "kosmos_image",  # mean of the projected latents that stand for the image in the text tower
+    "kosmos_image",  # mean of the projected latents that represent the image in the text tower
     "kosmos_vision",  # vision tower's pooler_output
     "clip_vision",  # vision tower's pooler_output
     "clip_text",  # text tower's pooler_output
-    "clip_image_embeds",  # visual_projection of it, not L2-normalised
-    "clip_text_embeds",  # text_projection of it, not L2-normalised
+    "clip_image_embeds",  # visual_projection of it, not L2-normalized
+    "clip_text_embeds",  # text_projection of it, not L2-normalized
 )
 
 
 def _preprocessing(default: Any, *choices: Any) -> Any:
-    """A field that no tensor tells, with the values that it may take (none listed: any value of its type)."""
-    return field(default=default, metadata={"recipe": True, "choices": choices})
+    """Return a field that no tensor determines; without `choices`, any value of its type is valid."""
+    return field(default=default, metadata={"preprocessing": True, "choices": choices})
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Sizes and recipe of one policy. Raises ConfigError when they contradict each other.
+    """Sizes and preprocessing of one policy. Raises ConfigError when they contradict each other.
 
     `kosmos` and `clip` are keyword arguments of Hugging Face's Kosmos2Config and CLIPConfig (`clip` None: no CLIP).
-    `fusion_size` is the output width of `feature_fusion` (None: no fusion, the features go to the LSTM as they are).
-    `mlp` gives the weight shape of each module of `actions.mlp` by its index: 2-D a Linear, 1-D a LayerNorm.
+    `fusion_size` is the output width of `feature_fusion` (None: no fusion, the features go to the LSTM unchanged).
+    `mlp` maps the index of each module of `actions.mlp` to its weight shape: 2-D is a Linear, 1-D a LayerNorm.
 
-    A reduced model says so, since its actions are others: `image_size` is the side of the encoders' input where it is
-    smaller than they were trained with, `layers` names for each tower that was cut the layers that are left.
+    A reduced model states its reductions, because its actions differ: `image_size` is the input side of the encoders in
+    pixels if it is smaller than in training; `layers` maps each pruned tower to the numbers of its remaining layers.
     """
 
     kosmos: dict[str, Any]
@@ -124,7 +124,10 @@ class PolicyConfig:
             raise ConfigError(f"image_size: {self.image_size} is not between a patch ({least}) and the whole ({most})")
 
     def input_size(self, encoder: Mapping[str, Any]) -> int:
-        """Side of the square image that `encoder` (`kosmos` or `clip`) is given, in pixels: whole patches only."""
+        """Return the side of the square input image of `encoder` in pixels, whole patches only.
+
+        `encoder` is `kosmos` or `clip`.
+        """
         vision = encoder["vision_config"]
         trained, patch = vision["image_size"], vision["patch_size"]
         if self.image_size is None or self.image_size >= trained:
@@ -133,7 +136,7 @@ class PolicyConfig:
 
     @property
     def reductions(self) -> str:
-        """In words, what a reduced model lacks; empty for a whole one."""
+        """Return in words what a reduced model lacks; empty for a complete model."""
         parts = [f"{tower} has layers {_format_ranges(kept)} only" for tower, kept in self.layers.items()]
         encoders = {name: encoder for name, encoder in (("kosmos", self.kosmos), ("clip", self.clip)) if encoder}
         sizes = {name: self.input_size(encoder) for name, encoder in encoders.items()}
@@ -143,7 +146,7 @@ class PolicyConfig:
 
     @property
     def feature_size(self) -> int:
-        """Width of the concatenated features."""
+        """Return the width of the concatenated features."""
         widths = feature_widths(self.kosmos, self.clip)
         return sum(widths[name] for name in self.features)
 
@@ -157,7 +160,10 @@ class PolicyConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PolicyConfig:
-        """From plain values as YAML, JSON or pickle give them. Raises ConfigError for an unknown name or type."""
+        """Build a config from plain values of YAML, JSON or pickle.
+
+        Raise ConfigError for an unknown name, a wrong type or a missing setting.
+        """
         needed = (item for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING)
         lacking = [item.name for item in needed if item.name not in values]
         if lacking:
@@ -165,12 +171,15 @@ class PolicyConfig:
         return cls(**_convert_types(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, strings and numbers, for pickle, JSON and YAML alike."""
+        """Return plain dicts, lists, strings and numbers, for pickle, JSON and YAML alike."""
         return _to_plain(asdict(self))
 
 
 def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) -> dict[str, int]:
-    """Width of each feature that encoders of these sizes give, in the order of `FEATURES`."""
+    """Return the width of each feature of the encoders, in the order of `FEATURES`.
+
+    Raise ConfigError if a size is missing or not a positive integer.
+    """
     try:
         text = kosmos["text_config"]["embed_dim"]
         widths = {"kosmos_text": text, "kosmos_image": text, "kosmos_vision": kosmos["vision_config"]["hidden_size"]}
@@ -186,15 +195,18 @@ def feature_widths(kosmos: Mapping[str, Any], clip: Mapping[str, Any] | None) ->
 
 
 def choices_of(name: str) -> tuple[Any, ...]:
-    """The values that a recipe field may take; empty where any value of its type will do."""
+    """Return the allowed values of a preprocessing field.
+
+    The result is empty if any value of its type is valid.
+    """
     return next(item.metadata.get("choices", ()) for item in fields(PolicyConfig) if item.name == name)
 
 
-PREPROCESSING = tuple(item.name for item in fields(PolicyConfig) if item.metadata.get("recipe"))
+PREPROCESSING = tuple(item.name for item in fields(PolicyConfig) if item.metadata.get("preprocessing"))
 
 
 def _convert_types(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as YAML, JSON or pickle give them, in the types of PolicyConfig. Raises ConfigError."""
+    """Convert plain values of YAML, JSON or pickle to the types of PolicyConfig. Raise ConfigError."""
     by_name = {item.name: item for item in fields(PolicyConfig)}
     result = {}
     for name, value in values.items():
@@ -228,7 +240,7 @@ def _convert(kind: str, value: Any) -> Any:
 
 
 def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` put over `base`, nested mappings (the encoders' settings) item by item."""
+    """Return `base` updated with `over`; nested mappings (the encoders' settings) are merged item by item."""
     result = dict(base)
     for key, value in over.items():
         nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
@@ -237,7 +249,7 @@ def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
 
 
 def _format_ranges(numbers: tuple[int, ...]) -> str:
-    """(0, 1, 2, 7) -> "0-2, 7"."""
+    """Return numbers as ranges: (0, 1, 2, 7) -> "0-2, 7"."""
     starts = [n for n in numbers if n - 1 not in numbers]
     ends = [n for n in numbers if n + 1 not in numbers]
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

@@ -1,9 +1,9 @@
-"""SimpleCLIPLSTM: Kosmos-2 and CLIP see and read, an LSTM remembers, a small head acts.
+"""SimpleCLIPLSTM: Kosmos-2 and CLIP encode frame and instruction, an LSTM keeps state, an MLP head acts.
 
-Read top to bottom: a frame becomes features, features become one fused vector, the LSTM carries its state from frame to
-frame, the head gives the action. Submodules bear the names of the checkpoint's tensors. The encoders are Hugging Face's
-own, called part by part because `Kosmos2Model.forward` overwrites the vision tower's pooler output (transformers 5)
-and `CLIPModel.forward` normalises the embeds.
+Data flow: a frame becomes features, the features become one fused vector, the LSTM carries its state from frame to
+frame, and the head gives the action. Submodules have the names of the checkpoint's tensors. The encoders are Hugging
+Face's own, called part by part because `Kosmos2Model.forward` overwrites the vision tower's pooler output (transformers
+5) and `CLIPModel.forward` normalizes the embeds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Pixels:
-    """One frame for each encoder, [1, 3, size, size], normalised, in the encoders' dtype."""
+    """One frame for each encoder, [1, 3, size, size], normalized, in the encoders' dtype."""
 
     kosmos: Tensor
     clip: Tensor | None
@@ -43,21 +43,24 @@ class Tokens:
 
     kosmos_ids: Tensor
     kosmos_mask: Tensor
-    kosmos_image_mask: Tensor  # 1 where a projected latent of the image takes a token's place
+    kosmos_image_mask: Tensor  # 1 where a projected latent of the image replaces a token
     clip_ids: Tensor | None
     clip_mask: Tensor | None
 
 
 @dataclass(frozen=True)
 class EncodedInstruction:
-    """What the model needs to know of an instruction, computed once: tokens and the features that only text decides."""
+    """An instruction's tokens and the features that depend on the text alone, computed once."""
 
     tokens: Tokens
     features: dict[str, Tensor]  # each [1, width]
 
 
 class ActionHead(nn.Module):
-    """The head. In `config.mlp` a 2-D shape is a Linear, a 1-D one a LayerNorm; gaps are parameter-free modules."""
+    """The MLP head that maps the LSTM's output to an action.
+
+    In `config.mlp` a 2-D shape is a Linear, a 1-D shape a LayerNorm; gaps are parameter-free modules.
+    """
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
@@ -68,7 +71,7 @@ class ActionHead(nn.Module):
             self.mlp[str(index)] = nn.Linear(shape[1], shape[0]) if len(shape) == 2 else nn.LayerNorm(shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[1, rnn_hidden_size] -> [1, action_size]; the activation stands before each Linear but the first."""
+        """Map [1, rnn_hidden_size] to [1, action_size]; the activation precedes each Linear but the first."""
         for position, module in enumerate(self.mlp.values()):
             if position and isinstance(module, nn.Linear):
                 x = self.activation(x)
@@ -77,7 +80,7 @@ class ActionHead(nn.Module):
 
 
 class SimpleCLIPLSTM(nn.Module):
-    """The whole policy as one module, in inference only: parameters need no gradients, dropout is off.
+    """The whole policy as one module, for inference only: parameters need no gradients, dropout is off.
 
     Build it under `torch.device("meta")` when a checkpoint brings the weights. The encoders may run in a lower
     precision; `feature_fusion`, `rnn` and `actions` always run in float32.
@@ -87,8 +90,9 @@ class SimpleCLIPLSTM(nn.Module):
         super().__init__()
         self.config = config
         self.kosmos_model = Kosmos2Model(Kosmos2Config(**config.kosmos))
-        # The latents attend to all patches. transformers 5 marks every Kosmos-2 attention causal, and where no mask is
-        # given, as here, its SDPA path (the default) believes that: latent n would see the first n + 1 tokens only.
+        # The latents attend to all patches. transformers 5 marks every Kosmos-2 attention causal, and its SDPA path
+        # (the default) enforces that if there is no mask, as here: latent n would attend to the first n + 1 tokens
+        # only.
         self.kosmos_model.image_to_text_projection.x_attn.is_causal = False
         self.clip_model = CLIPModel(CLIPConfig(**config.clip)) if config.clip else None
         self.feature_fusion = nn.Linear(config.feature_size, config.fusion_size) if config.fusion_size else None
@@ -99,7 +103,7 @@ class SimpleCLIPLSTM(nn.Module):
         self.eval().requires_grad_(False)
 
     def encode_instruction(self, tokens: Tokens) -> EncodedInstruction:
-        """Everything that depends on the instruction alone."""
+        """Compute everything that depends on the instruction alone."""
         features = {}
         if self.clip_model is not None and {"clip_text", "clip_text_embeds"} & set(self.config.features):
             pooled = self.clip_model.text_model(tokens.clip_ids, attention_mask=tokens.clip_mask).pooler_output
@@ -108,12 +112,15 @@ class SimpleCLIPLSTM(nn.Module):
         return EncodedInstruction(tokens, features)
 
     def forward(self, pixels: Pixels, instruction: EncodedInstruction, state: State | None) -> tuple[Tensor, State]:
-        """One frame -> (action [1, action_size] before scale and offset, next state). `state` None starts from zero."""
+        """Return (action [1, action_size] before scale and offset, next state) for one frame.
+
+        `state` None starts from zero.
+        """
         fused = self.fuse(self.features(pixels, instruction))
         return self.act(fused[None], state)
 
     def features(self, pixels: Pixels, instruction: EncodedInstruction) -> dict[str, Tensor]:
-        """The features that the config names, each [1, width], in its order."""
+        """Return the features that the config names, each [1, width], in its order."""
         features = dict(instruction.features)
         if {"kosmos_vision", "kosmos_image", "kosmos_text"} & set(self.config.features):
             features |= self._kosmos_features(pixels.kosmos, instruction.tokens)
@@ -124,7 +131,10 @@ class SimpleCLIPLSTM(nn.Module):
         return {name: features[name] for name in self.config.features}
 
     def _kosmos_features(self, pixels: Tensor, tokens: Tokens) -> dict[str, Tensor]:
-        """The way of Kosmos2Model.forward, as far as features ask, with the vision tower's own pooler output kept."""
+        """Compute the needed part of Kosmos2Model.forward.
+
+        Unlike that method, keep the vision tower's own pooler output.
+        """
         kosmos = self.kosmos_model
         vision = kosmos.vision_model(pixels, **self._kosmos_options)
         features = {"kosmos_vision": vision.pooler_output}
@@ -145,24 +155,24 @@ class SimpleCLIPLSTM(nn.Module):
         return features | {"kosmos_text": self._pool(text, tokens.kosmos_mask)}
 
     def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """[1, length, width] -> [1, width] over the attended positions, image slots included."""
+        """Pool [1, length, width] to [1, width] over the attended positions, image slots included."""
         attended = hidden[:, mask[0].bool()]
         if self.config.kosmos_text_pooling == "mean":
             return attended.mean(dim=1)
         return attended[:, -1 if self.config.kosmos_text_pooling == "last" else 0]
 
     def fuse(self, features: dict[str, Tensor]) -> Tensor:
-        """-> [1, rnn_input_size] in float32."""
+        """Return the fused vector, float32 [1, rnn_input_size]."""
         joined = torch.cat([features[name].float() for name in self.config.features], dim=-1)
         return self.feature_fusion(joined) if self.feature_fusion is not None else joined
 
     def act(self, fused: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """[1, frames, rnn_input_size] -> (action of the last frame [1, action_size], state after it)."""
+        """Map [1, frames, rnn_input_size] to (action of the last frame [1, action_size], state after it)."""
         hidden, state = self.rnn(fused, state)
         return self.actions(hidden[:, -1]), state
 
 
 def _vision_options(config: PolicyConfig, settings: Mapping[str, Any]) -> dict[str, bool]:
-    """What an encoder's vision tower must be told where its input is smaller than it was trained with."""
+    """Return the vision tower's extra arguments if its input is smaller than it was trained with."""
     is_smaller = config.input_size(settings) != settings["vision_config"]["image_size"]
     return {"interpolate_pos_encoding": True} if is_smaller else {}

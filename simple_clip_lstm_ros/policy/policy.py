@@ -19,10 +19,11 @@ from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, Instruc
 
 @dataclass(frozen=True)
 class Action:
-    """`values` after action_scale and action_offset, in the order of `action_axes` (m/s, rad/s).
+    """One action of the policy.
 
-    `stamp` is that of the frame and `latency` the duration of the step, in seconds; `state_step` counts the frames that
-    the hidden state has seen, this one included.
+    `values` are in the order of `action_axes` (m/s, rad/s), after action_scale and action_offset. `stamp` is the stamp
+    of the frame and `latency` the duration of the step, both in seconds. `state_step` counts the frames that the hidden
+    state has seen, including this one.
     """
 
     values: tuple[float, ...]
@@ -39,14 +40,14 @@ class Policy:
     """A loaded model with its hidden state. Not thread-safe: one thread steps and resets it."""
 
     def __init__(
-        self, model: SimpleCLIPLSTM, images: ImagePreprocessor, texts: InstructionTokenizer, precision: str
+        self, model: SimpleCLIPLSTM, images: ImagePreprocessor, tokenizer: InstructionTokenizer, precision: str
     ) -> None:
-        """`precision` names that of the model's encoders: fp32, bf16, fp16 or int8."""
+        """Create a policy; `precision` is that of the model's encoders: fp32, bf16, fp16 or int8."""
         self.model = model
         self.precision = precision
         self.config = model.config
         self._images = images
-        self.texts = texts
+        self.tokenizer = tokenizer
         self._encoded: tuple[str, EncodedInstruction] | None = None
         self._scale = np.array(self.config.action_scale)
         self._offset = np.array(self.config.action_offset)
@@ -58,99 +59,95 @@ class Policy:
 
     @property
     def frames_seen(self) -> int:
-        """How many frames the hidden state holds."""
+        """Return how many frames the hidden state holds."""
         return self._steps
 
     def fork(self) -> Policy:
-        """The same model with a hidden state of its own that starts from this one's, which stays as it is."""
-        twin = copy.copy(self)
-        twin._window = self._window.copy()
-        return twin
+        """Return a policy with the same model and a copy of the hidden state.
+
+        The hidden state of this policy stays unchanged.
+        """
+        forked = copy.copy(self)
+        forked._window = self._window.copy()
+        return forked
 
     def reset(self) -> None:
-        """Forget every frame seen so far."""
+        """Reset the hidden state: forget every frame seen so far."""
         self._state: State | None = None
         self._window: deque[Tensor] = deque(maxlen=self.config.window_size)
         self._steps = 0
 
     def validate_instruction(self, instruction: str) -> str:
-        """Why `instruction` cannot be used, or an empty string."""
-        return self.texts.validate_instruction(instruction)
+        """Return why `instruction` cannot be used, or an empty string."""
+        return self.tokenizer.validate_instruction(instruction)
 
     def text_tokens(self, instruction: str) -> int:
-        """How many tokens of Kosmos-2's text tower it takes, beside those of the image. Raises InputError as `step`."""
-        return int((self.texts(instruction).kosmos_image_mask == 0).sum())
+        """Return how many Kosmos-2 text tokens `instruction` takes, without the image tokens.
+
+        Raise InputError as `step` does.
+        """
+        return int((self.tokenizer(instruction).kosmos_image_mask == 0).sum())
 
     def step(self, frame: np.ndarray, instruction: str, stamp: float = 0.0) -> Action:
-        """Act on one frame, uint8 [height, width, 3] in RGB. A new instruction starts from a fresh hidden state.
+        """Return the action for one frame, uint8 [height, width, 3] in RGB.
 
-        Raises InputError for a frame or an instruction that cannot be used; the hidden state is then as before.
+        A new instruction starts from a fresh hidden state. Raise InputError for a frame or an instruction that cannot
+        be used; the hidden state is then unchanged.
         """
-        started = time.perf_counter()
+        start = time.perf_counter()
         values = self.act(self.features(frame, instruction))
-        action = Action(values, stamp, time.perf_counter() - started, self._steps)
+        action = Action(values, stamp, time.perf_counter() - start, self._steps)
         if not action.is_finite:
-            # A state that went NaN would stay so for ever.
+            # A NaN in the state would never leave it.
             self.reset()
         return action
 
     @torch.inference_mode()
     def features(self, frame: np.ndarray, instruction: str) -> dict[str, Tensor]:
-        """The first half of a step: what the encoders make of a frame, each [1, width]. Raises as `step` does."""
+        """Return the encoders' features of a frame, each [1, width]: the first half of a step.
+
+        Raise InputError as `step` does.
+        """
         pixels = self._images(frame)
         return self.model.features(pixels, self._encode(instruction))
 
     @torch.inference_mode()
     def act(self, features: dict[str, Tensor]) -> tuple[float, ...]:
-        """The second half: they go into the hidden state, and the action's values come out."""
-        raw = self._remember_and_act(self.model.fuse(features))
+        """Update the hidden state with `features` and return the action's values.
+
+        This is the second half of a step.
+        """
+        raw = self._update_state(self.model.fuse(features))
         return tuple(float(value) for value in raw * self._scale + self._offset)
 
     def _encode(self, text: str) -> EncodedInstruction:
         if self._encoded is None or text != self._encoded[0]:
-            encoded = text, self.model.encode_instruction(self.texts(text))
+            encoded = text, self.model.encode_instruction(self.tokenizer(text))
             self.reset()
             self._encoded = encoded
         return self._encoded[1]
 
-    def _remember_and_act(self, fused: Tensor) -> np.ndarray:
+    def _update_state(self, fused: Tensor) -> np.ndarray:
         if self.config.history == "carry":
             action, self._state = self.model.act(fused[None], self._state)
             self._steps += 1
         else:
-            # RoboVLMs: the last frames of the window, from a zero state each time.
+            # As in RoboVLMs: run the last window of frames from a zero state each time.
             self._window.append(fused)
             action, _ = self.model.act(torch.stack(tuple(self._window), dim=1), None)
             self._steps = len(self._window)
         return action[0].double().cpu().numpy()
 
 
-class StateTimeout:
-    """Of one drive. `timeout` is the gap between images, in seconds, after which the memory is of another moment."""
-
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self._last = 0.0
-
-    def expired(self, stamp: float) -> bool:
-        """Note an image's stamp in seconds; whether the hidden state is to be reset before it is stepped on.
-
-        Between images, not between steps: a slow model leaves out many and still remembers. A stamp that went back is a
-        new recording or another clock: a gap as well.
-        """
-        gap, self._last = stamp - self._last, stamp
-        return not 0.0 <= gap <= self.timeout
-
-
-# Any frame and any text take the same way through the model.
+# Any frame and any text take the same path through the model.
 _FRAME = np.full((480, 640, 3), 128, np.uint8)
 _INSTRUCTION = "go forward"
 
 
 def warm_up(policy: Policy, steps: int = 2) -> float:
-    """Step `steps` times and reset; returns the latency of the last step in seconds.
+    """Step `steps` times and reset; return the latency of the last step in seconds.
 
-    Raises CheckpointError if an action is not finite: such a model can never move a robot.
+    Raise CheckpointError if an action is not finite: such a model can never move a robot.
     """
     actions = [policy.step(_FRAME, _INSTRUCTION) for _ in range(steps)]
     policy.reset()

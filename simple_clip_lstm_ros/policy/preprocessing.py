@@ -1,4 +1,4 @@
-"""A frame and a text, as the tensors that the model takes."""
+"""Preprocessing: frames to normalized pixels, instructions to tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoTokenizer, Kosmos2Processor
 
-from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line
+from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line, is_text
 from simple_clip_lstm_ros.language.stop_phrases import MAX_CHARACTERS, is_stop_phrase
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import Pixels, Tokens
@@ -28,30 +28,30 @@ NORMALIZATIONS = {
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
-# Beside the slots of the image. What a step needs in memory grows with them, and must be known before a drive.
+# Without the image slots. A step's memory grows with the tokens and must be known before a drive, hence a limit.
 MAX_TOKENS = 256
 
-# CLIPTextConfig's default; and the value of old configs, by which the model takes the largest id for the end.
+# CLIPTextConfig's default, and the value of old configs, for which the model takes the largest id as the end.
 _CLIP_EOS = 49407
 _CLIP_LEGACY_EOS = 2
 
 
 class ResizedFrames(NamedTuple):
-    """Frames of each encoder's size, uint8 [frames, 3, size, size]; the same tensor where the sizes are the same."""
+    """Frames of each encoder's size, uint8 [frames, 3, size, size]; one shared tensor if the sizes are equal."""
 
     kosmos: torch.Tensor
     clip: torch.Tensor | None
 
-    def map(self, of: Callable[[torch.Tensor], torch.Tensor]) -> ResizedFrames:
-        """Each tensor by `of`; one that serves both encoders is made once."""
-        kosmos = of(self.kosmos)
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> ResizedFrames:
+        """Apply `function` to each tensor; a tensor that serves both encoders is mapped once."""
+        kosmos = function(self.kosmos)
         if self.clip is None:
             return ResizedFrames(kosmos, None)
-        return ResizedFrames(kosmos, kosmos if self.clip is self.kosmos else of(self.clip))
+        return ResizedFrames(kosmos, kosmos if self.clip is self.kosmos else function(self.clip))
 
     @classmethod
-    def joined(cls, parts: Sequence[ResizedFrames]) -> ResizedFrames:
-        """The frames of all, one after the other; at least one."""
+    def concat(cls, parts: Sequence[ResizedFrames]) -> ResizedFrames:
+        """Return the frames of all `parts`, concatenated; `parts` must not be empty."""
         kosmos = torch.cat([part.kosmos for part in parts])
         clips = [part.clip for part in parts if part.clip is not None]
         same = all(part.clip is part.kosmos for part in parts)
@@ -59,7 +59,7 @@ class ResizedFrames(NamedTuple):
 
 
 class ImagePreprocessor:
-    """Frames to pixels, by the recipe of the config: rotation, channel order, crop, bicubic resize, normalisation."""
+    """Turns frames into pixels as the config says: rotation, channels, crop, bicubic resize, normalization."""
 
     def __init__(self, config: PolicyConfig, device: torch.device, dtype: torch.dtype) -> None:
         self._config = config
@@ -72,11 +72,14 @@ class ImagePreprocessor:
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
 
     def __call__(self, frame: np.ndarray) -> Pixels:
-        """uint8 [height, width, 3] in RGB -> Pixels. Raises InputError for any other array."""
+        """Convert a frame, uint8 [height, width, 3] in RGB, to Pixels. Raise InputError for other arrays."""
         return self.normalize(self.resize(frame))
 
     def resize(self, frame: np.ndarray) -> ResizedFrames:
-        """The first half of it: oriented, cropped and resized. Raises InputError as above."""
+        """Orient, crop and resize a frame: the first half of the preprocessing.
+
+        Raise InputError for anything but uint8 [height, width, 3].
+        """
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
             raise InputError(f"a frame is uint8 [height, width, 3], not {frame.dtype} {list(frame.shape)}")
         image = torch.from_numpy(np.require(self._orient(frame), requirements=["C", "W"])).permute(2, 0, 1)[None]
@@ -87,9 +90,9 @@ class ImagePreprocessor:
             kosmos, kosmos if self._clip_size == self._kosmos_size else _resize(image, self._clip_size)
         )
 
-    def normalize(self, resize: ResizedFrames) -> Pixels:
-        """The second half, of one frame or many."""
-        return Pixels(*resize.map(self._normalize))
+    def normalize(self, frames: ResizedFrames) -> Pixels:
+        """Normalize resized frames, one or many: the second half of the preprocessing."""
+        return Pixels(*frames.map(self._normalize))
 
     def _orient(self, frame: np.ndarray) -> np.ndarray:
         if self._config.rotate_180:
@@ -108,12 +111,12 @@ class ImagePreprocessor:
 
 
 def _resize(image: torch.Tensor, size: int) -> torch.Tensor:
-    # On uint8 with antialiasing torch resizes as Pillow does, which is what the encoders were trained with.
+    # torch resizes uint8 with antialiasing as Pillow does, and the encoders were trained with Pillow.
     return F.interpolate(image, size=(size, size), mode="bicubic", antialias=True)
 
 
 class InstructionTokenizer:
-    """Instructions to tokens, by Hugging Face's own processors from a folder; the network is never asked."""
+    """Turns instructions into tokens with Hugging Face's processors from a local folder, never from the network."""
 
     def __init__(self, folder: Path, config: PolicyConfig, device: torch.device) -> None:
         self._config = config
@@ -121,21 +124,24 @@ class InstructionTokenizer:
         self._kosmos = _load_processor(Kosmos2Processor, folder, "kosmos")
         self._clip = _load_processor(AutoTokenizer, folder, "clip") if config.clip else None
         if self._clip:
-            # transformers 4 hangs a closure over this object on it, which nothing collects: 10 MB of each load.
+            # transformers 4 attaches a closure over this object that is never collected: 10 MB per load.
             getattr(self._clip.backend_tokenizer, "__dict__", {}).pop("decode", None)
         tokenizers = [self._kosmos.tokenizer] + ([self._clip] if self._clip else [])
         self._control_tokens = {token for tokenizer in tokenizers for token in tokenizer.get_added_vocab()}
         for tokenizer in tokenizers:
-            # Where files are lost, a tokenizer may load all the same, knowing no word or no special token.
-            known = set(tokenizer("go forward", add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}
-            if tokenizer.unk_token_id is None or not known:
+            # With files missing, a tokenizer may load without an error and lack all words or special tokens.
+            word_ids = set(tokenizer("go forward", add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}
+            if tokenizer.unk_token_id is None or not word_ids:
                 raise ProcessorsError(f"the tokenizer in {tokenizer.name_or_path} is incomplete; {HOW_TO_GET}")
 
     def __call__(self, instruction: str) -> Tokens:
-        """Raises InputError for a text that is blank or holds control tokens; WARNs of one that CLIP must cut."""
-        refusal = self.validate_instruction(instruction)
-        if refusal:
-            raise InputError(refusal)
+        """Return the tokens of `instruction`; log a WARNING if CLIP must truncate it.
+
+        Raise InputError for a text that is blank, too long, not valid text, a stop phrase, or contains control tokens.
+        """
+        problem = self.validate_instruction(instruction)
+        if problem:
+            raise InputError(problem)
         kosmos = self._kosmos_tokens(instruction)
         clip = self._clip_tokens(instruction)
         return Tokens(
@@ -147,22 +153,22 @@ class InstructionTokenizer:
         )
 
     def validate_instruction(self, instruction: str) -> str:
-        """Why this instruction cannot be used, or an empty string."""
+        """Return why this instruction cannot be used, or an empty string."""
         if not instruction.strip():
             return "the instruction is blank"
         if len(instruction) > MAX_CHARACTERS:
             return f"the instruction is too long: {len(instruction)} characters, at most {MAX_CHARACTERS}"
-        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in instruction):
+        if not is_text(instruction):
             return "the instruction contains a NUL or a character that is no text"
         if is_stop_phrase(instruction):
             return f"{instruction.strip()!r} asks the robot to stop: there is no action to compute"
-        # As the tokenizers may see it: they fold case and full-width letters.
+        # The tokenizers may fold case and full-width letters, so compare folded texts.
         folded = _fold(instruction)
-        held = sorted(token for token in self._control_tokens if _fold(token) in folded)
-        return f"the instruction contains the control token {held[0]}" if held else ""
+        found = sorted(token for token in self._control_tokens if _fold(token) in folded)
+        return f"the instruction contains the control token {found[0]}" if found else ""
 
     def _kosmos_tokens(self, instruction: str) -> dict[str, torch.Tensor]:
-        # The processor itself writes `<image>` and the slots of the latents in front; it wants an image to do so.
+        # The processor itself puts `<image>` and the latent slots in front, and needs an image to do so.
         text = self._config.prompt[len("<image>") :].replace("{instruction}", instruction)
         slots = self._config.kosmos["latent_query_num"]
         blank = np.zeros((8, 8, 3), np.uint8)
@@ -171,7 +177,7 @@ class InstructionTokenizer:
         length = batch["input_ids"].shape[1]
         if length > limit:
             raise InputError(f"the instruction is too long: {length} tokens with the image, at most {limit}")
-        return self._checked(batch, "kosmos", self._config.kosmos["text_config"]["vocab_size"])
+        return self._check_ids(batch, "kosmos", self._config.kosmos["text_config"]["vocab_size"])
 
     def _clip_tokens(self, instruction: str) -> dict[str, torch.Tensor] | None:
         if self._clip is None or self._config.clip is None:
@@ -188,9 +194,10 @@ class InstructionTokenizer:
                 f"the clip tokenizer does not end a text with token {end}, where the checkpoint pools: the processors "
                 "belong to another model"
             )
-        return self._checked(batch, "clip", text_config["vocab_size"])
+        return self._check_ids(batch, "clip", text_config["vocab_size"])
 
-    def _checked(self, batch: Any, encoder: str, vocabulary: int) -> dict[str, torch.Tensor]:
+    def _check_ids(self, batch: Any, encoder: str, vocabulary: int) -> dict[str, torch.Tensor]:
+        """Return the int64 tensors of `batch` on the device. Raise ProcessorsError for ids out of vocabulary."""
         largest = int(batch["input_ids"].max())
         if largest >= vocabulary:
             raise ProcessorsError(
@@ -211,7 +218,7 @@ def _load_processor(kind: Any, folder: Path, encoder: str) -> Any:
     check_no_code(found[0])
     try:
         return kind.from_pretrained(found[0], local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # of a broken file the tokenizers' library raises just that
+    except Exception as error:  # the tokenizers library raises a bare Exception for a broken file
         reason = first_line(error)
         raise ProcessorsError(
             f"the {encoder} processor in {found[0]} does not load ({reason}); {HOW_TO_GET}"

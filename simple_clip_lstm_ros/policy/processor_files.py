@@ -1,4 +1,4 @@
-"""Where the tokenizers of a checkpoint are, and that their files are data: nothing of them may run."""
+"""Find the tokenizer files of a checkpoint and check that they contain no code."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ _CODE_SUFFIXES = (".py", ".pyc", ".pyo", ".so")
 
 
 def find_processors(checkpoint: Path, folder: str | Path | None = None) -> Path:
-    """Return the processors folder: `folder`, else that inside or next to the checkpoint. Raise ProcessorsError."""
-    beside = (checkpoint / "processors", Path(f"{checkpoint}.processors"), checkpoint.parent / "processors")
-    candidates = (Path(folder),) if folder else beside
+    """Return the processors folder: `folder`, else the one inside or next to the checkpoint.
+
+    Raise ProcessorsError if there is none.
+    """
+    defaults = (checkpoint / "processors", Path(f"{checkpoint}.processors"), checkpoint.parent / "processors")
+    candidates = (Path(folder),) if folder else defaults
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
@@ -26,7 +29,7 @@ def find_processors(checkpoint: Path, folder: str | Path | None = None) -> Path:
 
 
 def check_no_code(folder: Path) -> None:
-    """Raise ProcessorsError for a file in `folder` that is code, or that makes Hugging Face load some (`auto_map`)."""
+    """Raise ProcessorsError if a file in `folder` is code or makes Hugging Face load code (`auto_map`)."""
     for file in sorted(folder.rglob("*")):
         if file.suffix in _CODE_SUFFIXES:
             raise ProcessorsError(f"{file} is code, which processors must not contain; remove it")
@@ -37,5 +40,5 @@ def check_no_code(folder: Path) -> None:
 def _names_code(file: Path) -> bool:
     try:
         return "auto_map" in json.loads(file.read_text())
-    except (OSError, ValueError, TypeError, RecursionError):  # such a file fails when it is loaded, with the reason
+    except (OSError, ValueError, TypeError, RecursionError):  # loading such a file fails later, with the reason
         return False

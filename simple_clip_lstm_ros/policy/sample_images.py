@@ -1,6 +1,6 @@
-"""Seeded crops of real photographs: the frames on which policies are calibrated, compared and demonstrated.
+"""Seeded crops of real photographs, to calibrate, compare and demonstrate policies.
 
-Random pixels would not do: every encoder maps noise to nearly the same features.
+Random pixels are not usable: every encoder maps noise to nearly the same features.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 from simple_clip_lstm_ros.errors import InputError
 
-FOLDER = Path(__file__).parent / "photographs"  # its README.md states where they come from, and their licences
+FOLDER = Path(__file__).parent / "photographs"  # its README.md states sources and licences
 NAMES = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "rocket")
 
 
 def load_sample_images(most: int = len(NAMES)) -> list[np.ndarray]:
-    """Return the nine photographs or the first of them, uint8 [height, width, 3] in RGB (four of the nine in colour).
+    """Load the first `most` of the nine photographs, uint8 [height, width, 3] in RGB.
 
-    Raises InputError where a file is missing.
+    Four of the nine are in color. Raise InputError if a file is missing.
     """
     return [_read(FOLDER / f"{name}.jpg") for name in NAMES[:most]]
 
@@ -34,7 +34,10 @@ def _read(file: Path) -> np.ndarray:
 
 
 def sample_crops(count: int, *, seed: int = 0, size: tuple[int, int] = (240, 320)) -> Iterator[np.ndarray]:
-    """`count` crops of `size` (height, width), photographs in turn, positions by `seed`; uint8 RGB."""
+    """Yield `count` crops of `size` (height, width), uint8 RGB, at positions drawn from `seed`.
+
+    The photographs are used in turn.
+    """
     height, width = size
     rng = np.random.default_rng(seed)
     images = load_sample_images(count)
@@ -46,7 +49,10 @@ def sample_crops(count: int, *, seed: int = 0, size: tuple[int, int] = (240, 320
 
 
 def iter_pan(*, size: tuple[int, int] = (240, 320), frames: int = 30) -> Iterator[np.ndarray]:
-    """An endless camera drive: `frames` crops of `size` from corner to corner of each photograph in turn; uint8 RGB."""
+    """Yield an endless camera pan in crops of `size` (height, width), uint8 RGB.
+
+    Each photograph in turn is crossed from corner to corner in `frames` crops.
+    """
     height, width = size
     images = load_sample_images()
     for image in itertools.cycle(images):

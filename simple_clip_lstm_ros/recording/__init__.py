@@ -1,0 +1,1 @@
+"""Bag and episode recorders."""

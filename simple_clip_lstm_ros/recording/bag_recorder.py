@@ -1,6 +1,6 @@
-"""Records drives as MCAP bags: each as a whole, or the last moments before the robot was stopped.
+"""Recorder of drives as MCAP bags: whole drives, or the last seconds before each stop.
 
-A process of its own, and a polite one: it takes no time from the nodes that drive.
+It runs as its own process, at low priority, so that it takes no CPU time from the nodes that drive.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from simple_clip_lstm_ros.ros import process
 from simple_clip_lstm_ros.ros.parameters import ConfiguredNode
 
 _PERIOD = 0.2  # s
-_ASK_EVERY = 10  # of these
+_REFRESH_EVERY = 10  # periods
 _NICENESS = 10
 _THROTTLE = 5.0  # s between warnings
 
@@ -41,7 +41,7 @@ _THROTTLE = 5.0  # s between warnings
 class BagRecorder(ConfiguredNode[RecorderParameters]):
     """Records until it is stopped.
 
-    Raises ConfigError for a parameter that is not allowed, EpisodeError for a folder that is not there.
+    Raise ConfigError for an invalid parameter, EpisodeError for a folder that is missing or not writable.
     """
 
     def __init__(self, given: Mapping[str, object] = MappingProxyType({}), namespace: str | None = None) -> None:
@@ -51,77 +51,79 @@ class BagRecorder(ConfiguredNode[RecorderParameters]):
             named = self.settings.folder or "none is named"
             raise EpisodeError(f"folder: {named}: name one that is there and can be written to")
         os.nice(_NICENESS)
-        self._alarm = StopDetector()
+        self._stop_detector = StopDetector()
         self._metadata = RunMetadata(self)
         self._reasons = {self.resolve_topic_name(topic): node for topic, node in REASONS.items()}
-        self._looks = 0
-        self._keeper: DriveRecorder | SnapshotRecorder
-        self._keeper = self._last_moments(folder) if self.settings.last else self._whole_drive(folder)
-        self._profile = RecordedTopics(self, self.settings, self._take)
-        # By the steady clock: a simulation that stands still must keep nobody from writing.
-        self.create_timer(_PERIOD, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._num_periods = 0
+        self._recorder: DriveRecorder | SnapshotRecorder
+        is_snapshot = bool(self.settings.last)
+        self._recorder = self._record_snapshots(folder) if is_snapshot else self._record_drive(folder)
+        self._topics = RecordedTopics(self, self.settings, self._on_message)
+        # Use the steady clock: a paused simulation must not delay writing.
+        self.create_timer(_PERIOD, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def stop(self, why: str) -> None:
-        """Returns when all is written."""
-        self._keeper.close()
+        """Return when everything is written."""
+        self._recorder.close()
 
-    def _whole_drive(self, folder: Path) -> DriveRecorder:
+    def _record_drive(self, folder: Path) -> DriveRecorder:
         path = folder / bag_name("drive")
         self.get_logger().info(f"recording into {path}; Ctrl-C ends it")
-        return DriveRecorder(path, self._most_bytes, self._metadata.facts, self._tell)
+        return DriveRecorder(path, self._max_bytes, self._metadata.as_dict, self._log_outcome)
 
-    def _last_moments(self, folder: Path) -> SnapshotRecorder:
+    def _record_snapshots(self, folder: Path) -> SnapshotRecorder:
         seconds = self.settings.last
-        keeper = SnapshotRecorder(folder, RingBuffer(seconds, self._most_bytes), self._metadata.facts, self._tell)
+        ring = RingBuffer(seconds, self._max_bytes)
+        recorder = SnapshotRecorder(folder, ring, self._metadata.as_dict, self._log_outcome)
         service = f"{self.get_name()}/dump"
-        self.create_service(Trigger, service, partial(self._on_dump, keeper))
-        called = f"{self.resolve_service_name(service)} is called"
-        asked = f"they go into {folder} when the robot is stopped, or when {called}"
-        self.get_logger().info(f"keeping the last {seconds:g} s; {asked}")
-        return keeper
+        self.create_service(Trigger, service, partial(self._on_dump, recorder))
+        on_call = f"{self.resolve_service_name(service)} is called"
+        on_event = f"they go into {folder} when the robot is stopped, or when {on_call}"
+        self.get_logger().info(f"keeping the last {seconds:g} s; {on_event}")
+        return recorder
 
     @property
-    def _most_bytes(self) -> int:
+    def _max_bytes(self) -> int:
         return round(self.settings.memory_mb * 1e6)
 
-    def _tell(self, outcome: str | EpisodeError) -> None:
+    def _log_outcome(self, outcome: str | EpisodeError) -> None:
         if isinstance(outcome, EpisodeError):
             self.get_logger().error(str(outcome))
         else:
             self.get_logger().info(outcome)
 
-    def _take(self, channel: Channel, data: bytes) -> None:
-        self._keeper.add(Message(channel, self.get_clock().now().nanoseconds, data))
+    def _on_message(self, channel: Channel, data: bytes) -> None:
+        self._recorder.add(Message(channel, self.get_clock().now().nanoseconds, data))
         if channel.topic == DIAGNOSTICS:
-            self._metadata.diagnose(data)
+            self._metadata.add_diagnostics(data)
         elif channel.topic in self._reasons:
             text = deserialize_message(data, String).data
-            if event := self._alarm.update(self._reasons[channel.topic], text):
-                self._keeper.trigger(event)
+            if event := self._stop_detector.update(self._reasons[channel.topic], text):
+                self._recorder.trigger(event)
 
-    def _look(self) -> None:
-        self._profile.look()
-        self._keeper.look()
-        if self._looks % _ASK_EVERY == 0:
+    def _on_timer(self) -> None:
+        self._topics.subscribe_to_commands()
+        self._recorder.write_if_due()
+        if self._num_periods % _REFRESH_EVERY == 0:
             self._metadata.refresh()
-        self._looks += 1
-        if lost := self._keeper.lost:
-            self.get_logger().warning(lost, throttle_duration_sec=_THROTTLE)
+        self._num_periods += 1
+        if warning := self._recorder.loss_warning:
+            self.get_logger().warning(warning, throttle_duration_sec=_THROTTLE)
 
     async def _on_dump(
-        self, keeper: SnapshotRecorder, request: Trigger.Request, response: Trigger.Response
+        self, recorder: SnapshotRecorder, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        """Answers when the bag is written, and keeps nobody waiting meanwhile."""
-        if keeper.is_writing:
+        """Respond when the bag is written, without blocking the executor."""
+        if recorder.is_writing:
             response.message = "a bag is being written: ask again when it is"
             return response
         done = Future()
 
-        def written(outcome: str | EpisodeError) -> None:
+        def on_written(outcome: str | EpisodeError) -> None:
             done.set_result(outcome)
             self.executor.wake()
 
-        keeper.write("asked", written)
+        recorder.write("asked", on_written)
         outcome = await done
         response.success, response.message = not isinstance(outcome, EpisodeError), str(outcome)
         return response

@@ -1,4 +1,4 @@
-"""Messages to an MCAP bag that Foxglove and the stock rosbag2 tools open."""
+"""Writer of MCAP bags that Foxglove and the rosbag2 tools can open."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from rosbags.typesys import Stores, get_typestore
 from simple_clip_lstm_ros.errors import EpisodeError, first_line
 from simple_clip_lstm_ros.recording.ring_buffer import Channel, Message
 
-_VERSION = 9  # of rosbag2's metadata: that of Jazzy
-_RESERVE = 64_000_000  # bytes of disk that are left free: an index that cannot be written makes a bag hard to read
-_LOOK_EVERY = 1_000_000  # bytes written; how much is left is asked then
-_AS_LONG_AS_IT_TAKES = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
+_VERSION = 9  # of rosbag2's metadata, as in Jazzy
+_RESERVE = 64_000_000  # bytes of disk to keep free: a bag without an index is hard to read
+_CHECK_EVERY = 1_000_000  # bytes written between checks of the disk space
+_INFINITE = QosTime(0x7FFFFFFF, 0xFFFFFFFF)
 
 
-def write_bag(path: Path, messages: Iterable[Message], facts: Callable[[], Mapping[str, str]]) -> int:
-    """Write a bag's folder and return how many messages it holds; `facts`, asked at the end, go into its metadata.
+def write_bag(path: Path, messages: Iterable[Message], metadata: Callable[[], Mapping[str, str]]) -> int:
+    """Write a bag's folder; return the number of messages.
 
-    Without a message there is no bag. Raises EpisodeError where it cannot be written. A disk that fills up ends it
-    while the index still fits: what was written until then is a whole bag.
+    `metadata` is called at the end; its items go into the bag's metadata. Write no bag without messages. Raise
+    EpisodeError if the bag cannot be written, or when the disk becomes full. The bag then ends while its index still
+    fits, so it is valid.
     """
-    coming = iter(messages)
-    first = next(coming, None)
+    remaining = iter(messages)
+    first = next(remaining, None)
     if first is None:
         return 0
     try:
         with Writer(path, version=_VERSION, storage_plugin=StoragePlugin.MCAP) as writer:
-            count, is_full = _write(writer, path, chain([first], coming))
-            for name, value in facts().items():
+            count, is_full = _write(writer, path, chain([first], remaining))
+            for name, value in metadata().items():
                 writer.set_custom_data(name, value)
     except (OSError, WriterError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-        told = "; ros2 bag reindex may rescue what is there of it" if path.exists() else ""
-        raise EpisodeError(f"{path} cannot be written: {why}{told}") from None
+        hint = "; ros2 bag reindex may rescue what is there of it" if path.exists() else ""
+        raise EpisodeError(f"{path} cannot be written: {why}{hint}") from None
     if is_full:
         left = f"less than {_RESERVE // 1_000_000} MB are left on its disk"
         raise EpisodeError(f"{path} ends here, with {count} messages and whole: {left}; make room, then record again")
@@ -47,14 +48,14 @@ def write_bag(path: Path, messages: Iterable[Message], facts: Callable[[], Mappi
 
 
 def _write(writer: Writer, path: Path, messages: Iterable[Message]) -> tuple[int, bool]:
-    """How many, and whether the disk was full before all were written."""
+    """Write the messages; return their number, and whether the disk was full before the end."""
     store = get_typestore(Stores.ROS2_HUMBLE)
     connections: dict[Channel, Connection] = {}
-    count, unwatched = 0, _LOOK_EVERY
+    count, unchecked = 0, _CHECK_EVERY
     for message in messages:
-        unwatched += message.size
-        if unwatched >= _LOOK_EVERY:
-            unwatched = 0
+        unchecked += message.size
+        if unchecked >= _CHECK_EVERY:
+            unchecked = 0
             if shutil.disk_usage(path).free < _RESERVE:
                 return count, True
         channel = message.channel
@@ -68,9 +69,9 @@ def _write(writer: Writer, path: Path, messages: Iterable[Message]) -> tuple[int
 
 
 def _qos(channel: Channel) -> Qos:
-    """What a player offers: a late subscriber gets what is latched, and all that came before is not repeated."""
+    """Return the QoS that a player offers: late subscribers get latched messages, and no others."""
     durability = QosDurability.TRANSIENT_LOCAL if channel.is_latched else QosDurability.VOLATILE
-    long = _AS_LONG_AS_IT_TAKES
+    infinite = _INFINITE
     depth = 1 if channel.is_latched else 10
     reliable, automatic = QosReliability.RELIABLE, QosLiveliness.AUTOMATIC
-    return Qos(QosHistory.KEEP_LAST, depth, reliable, durability, long, long, automatic, long, False)
+    return Qos(QosHistory.KEEP_LAST, depth, reliable, durability, infinite, infinite, automatic, infinite, False)

@@ -1,4 +1,4 @@
-"""A drive as it happens, recorded as episodes: what `simple_clip_lstm record` runs."""
+"""Recorder of a live drive as episodes, for `simple_clip_lstm record`."""
 
 from __future__ import annotations
 
@@ -10,42 +10,37 @@ from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.data.episode_segmenter import DriveTopics, EpisodeSegmenter, Sample
 from simple_clip_lstm_ros.data.hdf5 import SUFFIX, EpisodeWriter
 from simple_clip_lstm_ros.errors import EpisodeError
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
-
-_FEW_IMAGES = QoSProfile(depth=10, reliability=qos_profile_sensor_data.reliability)
+from simple_clip_lstm_ros.ros.camera_topic import CameraTopic
+from simple_clip_lstm_ros.ros.qos import images, subscribe_to_text
 
 
 class EpisodeRecorder(Node):
-    """Writes into `folder` until it is stopped; an episode that has ended is complete on the disk.
+    """Writes episodes into `folder` until it is stopped; an ended episode is complete on disk.
 
-    `rate` is that of frames in Hz, None: every image. An image topic that ends in /compressed is one of compressed
-    images. What cannot be written is left out with the episode that it belongs to, and the log says why.
+    `rate` is the frame rate in Hz, None means every image. Images on an image topic that ends in /compressed are
+    compressed. An episode that cannot be written is left out, with the reason in the log.
     """
 
     def __init__(self, folder: Path, topics: DriveTopics, *, rate: float | None, stamped: bool) -> None:
         super().__init__("recorder")
         self._folder = folder
-        self._follower = EpisodeSegmenter(rate, instructed=topics.instruction is not None)
+        self._segmenter = EpisodeSegmenter(rate, instructed=topics.instruction is not None)
         self._episode: ExitStack | None = None
         self._writer: EpisodeWriter | None = None
         self._number = 0
-        # Of the executor's thread and of that which ends the process.
+        # Shared by the executor's thread and the thread that ends the process.
         self._lock = threading.Lock()
         self._is_stopped = False
-        image = CompressedImage if topics.image.endswith("/compressed") else Image
-        self.create_subscription(image, topics.image, self._on_image, _FEW_IMAGES)
-        self.create_subscription(TwistStamped if stamped else Twist, topics.command, self._follower.command, 10)
+        camera = CameraTopic.from_name(topics.image)
+        self.create_subscription(camera.type, camera.name, self._on_image, images(10))
+        self.create_subscription(TwistStamped if stamped else Twist, topics.command, self._segmenter.set_command, 10)
         if topics.instruction is not None:
-            # As the inference node does: a volatile publisher does not reach a latched subscription, nor the reverse.
-            for profile in (QoSProfile(depth=10), LATCHED):
-                self.create_subscription(String, topics.instruction, self._on_instruction, profile)
+            subscribe_to_text(self, topics.instruction, self._on_instruction)
         self.get_logger().info(f"recording {topics.image} and {topics.command} into {folder}; Ctrl-C ends it")
 
     def stop(self, why: str) -> None:
@@ -53,35 +48,35 @@ class EpisodeRecorder(Node):
             self._is_stopped = True
             self._end()
         if not self._number:
-            self.get_logger().warning(f"nothing was recorded: {self._follower.empty_reason()}")
+            self.get_logger().warning(f"nothing was recorded: {self._segmenter.empty_reason()}")
 
     def _on_instruction(self, message: String) -> None:
         with self._lock:
-            self._follower.instruct(message.data)
+            self._segmenter.set_instruction(message.data)
             if not message.data.strip():
                 self._end()
 
     def _on_image(self, message: Any) -> None:
         with self._lock:
-            moment = None if self._is_stopped else self._follower.add_image(message, time.time_ns())
-            if moment is not None:
-                self._record(moment)
+            sample = None if self._is_stopped else self._segmenter.add_image(message, time.time_ns())
+            if sample is not None:
+                self._record(sample)
 
-    def _record(self, moment: Sample) -> None:
+    def _record(self, sample: Sample) -> None:
         try:
-            if moment.number != self._number:
+            if sample.number != self._number:
                 self._end()
-                self._begin(moment)
+                self._begin(sample)
             if self._writer is not None:
-                self._writer.add(moment.frame, moment.action, moment.stamp)
+                self._writer.add(sample.frame, sample.action, sample.stamp)
         except EpisodeError as error:
             self._give_up(error)
 
-    def _begin(self, moment: Sample) -> None:
-        self._number = moment.number
-        path = self._folder / f"episode_{time.strftime('%Y%m%d_%H%M%S')}_{moment.number:03}{SUFFIX}"
+    def _begin(self, sample: Sample) -> None:
+        self._number = sample.number
+        path = self._folder / f"episode_{time.strftime('%Y%m%d_%H%M%S')}_{sample.number:03}{SUFFIX}"
         episode = ExitStack()
-        self._writer = episode.enter_context(EpisodeWriter(path, language_instruction=moment.instruction))
+        self._writer = episode.enter_context(EpisodeWriter(path, language_instruction=sample.instruction))
         self._episode = episode
 
     def _end(self) -> None:
@@ -97,7 +92,7 @@ class EpisodeRecorder(Node):
             self.get_logger().info(f"{writer.path}: {len(writer)} frames")
 
     def _give_up(self, error: EpisodeError) -> None:
-        """The rest of this episode is not recorded, and what there is of it is removed."""
+        """Log the error, remove this episode and skip the rest of it."""
         self.get_logger().error(str(error))
         episode, self._episode = self._episode, None
         self._writer = None

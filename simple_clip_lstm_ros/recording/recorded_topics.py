@@ -1,4 +1,4 @@
-"""What a bag holds: the parameters of the recorder, its topics, and metadata of the run."""
+"""Content of a bag: parameters of the recorder, recorded topics, and metadata of the run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -21,13 +22,15 @@ from simple_clip_lstm_ros.data.image_decoding import to_jpeg, to_rgb
 from simple_clip_lstm_ros.errors import ConfigError, InputError
 from simple_clip_lstm_ros.recording.ring_buffer import Channel
 from simple_clip_lstm_ros.recording.stop_detector import GUARD, INFERENCE
-from simple_clip_lstm_ros.ros.parameters import Parameters, Range, check_topic, parameter
+from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
+from simple_clip_lstm_ros.ros.parameters import Range, parameter
+from simple_clip_lstm_ros.ros.qos import images, subscribe_to_text
 from simple_clip_lstm_ros.ros.remote_parameters import RemoteParameters
 
 
 @dataclass(frozen=True)
-class RecorderParameters(Parameters):
-    """Values of all parameters, checked. Raises ConfigError."""
+class RecorderParameters(CameraParameters):
+    """Validated parameters of the recorder. Raise ConfigError for an invalid value."""
 
     folder: str = parameter("", "where the bags go; it must exist")
     last: float = parameter(
@@ -43,77 +46,76 @@ class RecorderParameters(Parameters):
         within=Range(0.0, 100_000.0),
     )
     jpeg_quality: float = parameter(85.0, "of images that the camera sends raw", within=Range(0.0, 100.0))
-    image_topic: str = parameter("image_raw", "camera topic")
-    image_transport: str = parameter("raw", "compressed subscribes to <image_topic>/compressed", "raw", "compressed")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_topic("image_topic", self.image_topic)
         if not 0.0 <= self.last <= 3600.0:
             raise ConfigError(f"last must be from 0 to 3600 s, not {self.last:g}")
 
 
 DIAGNOSTICS = "/diagnostics"
 REASONS = {f"{node}/reason": node for node in (INFERENCE, GUARD)}
-_IMAGES = QoSProfile(depth=10, reliability=qos_profile_sensor_data.reliability)
-_ALL = QoSProfile(depth=100)
-_LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_IMAGES = images(10)
+_DEPTH = 100
+_ALL = QoSProfile(depth=_DEPTH)
+_LATCHED = QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _COMMANDS = {"geometry_msgs/msg/Twist": Twist, "geometry_msgs/msg/TwistStamped": TwistStamped}
 
-Take = Callable[[Channel, bytes], None]
+MessageCallback = Callable[[Channel, bytes], None]
 
 
 class RecordedTopics:
-    """Subscribes to all of it and hands on each message with its channel. Of the executor's thread."""
+    """Subscribes to all recorded topics; passes each message with its channel to `on_message`.
 
-    def __init__(self, node: Node, settings: RecorderParameters, take: Take) -> None:
+    For use in the executor's thread only.
+    """
+
+    def __init__(self, node: Node, settings: RecorderParameters, on_message: MessageCallback) -> None:
         self._node = node
-        self._take = take
+        self._on_message = on_message
         self._quality = round(settings.jpeg_quality)
         self._latest: dict[Channel, bytes] = {}
-        # A base takes one of two types, and nothing is heard by a subscription of the other.
-        self._unknown = {"cmd_vel", "cmd_vel_raw"}
+        # A base uses one of two types; a subscription of the other gets nothing.
+        self._unknown_commands = {"cmd_vel", "cmd_vel_raw"}
         self._subscribe_to_images(settings)
-        # Twice, as the inference node does, for a volatile publisher does not reach a latched subscription.
-        for profile in (_ALL, _LATCHED):
-            self._subscribe(String, "instruction", profile, is_latched=True)
+        channel = self._channel("instruction", String, is_latched=True)
+        on_text = partial(self._on_latched, channel)
+        subscribe_to_text(node, "instruction", on_text, volatile_depth=_DEPTH, latched_depth=_DEPTH, raw=True)
         for topic in REASONS:
             self._subscribe(String, topic, _LATCHED, is_latched=True)
         self._subscribe(TwistStamped, "inference/action", _ALL)
         self._subscribe(DiagnosticArray, DIAGNOSTICS, _ALL)
 
-    def look(self) -> None:
-        """For commands: whoever publishes them shows their type."""
-        for topic in sorted(self._unknown):
+    def subscribe_to_commands(self) -> None:
+        """Subscribe to command topics whose type is known by now from their publishers. Call periodically."""
+        for topic in sorted(self._unknown_commands):
             types = {each.topic_type for each in self._node.get_publishers_info_by_topic(topic)}
             for kind in types & _COMMANDS.keys():
                 self._subscribe(_COMMANDS[kind], topic, _ALL)
-                self._unknown.discard(topic)
+                self._unknown_commands.discard(topic)
 
     def _subscribe(self, kind: Any, topic: str, profile: QoSProfile, *, is_latched: bool = False) -> None:
         channel = self._channel(topic, kind, is_latched)
-        take = self._take_new if is_latched else self._take
-        self._node.create_subscription(kind, topic, lambda data: take(channel, data), profile, raw=True)
+        callback = self._on_latched if is_latched else self._on_message
+        self._node.create_subscription(kind, topic, lambda data: callback(channel, data), profile, raw=True)
 
-    def _take_new(self, channel: Channel, data: bytes) -> None:
-        """What is latched reaches both subscriptions, and to say the same again changes nothing."""
+    def _on_latched(self, channel: Channel, data: bytes) -> None:
+        """Pass on a message unless it repeats the last one: a latched text reaches both subscriptions."""
         if self._latest.get(channel) != data:
             self._latest[channel] = data
-            self._take(channel, data)
+            self._on_message(channel, data)
 
     def _channel(self, topic: str, kind: Any, is_latched: bool = False) -> Channel:
         package = kind.__module__.partition(".")[0]
         return Channel(self._node.resolve_topic_name(topic), f"{package}/msg/{kind.__name__}", is_latched)
 
     def _subscribe_to_images(self, settings: RecorderParameters) -> None:
-        topic = f"{settings.image_topic}/compressed"
-        if settings.image_transport == "compressed":
-            self._subscribe(CompressedImage, topic, _IMAGES)
+        camera = settings.camera
+        if camera.type is CompressedImage:
+            self._subscribe(CompressedImage, camera.name, _IMAGES)
         else:
-            channel = self._channel(topic, CompressedImage)
-            self._node.create_subscription(
-                Image, settings.image_topic, lambda message: self._compress(channel, message), _IMAGES
-            )
+            compress = partial(self._compress, self._channel(settings.compressed_topic, CompressedImage))
+            self._node.create_subscription(Image, camera.name, compress, _IMAGES)
 
     def _compress(self, channel: Channel, message: Image) -> None:
         try:
@@ -122,34 +124,38 @@ class RecordedTopics:
             self._node.get_logger().warning(f"image not recorded: {error}", throttle_duration_sec=5.0)
             return
         data = array.array("B", to_jpeg(rgb, self._quality))
-        self._take(channel, serialize_message(CompressedImage(header=message.header, format="jpeg", data=data)))
+        self._on_message(channel, serialize_message(CompressedImage(header=message.header, format="jpeg", data=data)))
 
 
 HASH = "bundle sha256"
-_FEW = 8  # of the newest diagnostics: among them are some of each node
+_NUM_DIAGNOSTICS = 8  # the newest; they include some of each node
 
 
 class RunMetadata:
-    """Asks on `refresh`, in the background; `facts` is for any thread. A node that does not answer is named as such."""
+    """Metadata of a run: parameters of the nodes and the bundle's hash.
+
+    `refresh` requests the parameters in the background. `as_dict` may be called from any thread; it marks nodes that do
+    not respond.
+    """
 
     def __init__(self, node: Node) -> None:
         self._parameters = {name: RemoteParameters(node, name) for name in (INFERENCE, GUARD)}
-        self._diagnostics: deque[bytes] = deque(maxlen=_FEW)
+        self._diagnostics: deque[bytes] = deque(maxlen=_NUM_DIAGNOSTICS)
 
     def refresh(self) -> None:
         for each in self._parameters.values():
             each.refresh()
 
-    def diagnose(self, message: bytes) -> None:
-        """A serialised DiagnosticArray: most are of no interest, and are never read."""
+    def add_diagnostics(self, message: bytes) -> None:
+        """Keep a serialized DiagnosticArray; most are never deserialized."""
         self._diagnostics.append(message)
 
-    def facts(self) -> dict[str, str]:
-        told = {
+    def as_dict(self) -> dict[str, str]:
+        metadata = {
             f"{name} parameters": "not known: the node did not answer" if values is None else json.dumps(values)
             for name, values in [(name, each.values) for name, each in self._parameters.items()]
         }
-        return told | {HASH: self._hash()}
+        return metadata | {HASH: self._hash()}
 
     def _hash(self) -> str:
         for message in reversed([*self._diagnostics]):

@@ -1,4 +1,4 @@
-"""Bounded buffers of recorded messages: a ring of the last seconds, and a queue for the writer thread."""
+"""Bounded buffers of messages: a ring of the last seconds, and a queue for a writer thread."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_OVERHEAD = 400  # bytes that Python needs for a message beside its content
+_OVERHEAD = 400  # bytes that Python needs per message in addition to its content
 
 
 class Channel(NamedTuple):
-    """A topic's full name, its type as `std_msgs/msg/String`, and whether whoever comes late still gets its newest."""
+    """Topic: full name, type such as `std_msgs/msg/String`, and whether it is latched (transient local)."""
 
     topic: str
     type: str
@@ -19,7 +19,7 @@ class Channel(NamedTuple):
 
 
 class Message(NamedTuple):
-    """As it came: `time` in ns, `data` serialised as ROS's CDR."""
+    """Recorded message: time of arrival in ns, `data` serialized as ROS's CDR."""
 
     channel: Channel
     time: int
@@ -27,46 +27,48 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of memory."""
+        """Return the size in memory, in bytes."""
         return len(self.data) + _OVERHEAD
 
 
 class RingBuffer:
-    """Keeps the messages of the last `seconds`, fewer if they would take more than `most_bytes`.
+    """Keeps the messages of the last `seconds`, fewer if they would exceed `max_bytes`.
 
-    Of a latched topic the newest is never forgotten: an instruction holds until the next. `crowded_out` counts what had
-    to go before its time. When the clock jumps back, all else is: those messages are of another recording.
+    The newest message of a latched topic is always kept: an instruction holds until the next. `evicted` counts messages
+    removed early for `max_bytes`. A clock that jumps back removes all others: they belong to another recording.
     """
 
-    def __init__(self, seconds: float, most_bytes: int) -> None:
-        self._span = round(seconds * 1e9)
-        self._most_bytes = most_bytes
+    def __init__(self, seconds: float, max_bytes: int) -> None:
+        self._span = round(seconds * 1e9)  # ns
+        self._max_bytes = max_bytes
         self._messages: deque[Message] = deque()
         self._latched: dict[Channel, Message] = {}
         self.bytes = 0
         self.evicted = 0
 
     def add(self, message: Message) -> None:
-        """Times do not go back, unless the clock has jumped."""
+        """Add a message. An earlier time than the last one means that the clock has jumped."""
         while self._messages and message.time < self._messages[-1].time:
-            self._forget()
+            self._evict()
         self._messages.append(message)
         self.bytes += message.size
         while self._messages[0].time < message.time - self._span:
-            self._forget()
-        while self.bytes > self._most_bytes:
-            self._forget()
+            self._evict()
+        while self.bytes > self._max_bytes:
+            self._evict()
             self.evicted += 1
 
-    def _forget(self) -> None:
+    def _evict(self) -> None:
         oldest = self._messages.popleft()
         self.bytes -= oldest.size
         if oldest.channel.is_latched:
             self._latched[oldest.channel] = oldest
 
-    def content(self) -> list[Message]:
-        """In order of time; what is older than the ring and still holds comes first, with the time of the ring's own
-        first message, so that no player waits through the time between."""
+    def messages(self) -> list[Message]:
+        """Return the messages in order of time, latched messages older than the ring first.
+
+        Those get the time of the ring's first message, so that a player does not wait for the time between.
+        """
         if not self._messages:
             return []
         begin = self._messages[0].time
@@ -74,10 +76,13 @@ class RingBuffer:
 
 
 class BoundedWriteQueue:
-    """At most `most_bytes`; what comes when it is full is dropped and counted."""
+    """Queue of at most `max_bytes` to the writer thread; a full queue drops and counts messages.
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    It never blocks `add`, which subscriber callbacks call.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._messages: deque[Message] = deque()
         self._bytes = 0
         self._is_closed = False
@@ -86,7 +91,7 @@ class BoundedWriteQueue:
 
     def add(self, message: Message) -> None:
         with self._changed:
-            if self._bytes + message.size > self._most_bytes:
+            if self._bytes + message.size > self._max_bytes:
                 self.dropped += 1
                 return
             self._messages.append(message)
@@ -94,7 +99,7 @@ class BoundedWriteQueue:
             self._changed.notify()
 
     def close(self) -> None:
-        """Nothing more comes: whoever iterates gets what is there, and then the end."""
+        """End the iteration after the messages in the queue."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()

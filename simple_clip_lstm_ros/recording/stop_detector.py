@@ -1,4 +1,4 @@
-"""When the robot was stopped: from what the nodes say of themselves to the word that it is worth keeping."""
+"""Detector of stops that are worth recording, from the reasons that the nodes publish."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ INFERENCE, GUARD = "inference", "velocity_guard"
 
 
 class StopDetector:
-    """Hears the reasons (`NAME: sentence`) of the inference node and of the guard.
+    """Detects stops in the reasons (`NAME: sentence`) of the inference node and the guard.
 
-    An e-stop is when either of them gets disabled, a guard's stop when it no longer forwards, for whatever reason. What
-    a node says first is how things were before, and no event. A drive that the inference node has ended itself is none
-    either, though the guard then misses its commands.
+    An e-stop is a change of either node to disabled. A stop of the guard is any change from forwarding. The first
+    reason of a node is the state from before, not an event. The orderly end of a drive by the inference node is not an
+    event either, although the guard then misses commands.
     """
 
     def __init__(self) -> None:
         self._last = {INFERENCE: "", GUARD: ""}
 
     def update(self, node: str, text: str) -> str:
-        """The name of the stop, as `velocity_guard_held`; empty where there is none."""
+        """Return the name of a stop such as `velocity_guard_held`; empty if `text` is not a stop."""
         before, self._last[node] = self._last[node], text.partition(":")[0]
         now = self._last[node]
         if before in ("", now) or not self._is_stop(node, before, now):
@@ -28,7 +28,7 @@ class StopDetector:
         return f"{node}_{now}".lower()
 
     def _is_stop(self, node: str, before: str, now: str) -> bool:
-        if now == Reason.DISABLED.name:  # as the guard's is called, too
+        if now == Reason.DISABLED.name:  # also the name of the guard's reason
             return True
         ended_itself = self._last[INFERENCE] == Reason.INACTIVE.name
         return node == GUARD and before == GuardReason.FORWARDING.name and not ended_itself

@@ -1,0 +1,1 @@
+"""What the ROS nodes share: parameters, conversions, QoS, topics, process and status."""

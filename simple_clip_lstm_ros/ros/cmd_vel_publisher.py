@@ -1,4 +1,4 @@
-"""Velocities on the topic `cmd_vel`, in the form that the base wants."""
+"""Publisher of velocities on `cmd_vel`, as Twist or TwistStamped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cmd_vel_type(settings: MotionParameters) -> type[Twist] | type[TwistStamped]
 
 
 class CmdVelPublisher:
-    """Reliable, of depth 1: only the newest command counts."""
+    """Publishes velocities on `cmd_vel`; reliable, with depth 1: only the newest command counts."""
 
     def __init__(self, node: Node, settings: MotionParameters) -> None:
         self._node = node
@@ -31,7 +31,7 @@ class CmdVelPublisher:
             self._publisher.publish(to_twist(velocity))
 
     def flush(self) -> None:
-        """Wait, a second at most, until the last one has reached whoever listens reliably."""
+        """Wait, for 1 s at most, until all reliable subscribers have received the last velocity."""
         self._publisher.wait_for_all_acked(Duration(seconds=1))
 
     def destroy(self) -> None:

@@ -1,23 +1,19 @@
-"""Velocities, frames and reports as ROS messages. Without OpenCV, since the guard is to stay small."""
+"""Conversion of velocities, times and status to ROS messages; without OpenCV, to keep the guard small."""
 
 from __future__ import annotations
 
-import array
 import enum
 from collections.abc import Mapping
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Twist, TwistStamped
-from sensor_msgs.msg import Image
 
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 
-# What went wrong is an ERROR, what stopped coming is STALE, and what waits for a person to put it right is a WARN; a
-# robot that drives, or stands because it was told to, is OK.
+# ERROR: something failed; STALE: data stopped; WARN: the user must act; OK: the robot drives or is stopped on purpose.
 _LEVELS: dict[enum.Enum, bytes] = {
     Reason.STEP_ERROR: DiagnosticStatus.ERROR,
     Reason.NON_FINITE: DiagnosticStatus.ERROR,
@@ -55,24 +51,6 @@ def to_twist_stamped(velocity: Velocity, stamp: Time, frame_id: str) -> TwistSta
     return message
 
 
-def to_image(rgb: np.ndarray, stamp: Time, frame_id: str) -> Image:
-    """uint8 [height, width, 3] -> rgb8."""
-    height, width, _ = rgb.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=width * 3)
-    message.header.stamp = stamp
-    message.header.frame_id = frame_id
-    # rclpy copies an array.array at once; any other sequence it checks item by item, a thousand times slower.
-    message.data = array.array("B", rgb.tobytes())
-    return message
-
-
-def to_velocity(twist: Twist) -> Velocity:
-    """Its planar part. Not finite if the rest is not, for such a message is broken as a whole."""
-    planar = (twist.linear.x, twist.linear.y, twist.angular.z)
-    rest = (twist.linear.z, twist.angular.x, twist.angular.y)
-    return Velocity(*(planar if np.isfinite(rest).all() else (np.nan,) * 3))
-
-
 def to_diagnostics(
     name: str,
     hardware: str,
@@ -84,7 +62,10 @@ def to_diagnostics(
     warn: bool = False,
     failed: bool = False,
 ) -> DiagnosticArray:
-    """One status, with the level of its reason; at least WARN with `doubts`, and ERROR if something has `failed`."""
+    """Return diagnostics with one status, at the level of `reason`.
+
+    The level is at least WARN if `warn`, and ERROR if `failed`.
+    """
     level = DiagnosticStatus.ERROR if failed else _LEVELS.get(reason, DiagnosticStatus.OK)
     if warn and level == DiagnosticStatus.OK:
         level = DiagnosticStatus.WARN

@@ -1,7 +1,7 @@
-"""Is a node well? For a container's health check: `healthcheck [NODE] [--namespace NAME]`.
+"""Check whether a node is healthy, for a container's health check: `healthcheck [NODE] [--namespace NAME]`.
 
-It asks the node's diagnostics: a process that lives may yet say nothing. Exit code 0 where they come and tell no ERROR,
-else 1, and the word in one line. A camera that stands still is told, and is no fault of the container.
+Reads the node's diagnostics, since a process that lives may still be silent. The exit code is 0 if they arrive without
+an ERROR, else 1, with the reason in one line. A frozen camera is reported but is not unhealthy.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from rclpy.node import Node
 _TIMEOUT = 8.0  # s: discovery takes up to three, diagnostics come twice a second
 
 
-def diagnosed(node: str) -> DiagnosticStatus | None:
-    """What the node with this full name last said of itself; None if it says nothing. Needs an initialised rclpy."""
+def read_status(node: str) -> DiagnosticStatus | None:
+    """Return the newest diagnostic status of the node with this full name; None if it is silent.
+
+    Requires an initialized rclpy.
+    """
     found: list[DiagnosticStatus] = []
     prefix = f"{node.strip('/')}: "
 
-    def take(message: DiagnosticArray) -> None:
+    def on_diagnostics(message: DiagnosticArray) -> None:
         found.extend(status for status in message.status if status.name.startswith(prefix))
 
     listener = Node("healthcheck")
-    listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
+    listener.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10)
     end = time.monotonic() + _TIMEOUT
     while not found and time.monotonic() < end:
         rclpy.spin_once(listener, timeout_sec=0.1)
@@ -42,7 +45,7 @@ def main() -> None:
     name = f"{args.namespace}/{args.node}"
     rclpy.init(args=[])
     try:
-        status = diagnosed(name)
+        status = read_status(name)
     finally:
         rclpy.shutdown()
     if status is None:

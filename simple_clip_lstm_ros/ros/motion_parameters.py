@@ -1,4 +1,4 @@
-"""The parameters of velocities, shared by the inference node and the guard, and the guard's own."""
+"""Motion parameters, shared by the inference node and the guard, and parameters of the guard alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ACCELERATION = "m/s², m/s², rad/s²"
 
 @dataclass(frozen=True)
 class MotionParameters(Parameters):
-    """Values of these parameters, checked. Raises ConfigError."""
+    """Validated motion parameters. Raise ConfigError for an invalid value."""
 
     max_velocity: tuple[float, ...] = parameter(
         _DEFAULTS.max_velocity, "upper limits", unit=_VELOCITY, within=BOUNDS["max_velocity"].words, live=True
@@ -47,7 +47,7 @@ class MotionParameters(Parameters):
         _ = self.limits
 
     def _check_against_rate(self, *timeouts: str) -> None:
-        """A timeout is noticed at the next command: one shorter than that would promise what nobody keeps."""
+        """Raise ConfigError for a timeout below one period: it takes effect at the next command only."""
         for name in timeouts:
             if getattr(self, name) * self.command_rate < 1.0:
                 raise ConfigError(
@@ -62,7 +62,7 @@ class MotionParameters(Parameters):
 
 @dataclass(frozen=True)
 class GuardParameters(MotionParameters):
-    """Values of all parameters, checked. Raises ConfigError."""
+    """Validated parameters of the guard. Raise ConfigError for an invalid value."""
 
     guard_timeout: float = parameter(
         0.3, "newest command older than this, from its arrival: zero", unit="s", within=Range(0.0, 10.0), live=True

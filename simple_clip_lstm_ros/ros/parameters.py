@@ -1,6 +1,7 @@
-"""Parameters of a node from one source: a dataclass that says of each what it is, and from which all else follows.
+"""Parameters of a node, defined once in a dataclass.
 
-That is: declaration, description for `ros2 param describe`, checks at the start and on every change, documentation.
+Declaration, descriptions for `ros2 param describe`, checks at the start and on each change, and documentation derive
+from it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from rclpy.validate_namespace import validate_namespace
 from rclpy.validate_topic_name import validate_topic_name
 
 from simple_clip_lstm_ros.errors import ConfigError, first_line
-from simple_clip_lstm_ros.ros import parameters
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers above `low`, up to `high`."""
+    """Range of numbers above `low` and at most `high`."""
 
     low: float
     high: float
@@ -43,15 +43,18 @@ def parameter(
     within: Range | str = "",
     live: bool = False,
 ) -> Any:
-    """A field of a Parameters class. `within` in words is checked by who uses the value; `live`: it may be changed
-    while the node drives."""
+    """Return a field of a Parameters class.
+
+    A `within` in words is not checked here; the user of the value must check it. A `live` parameter may change while
+    the node drives.
+    """
     metadata = {"description": description, "choices": choices, "unit": unit, "within": within, "live": live}
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Base of the parameters of a node, with values checked. Raises ConfigError for one that is not allowed."""
+    """Base class of the validated parameters of a node. Raise ConfigError for an invalid value."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -62,27 +65,27 @@ class Parameters:
                 raise ConfigError(f"{item.name} must be {within}, not {value}")
 
 
-P = TypeVar("Kind", bound=Parameters)
+P = TypeVar("P", bound=Parameters)
 
 
-def declare(node: Node, kind: type[P], *, fixed: bool) -> None:
-    """Declare every parameter of `kind`. `fixed`: those that are not live are read-only from now on."""
+def declare_parameters(node: Node, kind: type[P], *, read_only: bool) -> None:
+    """Declare all parameters of `kind`; if `read_only`, those that are not live cannot change."""
     for item in fields(kind):
-        # Dynamic typing, so that `command_rate: 20` in a file is a number and not a crash; `read` checks the type. A
-        # range of ROS's own would end the node where the file breaks it, before anybody could say so in one line.
+        # Dynamic typing accepts `command_rate: 20` in a file; `read_parameters` checks the type. With ROS's own range,
+        # an invalid file would end the node with a traceback, before an error in one line is possible.
         descriptor = ParameterDescriptor(
             description=_format_description(item),
             additional_constraints=_format_range(item),
             dynamic_typing=True,
-            read_only=fixed and not item.metadata["live"],
+            read_only=read_only and not item.metadata["live"],
         )
-        # ROS has no value for an empty array of a type: such a parameter starts without one.
-        unset = item.default == ()
-        node.declare_parameter(item.name, None if unset else item.default, descriptor)
+        # ROS has no typed empty array, so such a parameter starts unset.
+        is_unset = item.default == ()
+        node.declare_parameter(item.name, None if is_unset else item.default, descriptor)
 
 
-def read(node: Node, kind: type[P], changes: Sequence[Parameter] = ()) -> P:
-    """The parameters as they stand, or would with `changes`. Raises ConfigError for one of the wrong type or value."""
+def read_parameters(node: Node, kind: type[P], changes: Sequence[Parameter] = ()) -> P:
+    """Return the node's parameters, with `changes`. Raise ConfigError for an invalid type or value."""
     given = {item.name: node.get_parameter(item.name).value for item in fields(kind)}
     given |= {change.name: change.value for change in changes if change.name in given}
     return kind(
@@ -94,24 +97,24 @@ def read(node: Node, kind: type[P], changes: Sequence[Parameter] = ()) -> P:
 
 
 def check_live(kind: type[P], changes: Sequence[Parameter]) -> bool:
-    """Whether any of `changes` is a parameter of `kind`. Raises ConfigError if one cannot be changed while driving."""
+    """Return whether any of `changes` concerns `kind`. Raise ConfigError for a parameter that is not live."""
     is_live = {item.name: item.metadata["live"] for item in fields(kind)}
-    ours = [change.name for change in changes if change.name in is_live]
-    for name in ours:
+    changed = [change.name for change in changes if change.name in is_live]
+    for name in changed:
         if not is_live[name]:
             raise ConfigError(f"{name} takes effect at configure: deactivate and clean up first")
-    return bool(ours)
+    return bool(changed)
 
 
 def check_not_deleted(kind: type[P], changes: Sequence[Parameter]) -> None:
-    """Raises ConfigError if a parameter of `kind` would be deleted: what it limits would silently be the default."""
+    """Raise ConfigError if `changes` delete a parameter of `kind`: its default would apply silently."""
     for change in changes:
         if change.type_ is Parameter.Type.NOT_SET and change.name in {item.name for item in fields(kind)}:
             raise ConfigError(f"{change.name} cannot be deleted; set it to what it should be")
 
 
 def check_topic(name: str, topic: str) -> None:
-    """Raises ConfigError if the value of the parameter `name` can be no topic."""
+    """Raise ConfigError if the value of the parameter `name` is not a valid topic name."""
     try:
         validate_topic_name(topic)
     except InvalidTopicNameException as error:
@@ -119,9 +122,9 @@ def check_topic(name: str, topic: str) -> None:
 
 
 def to_markdown(kind: type[P], *, beyond: type[Parameters] = Parameters) -> str:
-    """The parameters as a Markdown table, for the documentation; without those of the base class `beyond`."""
-    known = {item.name for item in fields(beyond)}
-    rows = [f"| {' | '.join(_row(item))} |" for item in fields(kind) if item.name not in known]
+    """Return a Markdown table of the parameters, without those of the base class `beyond`."""
+    inherited = {item.name for item in fields(beyond)}
+    rows = [f"| {' | '.join(_row(item))} |" for item in fields(kind) if item.name not in inherited]
     return "\n".join(["| parameter | default | unit | range | live | meaning |", "|---|---|---|---|---|---|", *rows])
 
 
@@ -168,9 +171,9 @@ def _is_of_type(element: str, value: Any) -> bool:
 
 
 class ConfiguredNode(Node, Generic[P]):
-    """`settings` are of the class `kind`. `given`, and a `namespace` that is not None, win over ROS's arguments.
+    """Node with the validated parameters `settings`, of the class `kind`.
 
-    Raises ConfigError for what is not allowed.
+    `given` and a `namespace` that is not None override ROS's arguments. Raise ConfigError for an invalid value.
     """
 
     def __init__(self, name: str, kind: type[P], given: Mapping[str, object], namespace: str | None) -> None:
@@ -180,5 +183,5 @@ class ConfiguredNode(Node, Generic[P]):
             raise ConfigError(f"namespace: {first_line(error)}") from None
         overrides = [Parameter(key, value=value) for key, value in given.items()]
         super().__init__(name, namespace=namespace, parameter_overrides=overrides)
-        parameters.declare(self, kind, fixed=True)
-        self.settings = parameters.read(self, kind)
+        declare_parameters(self, kind, read_only=True)
+        self.settings = read_parameters(self, kind)

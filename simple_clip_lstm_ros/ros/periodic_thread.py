@@ -1,4 +1,4 @@
-"""What has to happen at a fixed rate, whatever the executor is busy with."""
+"""Thread that calls a function at a fixed rate, independent of the executor."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ import threading
 import time
 from collections.abc import Callable
 
-_NAP = 0.1  # s; for so long at the most a thread that sleeps outlives `stop`
+_MAX_SLEEP = 0.1  # s; a sleeping thread ends within this after `stop`
 
 
 class PeriodicThread:
-    """A thread that calls `act` once per `period` (seconds of the steady clock) until `stop`, first after one period.
+    """Thread that calls `callback` once per `period` until `stop`, first after one period.
 
-    A period that was missed is left out and not made up for. `act` may be under way when `stop` returns.
+    `period` is in seconds of the steady clock. Missed periods are skipped, not made up for. `callback` may still run
+    when `stop` returns.
     """
 
-    def __init__(self, period: float, act: Callable[[], None], name: str) -> None:
+    def __init__(self, period: float, callback: Callable[[], None], name: str) -> None:
         self._period = period
-        self._act = act
-        self._stopped = False
+        self._callback = callback
+        self._is_stopped = False
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def stop(self) -> None:
-        self._stopped = True
+        self._is_stopped = True
 
     def _run(self) -> None:
         due = time.monotonic() + self._period
-        while not self._stopped:
-            # Not by waiting for an Event: before Python 3.11 that goes by the wall clock, which may jump.
+        while not self._is_stopped:
+            # Do not wait for an Event: before Python 3.11 that uses the wall clock, which may jump.
             if (left := due - time.monotonic()) > 0.0:
-                time.sleep(min(left, _NAP))
+                time.sleep(min(left, _MAX_SLEEP))
                 continue
-            self._act()
+            self._callback()
             due += self._period * max(1, math.ceil((time.monotonic() - due) / self._period))

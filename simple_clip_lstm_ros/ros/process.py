@@ -1,4 +1,4 @@
-"""A node as a process: signals end it in order, and a dead callback ends it too."""
+"""Process of a node, with an orderly shutdown on signals and on uncaught exceptions."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ _SHUTDOWN_TIMEOUT = 8.0  # s
 
 
 def run(make_node: Callable[[], Node]) -> NoReturn:
-    """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop` with a reason, and exit with 0.
+    """Spin the node until SIGINT, SIGTERM or SIGHUP, call its `stop(reason)`, exit with 0.
 
-    With 1, in one line, if it cannot be made with these parameters, or if a thread raised an error that is the user's
-    to read; with 1 and a traceback if a callback or a thread raised any other, or if ROS hangs at the end. Python's own
-    signal handlers, since rclpy's shut the context down first and no last zero could be published.
+    Exit with 1 and one line if the node cannot be constructed with these parameters, or if a thread raised a
+    SimpleClipLstmError. Exit with 1 and a traceback if a callback or thread raised another error, or if ROS hangs at
+    shutdown. The signal handlers are Python's, since rclpy's shut the context down before the last zero is published.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    # The one primitive that a signal handler may use while another handler is using it; an Event deadlocks there.
-    ends: SimpleQueue[tuple[int, str]] = SimpleQueue()
+    # A signal handler may interrupt another: SimpleQueue is the only primitive that allows it; an Event deadlocks.
+    exits: SimpleQueue[tuple[int, str]] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Except nohup's SIGHUP: that one is to be survived.
+        # With nohup the process must survive SIGHUP.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: ends.put((0, f"asked to end by {signal.Signals(number).name}")))
-    # A living process with a dead thread would be a node that says nothing and does nothing.
-    ending = threading.Event()
-    threading.excepthook = lambda failed: None if ending.is_set() else _fail(ends, failed.exc_value)
+            signal.signal(number, lambda number, _: exits.put((0, f"asked to end by {signal.Signals(number).name}")))
+    # End the process when a thread dies: otherwise the node would live on without output.
+    is_ending = threading.Event()
+    threading.excepthook = lambda failed: None if is_ending.is_set() else _fail(exits, failed.exc_value)
     try:
         node = make_node()
     except SimpleClipLstmError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     logging.getLogger("simple_clip_lstm_ros").addHandler(_RosLog(node))
-    # rclpy's executor of many threads wakes several times for each callback and hands it from thread to thread: with a
-    # model in the same process that made commands late by 0.2 s. What takes long has a thread of its own instead.
+    # rclpy's multi-threaded executor wakes several times per callback and passes it between threads: with a model in
+    # the same process commands were 0.2 s late. Long tasks have threads of their own instead.
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     freeze_gc()
-    spinner = threading.Thread(target=_spin, args=(executor, ends, ending), name="executor")
+    spinner = threading.Thread(target=_spin, args=(executor, exits, is_ending), name="executor")
     spinner.start()
-    exit_code, why = ends.get()
-    ending.set()
+    exit_code, why = exits.get()
+    is_ending.set()
     try:
         node.stop(why)
-        # What is left is ROS's. An end that hangs there is none: then it is over, with a word on where each thread was.
+        # Only ROS shutdown is left. If it hangs, dump all stacks and exit.
         faulthandler.dump_traceback_later(_SHUTDOWN_TIMEOUT, exit=True)
-        # Without waiting: of a transition under way nobody would hear the end.
+        # Do not wait for a transition in progress: its response would reach no client.
         executor.shutdown(timeout_sec=0.0)
         spinner.join(_JOIN_TIMEOUT)
         node.destroy_node()
@@ -71,38 +71,38 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
         exit_code = 1
         get_logger(__name__).fatal(f"the end went wrong: {traceback.format_exc()}")
     finally:
-        # A thread that still loads weights is left behind, and taking the interpreter apart with torch in it would
-        # last seconds more, on a robot that waits.
+        # Exit at once: a thread may still load weights, and the interpreter's shutdown with torch would take seconds
+        # more.
         sys.stdout.flush()
         os._exit(exit_code)
 
 
 def freeze_gc() -> None:
-    """Have the garbage collector leave alone all that there is by now.
+    """Exclude all present objects from garbage collection.
 
-    Else it goes through every object of torch and the model now and then, which takes 0.3 s in which no other thread
-    runs: on a robot, six commands. `gc.unfreeze()` undoes it before any of that is given back.
+    A full collection visits every object of torch and the model. This takes 0.3 s, the time of six commands, and blocks
+    all threads. Call `gc.unfreeze()` before releasing these objects.
     """
     gc.collect()
     gc.freeze()
 
 
-def _spin(executor: Executor, ends: SimpleQueue[tuple[int, str]], ending: threading.Event) -> None:
+def _spin(executor: Executor, exits: SimpleQueue[tuple[int, str]], is_ending: threading.Event) -> None:
     try:
         executor.spin()
     except Exception as error:
-        if not ending.is_set():  # an executor that is shut down may stumble
-            _fail(ends, error)
+        if not is_ending.is_set():  # the executor may raise while it shuts down
+            _fail(exits, error)
 
 
-def _fail(ends: SimpleQueue[tuple[int, str]], error: BaseException | None) -> None:
-    told = str(error) if isinstance(error, SimpleClipLstmError) else "".join(traceback.format_exception(error))
-    get_logger(__name__).fatal(f"the node ends: {told}")
-    ends.put((1, f"{type(error).__name__}: {first_line(error) if error else ''}"))
+def _fail(exits: SimpleQueue[tuple[int, str]], error: BaseException | None) -> None:
+    text = str(error) if isinstance(error, SimpleClipLstmError) else "".join(traceback.format_exception(error))
+    get_logger(__name__).fatal(f"the node ends: {text}")
+    exits.put((1, f"{type(error).__name__}: {first_line(error) if error else ''}"))
 
 
 class _RosLog(logging.Handler):
-    """What the rooms below report by Python's logging, in the node's log."""
+    """Forwards Python's logging of the other packages to the node's log."""
 
     def __init__(self, node: Node) -> None:
         super().__init__(logging.WARNING)

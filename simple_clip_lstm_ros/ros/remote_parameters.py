@@ -1,4 +1,4 @@
-"""Poll services of other nodes, and their parameters."""
+"""Polling of services and parameters of other nodes."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from rclpy.parameter import parameter_value_to_python
 
 
 class ServicePoller:
-    """`answer` is what `read` makes of the last response; None before the first, and once one has failed to come.
+    """Polls a service without blocking.
 
-    Of the executor's thread.
+    `last_response` is `convert(response)` of the last response, or None before the first response and after a missing
+    one. For use in the executor's thread only.
     """
 
-    def __init__(self, node: Node, kind: Any, service: str, read: Callable[[Any], Any]) -> None:
+    def __init__(self, node: Node, kind: Any, service: str, convert: Callable[[Any], Any]) -> None:
         self._client = node.create_client(kind, service)
-        self._read = read
+        self._convert = convert
         self._pending: Any = None
         self.last_response: Any = None
 
     def poll(self, request: Any) -> None:
-        """Once more; whoever has not answered the last time by now does not answer."""
+        """Send the next request; drop the previous one if it is still pending."""
         if self._pending is not None:
             self._client.remove_pending_request(self._pending)
             self._pending = self.last_response = None
         if self._client.service_is_ready():
             self._pending = self._client.call_async(request)
-            self._pending.add_done_callback(self._on_answer)
+            self._pending.add_done_callback(self._on_response)
 
-    def _on_answer(self, done: Any) -> None:
+    def _on_response(self, done: Any) -> None:
         self._pending = None
-        self.last_response = self._read(done.result())
+        self.last_response = self._convert(done.result())
 
 
 class RemoteParameters:
-    """Of the node `name` in this node's namespace. `values` by name; None while it does not answer.
+    """Polls the parameters of the node `name` in this node's namespace.
 
-    The first time that it is asked, it tells only what there is; the values follow with the next.
+    `values` maps names to values; it is None while the node does not respond. The first `refresh` requests only the
+    names; the second requests the values.
     """
 
     def __init__(self, node: Node, name: str) -> None:
         self._names = ServicePoller(
             node, ListParameters, f"{name}/list_parameters", lambda response: [*response.result.names]
         )
-        self._values = ServicePoller(node, GetParameters, f"{name}/get_parameters", self._read)
-        self._asked: list[str] = []
+        self._values = ServicePoller(node, GetParameters, f"{name}/get_parameters", self._to_dict)
+        self._requested: list[str] = []
 
     @property
     def values(self) -> dict[str, Any] | None:
@@ -55,11 +57,11 @@ class RemoteParameters:
 
     def refresh(self) -> None:
         if self._names.last_response is not None:
-            self._asked = self._names.last_response
-            self._values.poll(GetParameters.Request(names=self._asked))
+            self._requested = self._names.last_response
+            self._values.poll(GetParameters.Request(names=self._requested))
         self._names.poll(ListParameters.Request())
 
-    def _read(self, response: GetParameters.Response) -> dict[str, Any]:
+    def _to_dict(self, response: GetParameters.Response) -> dict[str, Any]:
         values = [parameter_value_to_python(value) for value in response.values]
         plain = [[*value] if hasattr(value, "__len__") and not isinstance(value, str) else value for value in values]
-        return dict(zip(self._asked, plain, strict=False))
+        return dict(zip(self._requested, plain, strict=False))

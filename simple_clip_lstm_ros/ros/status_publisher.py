@@ -1,4 +1,4 @@
-"""What a node says of itself: its reason on each change, and diagnostics twice a second and on each change."""
+"""Publisher of a node's status: its reason on change, and diagnostics on change and twice a second."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.ros.conversions import to_diagnostics
+from simple_clip_lstm_ros.ros.qos import LATCHED
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _PERIOD = 0.5  # s
-_DETAIL_PERIOD = 1.0  # s; the text of an error may change with each step
+_DETAIL_PERIOD = 1.0  # s; the text of an error may change at each step
 
 
 @dataclass(frozen=True)
 class StatusValues:
-    """Beside the reason: values as they are now, whose they are, and whether something is doubtful or has failed."""
+    """Diagnostics in addition to the reason.
+
+    `values` are the present values, `hardware` is the hardware ID; `warn` and `failed` raise the level.
+    """
 
     values: Mapping[str, object] = field(default_factory=dict)
     hardware: str = ""
@@ -34,45 +36,45 @@ class StatusValues:
 class StatusPublisher:
     """Publishes `<node>/reason` (latched) and `/diagnostics`, as the status `<node's full name>: <part>`."""
 
-    def __init__(self, node: Node, part: str, decision: Decision, facts: Callable[[], StatusValues]) -> None:
+    def __init__(self, node: Node, part: str, decision: Decision, read_values: Callable[[], StatusValues]) -> None:
         self._node = node
         self._name = f"{node.get_fully_qualified_name().lstrip('/')}: {part}"
-        self._facts = facts
+        self._read_values = read_values
         self._reasons = node.create_publisher(String, f"{node.get_name()}/reason", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         node.create_timer(_PERIOD, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.publish(decision)
 
     def publish_on_change(self, decision: Decision) -> None:
-        """Log and tell it if it differs from the last; if only its detail does, once a second at most."""
-        is_new = decision.reason is not self.decision.reason
-        is_other = decision.detail != self.decision.detail and time.monotonic() > self._told + _DETAIL_PERIOD
-        if is_new or is_other:
+        """Log and publish `decision` if it differs; once a second at most if only its detail does."""
+        has_new_reason = decision.reason is not self.decision.reason
+        is_due = time.monotonic() > self._last_time + _DETAIL_PERIOD
+        if has_new_reason or (decision.detail != self.decision.detail and is_due):
             self._node.get_logger().info(str(decision))
             self.publish(decision)
 
     def publish(self, decision: Decision) -> None:
         self.decision = decision
-        self._told = time.monotonic()
+        self._last_time = time.monotonic()
         self._reasons.publish(String(data=str(decision)))
         self._publish()
 
     def flush(self) -> None:
-        """Wait, half a second at most, until the last reason has reached whoever listens."""
+        """Wait, for 0.5 s at most, until the subscribers have received the last reason."""
         self._reasons.wait_for_all_acked(Duration(seconds=0.5))
 
     def _publish(self) -> None:
-        facts, decision, now = self._facts(), self.decision, self._node.get_clock().now().to_msg()
+        status, decision, now = self._read_values(), self.decision, self._node.get_clock().now().to_msg()
         message = str(decision)
         self._diagnostics.publish(
             to_diagnostics(
                 self._name,
-                facts.hardware,
+                status.hardware,
                 decision.reason,
                 message,
-                facts.values,
+                status.values,
                 now,
-                warn=facts.warn,
-                failed=facts.failed,
+                warn=status.warn,
+                failed=status.failed,
             )
         )

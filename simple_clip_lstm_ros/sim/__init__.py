@@ -1,0 +1,1 @@
+"""A simulated world: layouts, experts, rollouts, phrases, perturbations and map plots."""

@@ -1,4 +1,4 @@
-"""What people say for "go around it on that side and reach the cup": texts to train on, and others to be judged by."""
+"""Phrasings of "go around it on that side and reach the cup": for training, and held out for evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIDES = (
     "by the {side} of the {box}",
 )
 _GOALS = ("and reach the cup", "and go to the cup", "to the cup", "then stop at the cup", "until you reach the cup")
-_TURNED = (
+_OTHER_WORD_ORDERS = (
     "reach the cup by going around the {side} side of the {box}",
     "get to the cup on the {side} side of the {box}",
     "take the {side} way around the {box} to the cup",
@@ -28,11 +28,11 @@ _TURNED = (
 )
 
 # Shares of the words.
-_UNHEARD = 0.15
-_LEFT_OUT = 0.15
+_REPLACED = 0.15
+_DROPPED = 0.15
 
-# None of these is trained on. "left" and "right" stand for the robot's way, as in all.
-_UNSEEN = (
+# None of these is trained on. "left" and "right" are sides of the robot's path, as in all phrases.
+_HELDOUT = (
     "steer to the {side} of the {box} and stop by the cup",
     "the cup please, around the {box} by the {side}",
     "use the {side} side to get around the {box} and reach the cup",
@@ -57,33 +57,33 @@ _UNSEEN = (
 
 
 def training_phrases(scenario: Scenario) -> list[str]:
-    """Texts for training, the scenario's own instruction first."""
-    ways = [" ".join(words) for words in itertools.product(_VERBS, _SIDES, _GOALS)]
-    return list(dict.fromkeys([scenario.instruction, *_fill((*ways, *_TURNED), scenario)]))
+    """Return the texts for training, the scenario's own instruction first."""
+    phrases = [" ".join(words) for words in itertools.product(_VERBS, _SIDES, _GOALS)]
+    return list(dict.fromkeys([scenario.instruction, *_fill((*phrases, *_OTHER_WORD_ORDERS), scenario)]))
 
 
 def heldout_phrases(scenario: Scenario) -> list[str]:
-    """Twenty other ways to say it."""
-    return _fill(_UNSEEN, scenario)
+    """Return the twenty phrasings that are not trained on."""
+    return _fill(_HELDOUT, scenario)
 
 
 def corrupt_words(text: str, rng: np.random.Generator) -> str:
-    """The text with some words left out or in a language that nobody speaks, but for the sides.
+    """Return the text with some words dropped or replaced by random letters; the sides stay.
 
-    Who has learnt from such goes by the side and does not stumble over a word that he has never heard.
+    A policy trained on such texts attends to the side and tolerates unknown words.
     """
     words = []
     for word in text.split():
-        fate = 1.0 if word.strip(",") in SIDES else rng.random()
-        if fate < _UNHEARD:
+        draw = 1.0 if word.strip(",") in SIDES else rng.random()
+        if draw < _REPLACED:
             words.append("".join(rng.choice(list(string.ascii_lowercase), rng.integers(1, 9))))
-        elif fate > _UNHEARD + _LEFT_OUT:
+        elif draw > _REPLACED + _DROPPED:
             words.append(word)
     return " ".join(words)
 
 
 def swap_left_right(text: str) -> str:
-    """The text for the mirrored world: left and right exchanged."""
+    """Return the text for the mirrored world: left and right exchanged."""
     other = dict(zip(SIDES, reversed(SIDES), strict=True))
     return " ".join(other.get(word.strip(","), word.strip(",")) + "," * word.endswith(",") for word in text.split())
 

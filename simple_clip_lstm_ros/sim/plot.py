@@ -1,4 +1,4 @@
-"""Drives from above."""
+"""Top-view plots of layouts and drives."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from simple_clip_lstm_ros.sim.world import REACH, World
 
 _GOOD, _BAD = "tab:green", "tab:red"
 _MARGIN = 0.6  # m around a drive
-_TOLD = ("tab:blue", "tab:purple")  # where instructions were given
+_INSTRUCTION_COLORS = ("tab:blue", "tab:purple")
 
 
 class InstructionMark(NamedTuple):
-    """An instruction, and the number of the pose at which it was given."""
+    """An instruction, and the index of the pose at which it was given."""
 
     instruction: str
     pose: int
 
 
 class Map(NamedTuple):
-    """A world from above, uint8 [height, width, 3] in RGB."""
+    """A top view of a layout: `image` uint8 [height, width, 3] in RGB, and the axes that drew it."""
 
-    picture: np.ndarray
+    image: np.ndarray
     axes: Axes
 
     def pixels(self, poses: Sequence[Pose]) -> np.ndarray:
-        """Where they lie in the picture, [n, 2]: column and row."""
-        places = self.axes.transData.transform(np.array([(pose.x, pose.y) for pose in poses]).reshape(-1, 2))
-        return np.stack([places[:, 0], self.picture.shape[0] - places[:, 1]], axis=1)
+        """Return the pixel coordinates of poses, [n, 2]: column and row."""
+        points = self.axes.transData.transform(np.array([(pose.x, pose.y) for pose in poses]).reshape(-1, 2))
+        return np.stack([points[:, 0], self.image.shape[0] - points[:, 1]], axis=1)
 
 
 def plot_map(worlds: Mapping[str, Sequence[World]], path: Path) -> None:
-    """A picture (PNG, SVG or PDF by the name) with a row for each condition and a column for each task.
+    """Write an image (PNG, SVG or PDF by its suffix) with a row per condition and a column per task.
 
-    Drives that succeed are green and others red. Raises InputError for a path that cannot be written.
+    Successful drives are green, others red. Raise InputError for a path that cannot be written.
     """
     figure = Figure(figsize=(2.4 * len(SCENARIOS), 2.4 * len(worlds) + 0.4), layout="constrained")
     grid = figure.subplots(len(worlds), len(SCENARIOS), squeeze=False, sharex=True, sharey=True)
-    for row, (name, driven) in zip(grid, worlds.items(), strict=True):
+    for row, (name, condition_worlds) in zip(grid, worlds.items(), strict=True):
         for axes, scenario in zip(row, SCENARIOS, strict=True):
-            for world in (world for world in driven if world.layout.scenario == scenario):
+            for world in (world for world in condition_worlds if world.layout.scenario == scenario):
                 _draw_boxes_and_cup(axes, world.layout, opacity=0.25)
                 _draw_path(axes, world.path, world.outcome.success, width=0.8)
             axes.set_aspect("equal")
@@ -63,14 +63,17 @@ def plot_map(worlds: Mapping[str, Sequence[World]], path: Path) -> None:
 def plot_drive(
     layout: Layout, poses: Sequence[Pose], instructions: Sequence[InstructionMark], path: Path, *, good: bool
 ) -> None:
-    """One drive in its world, and where it was told what; green if it is `good`, else red. Raises as `plot` does."""
+    """Write a plot of one drive, green if `good` else red, with its instructions where they were given.
+
+    Raise InputError for a path that cannot be written.
+    """
     figure = Figure(figsize=(7.0, 6.6), layout="constrained")
     axes = figure.subplots()
     _draw_world(axes, layout, poses)
     _draw_path(axes, poses, good, width=2.0)
-    for number, told in enumerate(instructions):
-        at, colour = poses[told.pose], _TOLD[number % len(_TOLD)]
-        axes.plot(at.x, at.y, "o", color=colour, markersize=9, label=told.instruction, linestyle="none")
+    for number, mark in enumerate(instructions):
+        pose, color = poses[mark.pose], _INSTRUCTION_COLORS[number % len(_INSTRUCTION_COLORS)]
+        axes.plot(pose.x, pose.y, "o", color=color, markersize=9, label=mark.instruction, linestyle="none")
     axes.set_xlabel("m")
     axes.set_ylabel("m")
     figure.legend(loc="outside lower center", frameon=False)
@@ -78,7 +81,7 @@ def plot_drive(
 
 
 def draw_map(layout: Layout, poses: Sequence[Pose], size: int) -> Map:
-    """The world without a robot, as far as these poses go; `size` pixels high and wide."""
+    """Draw the layout without a robot, `size` pixels high and wide, so that all `poses` are inside."""
     figure = Figure(figsize=(size / 100, size / 100), dpi=100)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     _draw_world(axes, layout, poses)
@@ -89,20 +92,20 @@ def draw_map(layout: Layout, poses: Sequence[Pose], size: int) -> Map:
 
 
 def _draw_world(axes: Axes, layout: Layout, poses: Sequence[Pose]) -> None:
-    for thing in layout.distractors:
-        axes.fill(*thing.footprint.exterior.xy, color="tab:gray", alpha=0.3, linewidth=0)
+    for distractor in layout.distractors:
+        axes.fill(*distractor.footprint.exterior.xy, color="tab:gray", alpha=0.3, linewidth=0)
     _draw_boxes_and_cup(axes, layout, opacity=0.7)
-    around = np.linspace(0.0, 2.0 * np.pi, 60)
+    angles = np.linspace(0.0, 2.0 * np.pi, 60)
     cup = layout.cup
-    axes.plot(cup.x + REACH * np.cos(around), cup.y + REACH * np.sin(around), ":", color="tab:orange", linewidth=1.0)
+    axes.plot(cup.x + REACH * np.cos(angles), cup.y + REACH * np.sin(angles), ":", color="tab:orange", linewidth=1.0)
     for box in layout.boxes:
         axes.text(box.pose.x, box.pose.y, "box", ha="center", va="center", fontsize="small")
     axes.text(cup.x, cup.y - REACH, "cup", ha="center", va="top", fontsize="small")
     axes.text(layout.start.x, layout.start.y - 0.15, "start", ha="center", va="top", fontsize="small")
-    standing = [box.pose for box in layout.boxes]
-    places = np.array([(cup.x, cup.y), *((pose.x, pose.y) for pose in (layout.start, *standing, *poses))])
-    least, most = places.min(axis=0), places.max(axis=0)
-    (x, y), half = (least + most) / 2, max(most - least) / 2 + _MARGIN
+    box_poses = [box.pose for box in layout.boxes]
+    points = np.array([(cup.x, cup.y), *((pose.x, pose.y) for pose in (layout.start, *box_poses, *poses))])
+    low, high = points.min(axis=0), points.max(axis=0)
+    (x, y), half = (low + high) / 2, max(high - low) / 2 + _MARGIN
     axes.set_aspect("equal")
     axes.set_xlim(x - half, x + half)
     axes.set_ylim(y - half, y + half)
@@ -115,5 +118,5 @@ def _draw_boxes_and_cup(axes: Axes, layout: Layout, opacity: float) -> None:
 
 
 def _draw_path(axes: Axes, poses: Sequence[Pose], good: bool, width: float) -> None:
-    colour = _GOOD if good else _BAD
-    axes.plot([pose.x for pose in poses], [pose.y for pose in poses], color=colour, linewidth=width)
+    color = _GOOD if good else _BAD
+    axes.plot([pose.x for pose in poses], [pose.y for pose in poses], color=color, linewidth=width)

@@ -1,4 +1,4 @@
-"""The eight tasks of the world: around one box or two, along or across the way, on the named side, to a cup."""
+"""The eight simulated tasks: pass one or two boxes, lengthwise or crosswise, on the named side, and reach a cup."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ SIDES = ("left", "right")
 
 @dataclass(frozen=True)
 class Scenario:
-    """`orientation`: "vert", the box is long along the way, or "hori", across it. `side` is that of the robot's way."""
+    """A task: `orientation` is "vert" (lengthwise to the path) or "hori" (crosswise), `side` the side to pass on."""
 
     boxes: int
     orientation: str
     side: str
 
     def __str__(self) -> str:
-        """As the original project's files are named: `1box_hori_left`."""
+        """Return the name as in the original project's file names: `1box_hori_left`."""
         return f"{self.boxes}box_{self.orientation}_{self.side}"
 
     @classmethod
     def parse(cls, text: str) -> Scenario | None:
-        """That which an episode's name bears, or None."""
+        """Return the scenario in an episode's name, or None."""
         found = re.search(r"(?:^|_)([12])box_(vert|hori)_(left|right)(?:_|$)", text)
         return cls(int(found[1]), found[2], found[3]) if found else None
 
@@ -33,12 +33,12 @@ class Scenario:
 
     @property
     def other_side(self) -> Scenario:
-        """The same boxes, to be passed on the other side."""
+        """Return the same boxes with the other side to pass on."""
         return replace(self, side="right" if self.side == "left" else "left")
 
     @property
-    def left(self) -> int:
-        """+1 where the way leads past on the left, -1 on the right."""
+    def side_sign(self) -> int:
+        """Return +1 to pass on the left, -1 on the right."""
         return 1 if self.side == "left" else -1
 
 

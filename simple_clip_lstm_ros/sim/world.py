@@ -1,4 +1,4 @@
-"""One world: a robot among boxes on its way to a cup, what it sees, and what becomes of it."""
+"""A simulated world: the robot in its layout, its camera, and the outcome of the drive."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from simple_clip_lstm_ros.sim.layout import Layout, Pose
 from simple_clip_lstm_ros.sim.mobile_base import DIFFERENTIAL, RADIUS, MobileBase
 from simple_clip_lstm_ros.sim.renderer import CameraRenderer
 
-REACH = 0.3  # m from the middle of the cup
+REACH = 0.3  # m from the center of the cup
 TIME_LIMIT = 60.0  # s
-SIZE = (120, 160)  # of pictures: height, width
+SIZE = (120, 160)  # of frames: height, width
 STEP = 0.02  # s
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`side` is that on which the robot passed all boxes; None where it has not, or not all on the same."""
+    """The result of a drive; `side` is the side on which all boxes were passed, None if not all or not on one side."""
 
     reached: bool
     contact: bool
     side: str | None
-    passed: bool  # all boxes, on whichever side
+    passed: bool  # all boxes, on any side
     obeyed: bool  # all boxes, on the named side
     time: float  # s
     length: float  # m
@@ -42,58 +42,58 @@ class Outcome:
 
 
 class World:
-    """`command` and `advance` drive the robot, `frame` shows what it sees, `outcome` judges it.
+    """Simulates one drive: `command` and `advance` move the robot, `frame` renders its camera, `outcome` is the result.
 
-    The same for the same layout and commands. What is solid blocks the robot.
+    Deterministic for the same layout and commands. Obstacles block the robot.
     """
 
     def __init__(self, layout: Layout, *, limits: Limits = DIFFERENTIAL, size: tuple[int, int] = SIZE) -> None:
-        """`size` is (height, width) of the pictures."""
+        """Create the world; its frames have `size` (height, width)."""
         self.layout = layout
-        self.base = MobileBase(layout.start, layout.body, limits)
-        self.path = [layout.start]  # poses, one each STEP
-        self._picture = CameraRenderer(layout, size, np.random.default_rng(layout.seed))
-        self._solid = layout.solid
-        shapely.prepare(self._solid)
+        self.base = MobileBase(layout.start, layout.dynamics, limits)
+        self.path = [layout.start]  # poses, one per STEP
+        self._renderer = CameraRenderer(layout, size, np.random.default_rng(layout.seed))
+        self._obstacles = layout.obstacles
+        shapely.prepare(self._obstacles)
         self._contact = self._reached = False
         self._length = 0.0
         self._sides = [0] * len(layout.boxes)
 
     def frame(self) -> np.ndarray:
-        """What the camera sees now, uint8 [height, width, 3] in RGB."""
-        return self._picture(self.base.pose)
+        """Render the camera now, uint8 [height, width, 3] in RGB."""
+        return self._renderer(self.base.pose)
 
     def command(self, velocity: Velocity) -> None:
         self.base.command(velocity)
 
     def advance(self, seconds: float) -> None:
-        """Drive on for a multiple of STEP."""
+        """Simulate `seconds`, a multiple of STEP."""
         for _ in range(round(seconds / STEP)):
             before = self.base.pose
             self.base.advance(STEP)
-            if shapely.dwithin(self._solid, shapely.Point(self.base.pose.x, self.base.pose.y), RADIUS):
+            if shapely.dwithin(self._obstacles, shapely.Point(self.base.pose.x, self.base.pose.y), RADIUS):
                 self._contact = True
                 self.base.stop_at(before)
-            self._judge(before, self.base.pose)
+            self._update_outcome(before, self.base.pose)
             self.path.append(self.base.pose)
 
-    def _judge(self, before: Pose, now: Pose) -> None:
-        """What has been reached stays so; a box that is passed back again is not passed."""
+    def _update_outcome(self, before: Pose, now: Pose) -> None:
+        """Update progress: reaching the cup is final; driving back past a box makes it not passed."""
         cup = self.layout.cup
         self._length += math.hypot(now.x - before.x, now.y - before.y)
         self._reached |= math.hypot(cup.x - now.x, cup.y - now.y) <= REACH
         for index, box in enumerate(self.layout.boxes):
-            (was, _), (beyond, left) = (self.layout.abeam(box.pose, pose) for pose in (before, now))
-            if was <= 0.0 < beyond:
+            (past_before, _), (past, left) = (self.layout.axis_offset(box.pose, pose) for pose in (before, now))
+            if past_before <= 0.0 < past:
                 self._sides[index] = 1 if left > 0.0 else -1
-            elif beyond <= 0.0 < was:
+            elif past <= 0.0 < past_before:
                 self._sides[index] = 0
 
     @property
     def outcome(self) -> Outcome:
         passed = 0 not in self._sides
-        same = passed and len(set(self._sides)) == 1
-        side = ("left" if self._sides[0] > 0 else "right") if same else None
+        same_side = passed and len(set(self._sides)) == 1
+        side = ("left" if self._sides[0] > 0 else "right") if same_side else None
         return Outcome(
             reached=self._reached,
             contact=self._contact,

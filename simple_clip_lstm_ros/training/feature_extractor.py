@@ -1,4 +1,4 @@
-"""What a policy's encoders make of whole sequences, for whoever learns from it."""
+"""Run a policy's encoders on whole training sequences."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from simple_clip_lstm_ros.policy.model import EncodedInstruction, SimpleCLIPLSTM
 from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, InstructionTokenizer, ResizedFrames
 from simple_clip_lstm_ros.training.sequences import TrainingSequence
 
-_BATCH = 64  # frames: what a large model makes of more takes too much memory
+_BATCH = 64  # frames: the activations of a large model take too much memory for more
 
 
 class FeatureExtractor:
-    """Sequence -> name -> [T, width], with gradients where the encoders have them."""
+    """Computes the features of a sequence: name -> [T, width], with gradients if the encoders require them."""
 
-    def __init__(self, model: SimpleCLIPLSTM, images: ImagePreprocessor, texts: InstructionTokenizer) -> None:
+    def __init__(self, model: SimpleCLIPLSTM, preprocessor: ImagePreprocessor, tokenizer: InstructionTokenizer) -> None:
         self._model = model
-        self._images = images
-        self._texts = texts
+        self._preprocessor = preprocessor
+        self._tokenizer = tokenizer
         self._tokens: dict[str, Tokens] = {}
         self._device = next(model.parameters()).device
 
@@ -31,36 +31,36 @@ class FeatureExtractor:
     def config(self) -> PolicyConfig:
         return self._model.config
 
-    def __call__(self, given: TrainingSequence) -> dict[str, Tensor]:
-        if given.features is not None:
-            return {name: feature.to(self._device) for name, feature in given.features.items()}
-        assert given.sized is not None
-        instruction = self._model.encode_instruction(self._tokenised(given.instruction))
-        parts = [
-            self._model.features(self._images.normalize(part), _for_each(part, instruction))
-            for part in _parts(given.sized)
+    def __call__(self, sequence: TrainingSequence) -> dict[str, Tensor]:
+        if sequence.features is not None:
+            return {name: feature.to(self._device) for name, feature in sequence.features.items()}
+        assert sequence.resized is not None
+        instruction = self._model.encode_instruction(self._tokenize(sequence.instruction))
+        batches = [
+            self._model.features(self._preprocessor.normalize(batch), _expand(instruction, len(batch.kosmos)))
+            for batch in _split_batches(sequence.resized)
         ]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
 
     @torch.no_grad()
-    def cached(self, given: TrainingSequence) -> TrainingSequence:
-        """With features in the place of images: for encoders that stay as they are."""
-        return given._replace(sized=None, features={name: feature.cpu() for name, feature in self(given).items()})
+    def precompute(self, sequence: TrainingSequence) -> TrainingSequence:
+        """Return the sequence with features instead of images, for frozen encoders."""
+        features = {name: feature.cpu() for name, feature in self(sequence).items()}
+        return sequence._replace(resized=None, features=features)
 
-    def _tokenised(self, text: str) -> Tokens:
+    def _tokenize(self, text: str) -> Tokens:
         if text not in self._tokens:
-            self._tokens[text] = self._texts(text)
+            self._tokens[text] = self._tokenizer(text)
         return self._tokens[text]
 
 
-def _parts(sized: ResizedFrames) -> Iterator[ResizedFrames]:
-    for at in range(0, len(sized.kosmos), _BATCH):
-        yield sized.map(itemgetter(slice(at, at + _BATCH)))
+def _split_batches(frames: ResizedFrames) -> Iterator[ResizedFrames]:
+    for start in range(0, len(frames.kosmos), _BATCH):
+        yield frames.map(itemgetter(slice(start, start + _BATCH)))
 
 
-def _for_each(sized: ResizedFrames, instruction: EncodedInstruction) -> EncodedInstruction:
-    """The same for every frame."""
-    count = len(sized.kosmos)
+def _expand(instruction: EncodedInstruction, count: int) -> EncodedInstruction:
+    """Repeat an instruction for `count` frames."""
     tokens = {name: each.expand(count, -1) for name, each in vars(instruction.tokens).items() if each is not None}
     features = {name: each.expand(count, -1) for name, each in instruction.features.items()}
     return EncodedInstruction(replace(instruction.tokens, **tokens), features)

@@ -1,6 +1,6 @@
-"""Training, epoch by epoch, of any module whose `forward` gives the loss of a batch of sequences.
+"""A training loop for any module whose `forward` returns the loss of a batch of sequences.
 
-On Hugging Face's accelerate: devices, several GPUs and several machines are the business of `accelerate launch`.
+Uses Hugging Face's accelerate: `accelerate launch` selects devices, several GPUs and several machines.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from transformers import get_cosine_schedule_with_warmup
 
 from simple_clip_lstm_ros.training.sequences import Example, TrainingSequence
 
-_LARGEST_GRADIENT = 1.0
+_MAX_GRADIENT_NORM = 1.0
 _WEIGHT_DECAY = 0.01
-# Adam's usual second decay, 0.999, remembers the first steps of a model that knows nothing for too long.
+# Adam's default second decay of 0.999 keeps the statistics of an untrained model's first steps for too long.
 _BETAS = (0.9, 0.98)
-_WARM_UP = 0.05  # share of the steps
+_WARM_UP_SHARE = 0.05  # share of the steps
 
 
-def accelerator_on(device: str) -> Accelerator:
-    """Of this process, on `cpu`, or on what its launcher gave it."""
+def make_accelerator(device: str) -> Accelerator:
+    """Return this process's accelerator: on `cpu`, or on the device that the launcher selected."""
     return Accelerator(cpu=device == "cpu")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The learning rate rises to its maximum and falls back to zero over all epochs; `batch` is of sequences."""
+    """Hyperparameters: cosine learning rate with warm-up over all epochs; `batch` counts sequences."""
 
     epochs: int
     batch: int = 8
@@ -41,54 +41,57 @@ class TrainingConfig:
 
 
 class TrainingLoop:
-    """AdamW on what requires a gradient. The same examples, schedule and seed give the same weights on one machine."""
+    """Trains all parameters that require gradients, with AdamW.
+
+    On one machine, the same examples, config and seed give the same weights.
+    """
 
     def __init__(
-        self, learner: nn.Module, examples: Sequence[Example], schedule: TrainingConfig, accelerator: Accelerator
+        self, module: nn.Module, examples: Sequence[Example], config: TrainingConfig, accelerator: Accelerator
     ) -> None:
-        self.epoch = 0  # how many are done
-        self._schedule = schedule
+        self.epoch = 0  # completed epochs
+        self._config = config
         self.accelerator = accelerator
-        self._trained = {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
-        self._told = _AugmentedDataset(examples, schedule.seed)
-        self._order = torch.Generator()
-        loader = DataLoader(self._told, schedule.batch, shuffle=True, collate_fn=list, generator=self._order)
+        self._trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+        self._dataset = _AugmentedDataset(examples, config.seed)
+        self._shuffle_rng = torch.Generator()
+        loader = DataLoader(self._dataset, config.batch, shuffle=True, collate_fn=list, generator=self._shuffle_rng)
         optimizer = torch.optim.AdamW(
-            self._trained.values(), schedule.learning_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY
+            self._trained.values(), config.learning_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY
         )
-        steps = schedule.epochs * len(loader)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, round(_WARM_UP * steps), steps)
-        self._learner, self._optimizer, self._scheduler, self._loader = accelerator.prepare(
-            learner, optimizer, scheduler, loader
+        steps = config.epochs * len(loader)
+        scheduler = get_cosine_schedule_with_warmup(optimizer, round(_WARM_UP_SHARE * steps), steps)
+        self._module, self._optimizer, self._scheduler, self._loader = accelerator.prepare(
+            module, optimizer, scheduler, loader
         )
 
     def run_epoch(self) -> float:
-        """Each example once, in an order of its own; the mean loss."""
-        self._told.epoch = self.epoch
-        self._order.manual_seed(self._schedule.seed + self.epoch)
-        self._learner.train()
+        """Train on each example once, in a shuffled order. Return the mean loss."""
+        self._dataset.epoch = self.epoch
+        self._shuffle_rng.manual_seed(self._config.seed + self.epoch)
+        self._module.train()
         losses = [self._step(batch) for batch in self._loader]
         self.epoch += 1
         return float(torch.stack(losses).mean())
 
     def _step(self, batch: list[TrainingSequence]) -> Tensor:
-        loss = self._learner(batch)
+        loss = self._module(batch)
         self._optimizer.zero_grad()
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self._trained.values(), _LARGEST_GRADIENT)
+        self.accelerator.clip_grad_norm_(self._trained.values(), _MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._scheduler.step()
         return loss.detach()
 
     def weights(self) -> dict[str, Tensor]:
-        """What is trained as it is now, by its name; a copy on the CPU."""
+        """Return a copy of the trained parameters on the CPU, by name."""
         return {name: weight.detach().to("cpu", copy=True) for name, weight in self._trained.items()}
 
     def optimizer_state(self) -> dict[str, Any]:
         return self._optimizer.state_dict()
 
     def state(self) -> dict[str, Any]:
-        """All that a training needs to go on from here."""
+        """Return everything needed to resume the training from here."""
         return {
             "epoch": self.epoch,
             "weights": self.weights(),
@@ -97,13 +100,13 @@ class TrainingLoop:
         }
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Into what is trained, by name. Raises KeyError or RuntimeError for weights of another model."""
+        """Load the trained parameters by name. Raise KeyError or RuntimeError for weights of another model."""
         with torch.no_grad():
             for name, weight in self._trained.items():
                 weight.copy_(weights[name])
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Raises KeyError, ValueError or RuntimeError for a state of another training."""
+        """Resume from a state. Raise KeyError, ValueError or RuntimeError for that of another training."""
         self.load_weights(state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
@@ -111,7 +114,7 @@ class TrainingLoop:
 
 
 class _AugmentedDataset(Dataset[TrainingSequence]):
-    """Of each example one way of telling it, by epoch and seed."""
+    """Selects one variant of each example (original or mirrored), by epoch and seed."""
 
     def __init__(self, examples: Sequence[Example], seed: int) -> None:
         self.epoch = 0

@@ -1,4 +1,4 @@
-"""Training on recorded episodes: which of them teach and which judge, the scale of the actions, the best weights."""
+"""Training on recorded episodes: train/validation split, action scale, and selection of the best weights."""
 
 from __future__ import annotations
 
@@ -21,39 +21,45 @@ from simple_clip_lstm_ros.training.losses import BehaviorCloningLoss
 from simple_clip_lstm_ros.training.sequences import Example, TrainingSequence, make_sequence, mirror
 
 _VAL_EVERY = 5
-_MIN_STD = 1e-3  # m/s or rad/s: an axis that never moves is not blown up
-_HEADROOM = 1.05  # tanh comes near to 1, not to it
+_MIN_STD = 1e-3  # m/s or rad/s: keeps an axis that never moves from being scaled up
+_HEADROOM = 1.05  # tanh never reaches 1
 _HEAD = ("feature_fusion.", "rnn.", "actions.")
 
 
-def split(recordings: Sequence[LabelledEpisode], seed: int) -> tuple[list[LabelledEpisode], list[LabelledEpisode]]:
-    """Those that teach and those that judge, every fifth of a shuffled list. Raises EpisodeError for fewer than two."""
-    count = len(recordings)
+def split(episodes: Sequence[LabelledEpisode], seed: int) -> tuple[list[LabelledEpisode], list[LabelledEpisode]]:
+    """Return the training and validation episodes; every fifth of a shuffled list validates.
+
+    Raise EpisodeError for fewer than two episodes.
+    """
+    count = len(episodes)
     if count < 2:
         raise EpisodeError(f"to train takes two episodes or more, one of them to judge by; usable here: {count}")
-    shuffled = [recordings[index] for index in np.random.default_rng(seed).permutation(count)]
+    shuffled = [episodes[index] for index in np.random.default_rng(seed).permutation(count)]
     train_episodes = [each for index, each in enumerate(shuffled) if index % _VAL_EVERY]
     return train_episodes, shuffled[::_VAL_EVERY]
 
 
 def action_std(actions: Tensor) -> Tensor:
-    """Standard deviation of each axis, of [frames, axes]."""
+    """Return the standard deviation of each axis of [frames, axes]."""
     return actions.std(dim=0, correction=0).clamp(min=_MIN_STD)
 
 
-def example_of(
-    recording: LabelledEpisode, config: PolicyConfig, images: ImagePreprocessor, *, mirrored: bool
+def make_example(
+    labelled: LabelledEpisode, config: PolicyConfig, preprocessor: ImagePreprocessor, *, mirrored: bool
 ) -> Example:
-    """Its drive, and with `mirrored` that behind a mirror. Raises EpisodeError for images that cannot be read."""
-    frames = recording.episode.frames()
-    given = make_sequence(recording.instruction, frames, recording.velocities, None, config, images)
-    return (given, mirror(given, config)) if mirrored else (given,)
+    """Return an episode's sequence, and with `mirrored` its mirror image too.
+
+    Raise EpisodeError for images that cannot be read.
+    """
+    frames = labelled.episode.frames()
+    sequence = make_sequence(labelled.instruction, frames, labelled.velocities, None, config, preprocessor)
+    return (sequence, mirror(sequence, config)) if mirrored else (sequence,)
 
 
 def prepare_model(model: SimpleCLIPLSTM, actions: Tensor, *, encoders: bool) -> None:
-    """To learn from such actions, [frames, axes]: fusion, LSTM and head, and with `encoders` all. Raises ConfigError.
+    """Set up a model to train on actions [frames, axes]: fusion, LSTM and head, and with `encoders` everything.
 
-    From now on its config is that of a trained one.
+    Mark its config as trained. Raise ConfigError for a config that cannot be trained.
     """
     config = model.config
     if config.history != "carry":
@@ -61,90 +67,91 @@ def prepare_model(model: SimpleCLIPLSTM, actions: Tensor, *, encoders: bool) -> 
     if config.layers:
         raise ConfigError("a cut model is not trained: leave out --layers, or cut the trained one")
     config = fit_action_scale(config, actions) if config.untrained else config
-    # Whatever was assumed of its recipe is now what it was trained by.
+    # The assumed preprocessing is now the one that it is trained with.
     model.config = replace(config, untrained=False, assumed=())
     for name, weight in model.named_parameters():
         weight.requires_grad_(encoders or name.startswith(_HEAD))
 
 
 def fit_action_scale(config: PolicyConfig, actions: Tensor) -> PolicyConfig:
-    """For a head that knows nothing yet: its outputs, near zero and one, become velocities such as these.
+    """Return a config that scales the outputs of an untrained head, near zero and one, to these actions.
 
-    A head that has been trained keeps its scale: it has learnt to it.
+    Not for a trained head: it has learned with its own scale.
     """
-    middle = actions.mean(dim=0)
-    reach = (actions - middle).abs().amax(dim=0) * _HEADROOM if config.final_tanh else action_std(actions)
+    center = actions.mean(dim=0)
+    scale = (actions - center).abs().amax(dim=0) * _HEADROOM if config.final_tanh else action_std(actions)
     return replace(
         config,
-        action_scale=tuple(reach.clamp(min=_MIN_STD).tolist()),
-        action_offset=tuple(middle.tolist()),
+        action_scale=tuple(scale.clamp(min=_MIN_STD).tolist()),
+        action_offset=tuple(center.tolist()),
     )
 
 
 @torch.inference_mode()
-def validate(learner: BehaviorCloningLoss, val_episodes: Sequence[TrainingSequence]) -> ErrorSummary:
-    learner.eval()
-    pairs = [torch.stack([learner.predicted([each]).cpu(), each.actions]).double().numpy() for each in val_episodes]
-    return ErrorSummary.of(pairs, learner.model.config.action_axes)
+def validate(loss_module: BehaviorCloningLoss, val_sequences: Sequence[TrainingSequence]) -> ErrorSummary:
+    """Return the errors of the predicted actions on the validation sequences."""
+    loss_module.eval()
+    pairs = [torch.stack([loss_module.predict([each]).cpu(), each.actions]).double().numpy() for each in val_sequences]
+    return ErrorSummary.of(pairs, loss_module.model.config.action_axes)
 
 
 class Trainer:
-    """Epoch by epoch, with the best weights kept."""
+    """Trains epoch by epoch, validates after each, and keeps the best weights."""
 
     def __init__(
-        self, learner: BehaviorCloningLoss, val_episodes: Sequence[TrainingSequence], training: TrainingLoop
+        self, loss_module: BehaviorCloningLoss, val_sequences: Sequence[TrainingSequence], loop: TrainingLoop
     ) -> None:
         self.best_epoch = 0  # counted from one
         self._best: ErrorSummary | None = None
-        self._learner = learner
-        self._judges = val_episodes
-        self._training = training
+        self._loss_module = loss_module
+        self._val_sequences = val_sequences
+        self._loop = loop
         self._weights: dict[str, Tensor] = {}
 
     @property
     def best(self) -> ErrorSummary:
-        """Of the best epoch so far; there has been one."""
+        """Return the errors of the best epoch so far; call after the first epoch."""
         assert self._best is not None
         return self._best
 
     @property
     def epoch(self) -> int:
-        """How many are done."""
-        return self._training.epoch
+        """Return the number of completed epochs."""
+        return self._loop.epoch
 
     @property
-    def writes(self) -> bool:
-        """Of the processes of one training, one does."""
-        return self._training.accelerator.is_main_process
+    def is_main_process(self) -> bool:
+        """Return whether this is the process of a distributed training that writes files."""
+        return self._loop.accelerator.is_main_process
 
     @property
     def optimizer_state(self) -> dict[str, Any]:
-        return self._training.optimizer_state()
+        return self._loop.optimizer_state()
 
     def run_epoch(self) -> tuple[float, ErrorSummary]:
-        """Loss and judgement of one more."""
-        loss = self._training.run_epoch()
-        judged = validate(self._learner, self._judges)
-        if self._best is None or judged.overall.error < self._best.overall.error:
-            self._best, self.best_epoch = judged, self.epoch
-            self._weights = self._training.weights()
-        return loss, judged
+        """Train one more epoch. Return its loss and the validation errors."""
+        loss = self._loop.run_epoch()
+        errors = validate(self._loss_module, self._val_sequences)
+        if self._best is None or errors.overall.error < self._best.overall.error:
+            self._best, self.best_epoch = errors, self.epoch
+            self._weights = self._loop.weights()
+        return loss, errors
 
     def finish(self) -> None:
-        """The best weights into the model."""
-        self._training.load_weights(self._weights)
+        """Load the best weights into the model."""
+        self._loop.load_weights(self._weights)
 
     def state(self) -> dict[str, Any]:
-        """Plain values and tensors, for `restore` in another process."""
+        """Return the state as plain values and tensors, for `restore` in another process."""
         return {
-            "training": self._training.state(),
+            "training": self._loop.state(),
             "weights": self._weights,
             "best_epoch": self.best_epoch,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Raises KeyError, ValueError or RuntimeError for a state of another training."""
+        """Resume from a state. Raise KeyError, ValueError or RuntimeError for that of another training."""
         self._weights, self.best_epoch = state["weights"], state["best_epoch"]
         self.finish()
-        self._best = validate(self._learner, self._judges)
-        self._training.restore(state["training"])
+        self._best = validate(self._loss_module, self._val_sequences)
+        self._loop.restore(state["training"])

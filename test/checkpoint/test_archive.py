@@ -186,7 +186,7 @@ def test_a_tensor_that_its_storage_cannot_hold_is_refused(file: Path, forged: _F
 
 def test_the_same_forgery_with_honest_fields_is_read(file: Path) -> None:
     archive = Archive.open(_with_forged(file, _Forged()))
-    assert torch.equal(archive.stored(archive.content["w"]).view(), SMALL["more"])
+    assert torch.equal(archive.map_tensor(archive.content["w"]).view(), SMALL["more"])
 
 
 def test_an_object_that_holds_itself_is_refused_and_not_followed_for_ever(file: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_tensor_is_a_view_of_the_map_until_it_is_changed(file: Path) -> None:
     torch.save(SMALL, file)
     before = file.read_bytes()
     archive = Archive.open(file)
-    tensor = archive.stored(archive.content["weights"]).view()
+    tensor = archive.map_tensor(archive.content["weights"]).view()
     assert torch.equal(tensor, SMALL["weights"])
     tensor.zero_()
     assert file.read_bytes() == before, "the file itself must never be written"
@@ -211,4 +211,4 @@ def test_the_file_may_be_deleted_while_it_is_mapped(file: Path) -> None:
     torch.save(SMALL, file)
     archive = Archive.open(file)
     os.unlink(file)
-    assert torch.equal(archive.stored(archive.content["weights"]).view(), SMALL["weights"])
+    assert torch.equal(archive.map_tensor(archive.content["weights"]).view(), SMALL["weights"])

@@ -180,7 +180,7 @@ def test_a_tensor_keeps_its_type_and_values(tmp_path: Path, dtype: torch.dtype) 
     tensor = torch.tensor([[0, 1, 2], [3, 4, 100]]).to(dtype)
     torch.save({"w": tensor}, tmp_path / "w.pth")
     archive = Archive.open(tmp_path / "w.pth")
-    found = archive.stored(archive.content["w"]).view()
+    found = archive.map_tensor(archive.content["w"]).view()
     assert found.dtype == dtype
     assert torch.equal(found, tensor)
 

@@ -171,7 +171,7 @@ def test_a_cancelled_step_leaves_the_hidden_state_as_it_was(tiny, folder, frames
         patch.setattr(policy.model, "act", interrupted)
         with pytest.raises(KeyboardInterrupt):
             session.run(f"infer {folder / '3.png'}")
-    session.cancelled()
+    session.report_cancelled()
     assert capsys.readouterr().err == "cancelled; the hidden state holds 1 frame\n"
     assert session.run(f"infer {folder / '1.png'}")
     np.testing.assert_allclose(actions(capsys.readouterr().out), expected(policy, frames[:2])[1:], atol=2e-4)

@@ -14,15 +14,22 @@ import pytest
 
 from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli.doctor import add_arguments
+from simple_clip_lstm_ros.cli.options import survey_from_args
 from simple_clip_lstm_ros.doctor.finding import Finding, ProbeError, Verdict, run_json
-from simple_clip_lstm_ros.doctor.resources import model
+from simple_clip_lstm_ros.doctor.resources import check_checkpoint
 
 
 def of_model(checkpoint: Path | str, *words: str) -> dict[str, Finding]:
-    """What it finds of a checkpoint, by the check."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return {each.check: each for each in model(parser.parse_args([str(checkpoint), *words]), lambda done, total: None)}
+    args = parser.parse_args([str(checkpoint), *words])
+    findings = check_checkpoint(
+        args.checkpoint,
+        lambda: survey_from_args(args),
+        lambda candidates: candidates.choose(args.precision, args.engine),
+        lambda done, total: None,
+    )
+    return {each.check: each for each in findings}
 
 
 def test_a_bundle_that_is_fit() -> None:

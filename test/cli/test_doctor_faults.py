@@ -55,43 +55,43 @@ def claim(folder: Path, patch: pytest.MonkeyPatch, name: str, version: str) -> N
 @fault("transformers", Verdict.ERROR, "4.30.2, and transformers>=4.46 is asked for")
 def old_transformers(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     claim(root, patch, "transformers", "4.30.2")
-    return libraries.versions()
+    return libraries.check_versions()
 
 
 @fault("rich", Verdict.WARN, "9.0.0, and rich>=")
 def old_rich(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     claim(root, patch, "rich", "9.0.0")
-    return libraries.versions()
+    return libraries.check_versions()
 
 
 @fault("shapely", Verdict.WARN, "1.8.0, and shapely>=2")
 def old_library_of_an_extra(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     claim(root, patch, "shapely", "1.8.0")
-    return libraries.versions()
+    return libraries.check_versions()
 
 
 @fault("python", Verdict.ERROR, "3.8.10")
 def old_python(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     patch.setattr(libraries.platform, "python_version", lambda: "3.8.10")
-    return libraries.versions()
+    return libraries.check_versions()
 
 
 @fault("OpenCV", Verdict.WARN, "is there 2 times: opencv-contrib-python, opencv-python-headless")
 def two_wheels_of_opencv(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     claim(root, patch, "opencv-contrib-python", "4.9.0")
-    return [libraries.opencv()]
+    return [libraries.check_opencv()]
 
 
 @fault("OpenCV", Verdict.WARN, "dist-packages/cv2.cpython-310-aarch64-linux-gnu.so")
 def opencv_of_apt_beside_that_of_pip(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     patch.syspath_prepend(str(write(root / "dist-packages" / "cv2.cpython-310-aarch64-linux-gnu.so").parent))
-    return [libraries.opencv()]
+    return [libraries.check_opencv()]
 
 
 @fault("torch works", Verdict.ERROR, "libopenblas.so.0: cannot open shared object file")
 def no_openblas(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     bring(root, patch, torch="raise OSError('libopenblas.so.0: cannot open shared object file')")
-    return libraries.works(Host(root))
+    return libraries.check_torch(Host(root))
 
 
 TORCH = """
@@ -108,28 +108,28 @@ WORKS = "return type('Tensor', (), {'numpy': lambda self: values})()"
 def numpy_2_with_a_torch_for_numpy_1(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     numpy = "raise RuntimeError('Numpy is not available')"
     bring(root, patch, torch=TORCH.format(built=None, why="no CUDA", numpy=numpy))
-    return libraries.works(Host(root))
+    return libraries.check_torch(Host(root))
 
 
 @fault("cuda", Verdict.ERROR, "driver too old")
 def a_gpu_that_torch_cannot_use(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "dev" / "nvidiactl")
     bring(root / "site", patch, torch=TORCH.format(built="12.2", why="driver too old", numpy=WORKS))
-    return libraries.works(Host(root))
+    return libraries.check_torch(Host(root))
 
 
 @fault("cuda", Verdict.ERROR, "this user may not open")
 def a_gpu_of_another_group(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "dev" / "nvmap")
     patch.setattr(libraries.os, "access", lambda path, mode: False)
-    return [libraries.cuda(Host(root), "12.2", "", "no CUDA-capable device is detected")]
+    return [libraries.check_cuda(Host(root), "12.2", "", "no CUDA-capable device is detected")]
 
 
 @fault("cuda", Verdict.WARN, "this PyTorch is built without CUDA")
 def a_gpu_and_a_torch_of_pypi(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "dev" / "nvmap")
     bring(root / "site", patch, torch=TORCH.format(built=None, why="no CUDA", numpy=WORKS))
-    return libraries.works(Host(root))
+    return libraries.check_torch(Host(root))
 
 
 @fault("cuda", Verdict.WARN, "the GPU is not seen from here")
@@ -137,7 +137,7 @@ def a_jetson_whose_container_was_started_without_the_runtime(
     root: Path, patch: pytest.MonkeyPatch
 ) -> Iterable[Finding]:
     write(root / "proc" / "device-tree" / "model", "NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0")
-    return [libraries.cuda(Host(root), "12.2", "", "no driver")]
+    return [libraries.check_cuda(Host(root), "12.2", "", "no driver")]
 
 
 @fault("mounts", Verdict.WARN, "/usr/local/cuda-12.2")
@@ -145,75 +145,75 @@ def libraries_of_the_host(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Fin
     mount = "36 35 98:0 /x {} rw - ext4 /dev/root rw\n"
     mounts = mount.format("/usr/local/cuda-12.2") + mount.format("/usr/lib/aarch64-linux-gnu/libcuda.so.1")
     write(root / "proc" / "self" / "mountinfo", mounts)
-    return [libraries.mounts(Host(root))]
+    return [libraries.check_mounts(Host(root))]
 
 
 @fault("cv_bridge", Verdict.WARN, "is built for another NumPy")
 def a_cv_bridge_that_does_not_import(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     bring(root, patch, cv_bridge="raise ImportError('numpy.core.multiarray failed to import')")
-    return [libraries.bridge()]
+    return [libraries.check_cv_bridge()]
 
 
 @fault("model's code", Verdict.ERROR, "cannot import name 'Kosmos2Model'")
 def a_transformers_without_kosmos(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     bring(root, patch, transformers="raise ImportError(\"cannot import name 'Kosmos2Model' from 'transformers'\")")
-    return [libraries.code()]
+    return [libraries.check_model_code()]
 
 
 @fault("model's code", Verdict.ERROR, "safetensors>=0.8.0 is required for a normal functioning")
 def a_transformers_with_an_old_safetensors(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     says = "safetensors>=0.8.0 is required for a normal functioning of this module\nTry: `pip install ... -U`"
     bring(root, patch, transformers=f"raise ImportError({says!r})")
-    return [libraries.code()]
+    return [libraries.check_model_code()]
 
 
 @fault("model's code", Verdict.ERROR, "wants a newer PyTorch than")
 def a_transformers_that_goes_without_this_torch(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     bring(root, patch, transformers="class utils: is_torch_available = lambda: False")
-    return [libraries.code()]
+    return [libraries.check_model_code()]
 
 
 @fault("memory", Verdict.ERROR, "only 0.3 GB are free")
 def no_memory(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     patch.setattr(psutil, "virtual_memory", lambda: namedtuple("Memory", "total available")(16e9, 0.3e9))
-    return [resources.memory()]
+    return [resources.check_memory()]
 
 
 @fault("swap", Verdict.WARN, "1.5 GB are swapped out")
 def swapped_out(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     patch.setattr(psutil, "swap_memory", lambda: namedtuple("Swap", "total used")(8e9, 1.5e9))
-    return [resources.swap()]
+    return [resources.check_swap()]
 
 
 @fault("logs", Verdict.ERROR, "cannot be written")
 def logs_that_cannot_be_written(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     file = write(root / "file")
-    return [resources.disk(Host(root, {"HOME": str(root), "ROS_LOG_DIR": str(file / "log")}))]
+    return [resources.check_disk(Host(root, {"HOME": str(root), "ROS_LOG_DIR": str(file / "log")}))]
 
 
 @fault("logs", Verdict.WARN, "0.2 GB are free")
 def a_full_disk(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     patch.setattr(shutil, "disk_usage", lambda path: namedtuple("Disk", "total free")(64e9, 0.2e9))
-    return [resources.disk(Host(root, {"HOME": str(root)}))]
+    return [resources.check_disk(Host(root, {"HOME": str(root)}))]
 
 
 @fault("heat", Verdict.WARN, "96 °C")
 def a_hot_board(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "sys" / "class" / "thermal" / "thermal_zone0" / "temp", "51000\n")
     write(root / "sys" / "class" / "thermal" / "thermal_zone1" / "temp", "96000\n")
-    return [resources.heat(Host(root))]
+    return [resources.check_temperature(Host(root))]
 
 
 @fault("power mode", Verdict.WARN, "15W 2")
 def a_slow_power_mode(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "nvpmodel", "#!/bin/sh\necho 'NV Power Mode: 15W'\necho 2\n").chmod(0o755)
     patch.setenv("PATH", str(root), prepend=os.pathsep)
-    return [resources.power()]
+    return [resources.check_power_mode()]
 
 
 @fault("domain", Verdict.ERROR, "ROS_DOMAIN_ID is '300'")
 def a_domain_that_there_is_not(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
-    return [transport.domain(Host(root, {"ROS_DOMAIN_ID": "300"}))]
+    return [transport.check_domain(Host(root, {"ROS_DOMAIN_ID": "300"}))]
 
 
 UDP = (
@@ -224,41 +224,41 @@ UDP = (
 @fault("domain", Verdict.WARN, "nobody is in domain 7 on this machine, and somebody in 42")
 def another_domain_than_the_robots(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "proc" / "net" / "udp", UDP.format(7400 + 250 * 42))
-    return [transport.domain(Host(root, {"ROS_DOMAIN_ID": "7"}))]
+    return [transport.check_domain(Host(root, {"ROS_DOMAIN_ID": "7"}))]
 
 
 @fault("reach", Verdict.WARN, "ROS_LOCALHOST_ONLY")
 def localhost_only(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
-    return [transport.reach(Host(root, {"ROS_LOCALHOST_ONLY": "1"}))]
+    return [transport.check_discovery_range(Host(root, {"ROS_LOCALHOST_ONLY": "1"}))]
 
 
 @fault("reach", Verdict.ERROR, "no node hears another")
 def discovery_off(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
-    return [transport.reach(Host(root, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "off"}))]
+    return [transport.check_discovery_range(Host(root, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "off"}))]
 
 
 @fault("profile", Verdict.ERROR, "FASTRTPS_DEFAULT_PROFILES_FILE names /nowhere/fastdds.xml, which is not there")
 def a_profile_in_somebody_elses_home(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
-    return [transport.profile(Host(root, {"FASTRTPS_DEFAULT_PROFILES_FILE": "/nowhere/fastdds.xml"}))]
+    return [transport.check_dds_profile(Host(root, {"FASTRTPS_DEFAULT_PROFILES_FILE": "/nowhere/fastdds.xml"}))]
 
 
 @fault("profile", Verdict.WARN, "does nothing for rmw_cyclonedds_cpp")
 def a_profile_of_another_middleware(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     named = {"FASTDDS_DEFAULT_PROFILES_FILE": str(write(root / "fastdds.xml"))}
-    return [transport.profile(Host(root, named | {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}))]
+    return [transport.check_dds_profile(Host(root, named | {"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}))]
 
 
 @fault("shared memory", Verdict.WARN, "/dev/shm has 64 MB")
 def dockers_own_shared_memory(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     (root / "dev" / "shm").mkdir(parents=True)
     patch.setattr(shutil, "disk_usage", lambda path: namedtuple("Disk", "total free")(64e6, 64e6))
-    return [transport.shared_memory(Host(root))]
+    return [transport.check_shared_memory(Host(root))]
 
 
 @fault("socket buffers", Verdict.WARN, "net.core.rmem_max is 212992")
 def small_buffers(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     write(root / "proc" / "sys" / "net" / "core" / "rmem_max", "212992\n")
-    return [transport.buffers(Host(root))]
+    return [transport.check_socket_buffers(Host(root))]
 
 
 @fault("network", Verdict.ERROR, "a network of its own")
@@ -266,7 +266,7 @@ def a_container_without_the_hosts_network(root: Path, patch: pytest.MonkeyPatch)
     for card, index, link in (("lo", 1, 1), ("eth0", 2, 37)):
         write(root / "sys" / "class" / "net" / card / "ifindex", f"{index}\n")
         write(root / "sys" / "class" / "net" / card / "iflink", f"{link}\n")
-    return [transport.network(Host(root))]
+    return [transport.check_network(Host(root))]
 
 
 @fault("cameras", Verdict.WARN, "/dev/video*")
@@ -291,5 +291,5 @@ def test_it_finds_a_planted_fault_and_says_what_to_do(
 
 
 def test_it_finds_nothing_wrong_with_the_libraries_of_these_tests(tmp_path: Path) -> None:
-    wrong = [each for each in libraries.libraries(Host(tmp_path)) if each.verdict is not Verdict.OK]
+    wrong = [each for each in libraries.check_libraries(Host(tmp_path)) if each.verdict is not Verdict.OK]
     assert not wrong

@@ -1,4 +1,4 @@
-"""A drive as an animated picture."""
+"""A drive as an animated GIF."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def filmed(views: list[np.ndarray]) -> tuple[DriveGif, list[Pose]]:
     """A robot that drives straight on, 10 poses between two pictures."""
     film = DriveGif()
     for number, view in enumerate(views):
-        film.take(view, ("go", f"{number} s"), 10 * number)
+        film.add_frame(view, ("go", f"{number} s"), 10 * number)
     return film, [Pose(0.5 * number / len(views), 0.0, 0.0) for number in range(10 * len(views))]
 
 
@@ -44,8 +44,8 @@ def test_it_shows_what_was_seen_beside_the_way_from_above(layout: Layout, tmp_pa
     frames = shown(tmp_path / "film.gif")
     assert len(frames) == 4
     width = 320
-    for frame, colour in zip(frames, (red, red, blue, blue), strict=True):
-        assert abs(frame[:240, :width] - colour[0, 0]).max() < 16
+    for frame, color in zip(frames, (red, red, blue, blue), strict=True):
+        assert abs(frame[:240, :width] - color[0, 0]).max() < 16
     green = [(abs(frame[:240, width:] - (44, 160, 44)).max(axis=2) < 40).sum() for frame in frames]
     assert green == sorted(green) and green[0] < green[-1], "its way grows"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from simple_clip_lstm_ros.checkpoint.load import load_policy
-from simple_clip_lstm_ros.cli.infer import read_frames
+from simple_clip_lstm_ros.cli.frame_source import read_frames
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 

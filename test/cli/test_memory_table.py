@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simple_clip_lstm_ros.cli.options import make_console
-from simple_clip_lstm_ros.cli.tables import memory_table
+from simple_clip_lstm_ros.cli.tables import make_console, memory_table
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory
 from simple_clip_lstm_ros.engine.memory import CudaMemory, Memory, ProcessMemory
 

@@ -21,20 +21,20 @@ FRAMES = [np.full((2, 2, 3), value, np.uint8) for value in range(7)]
 
 
 class Fake:
-    """A runner whose lap tells its frame; `room` of them fit at once, and of more than `steady` a lap kills one."""
+    """A worker whose lap tells its frame; `room` of them fit at once, and of more than `steady` a lap kills one."""
 
     room = steady = 9
     running: ClassVar[list[str]]
     started: ClassVar[list[str]]
 
-    def __init__(self, entry: BenchmarkCase) -> None:
+    def __init__(self, case: BenchmarkCase) -> None:
         if len(self.running) == self.room:
             raise MemoryBudgetError("does not fit")
-        self.entry, self.ready = entry, entry.name.upper()
-        self.running.append(entry.name)
-        self.started.append(entry.name)
+        self.case, self.info = case, case.name.upper()
+        self.running.append(case.name)
+        self.started.append(case.name)
 
-    def lap(self, frame: np.ndarray) -> int:
+    def profile_step(self, frame: np.ndarray) -> int:
         if frame[0, 0, 0] == 3 and len(self.running) > self.steady:
             raise MemoryBudgetError("the kernel killed it")
         return int(frame[0, 0, 0])
@@ -43,7 +43,7 @@ class Fake:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.running.remove(self.entry.name)
+        self.running.remove(self.case.name)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     return fake
 
 
-def entries(*names: str) -> list[BenchmarkCase]:
+def cases(*names: str) -> list[BenchmarkCase]:
     return [BenchmarkCase(name, "model.pth", OPTIONS) for name in names]
 
 
@@ -67,9 +67,9 @@ def test_each_sees_all_frames_whether_they_fit_at_once_or_not(
 ) -> None:
     fake.room, fake.steady = room, steady
     steps: list[int] = []
-    runs = run_interleaved(entries("a", "b"), FRAMES, lambda: steps.append(1))
-    assert {name: run.laps for name, run in runs.items()} == {"a": [*range(7)], "b": [*range(7)]}
-    assert {name: run.ready for name, run in runs.items()} == {"a": "A", "b": "B"}
+    runs = run_interleaved(cases("a", "b"), FRAMES, lambda: steps.append(1))
+    assert {name: run.profiles for name, run in runs.items()} == {"a": [*range(7)], "b": [*range(7)]}
+    assert {name: run.info for name, run in runs.items()} == {"a": "A", "b": "B"}
     assert fake.started == loads and len(steps) == (14 if steady == room else 20)
     assert not fake.running
     assert ("in 2 heats" in caplog.text) == (len(loads) > 2)
@@ -79,7 +79,7 @@ def test_each_sees_all_frames_whether_they_fit_at_once_or_not(
 def test_what_does_not_fit_by_itself_is_refused(fake: type[Fake], names: tuple[str, ...]) -> None:
     fake.room = 0
     with pytest.raises(MemoryBudgetError, match="does not fit"):
-        run_interleaved(entries(*names), FRAMES, lambda: None)
+        run_interleaved(cases(*names), FRAMES, lambda: None)
 
 
 # The real one.
@@ -88,9 +88,9 @@ def test_what_does_not_fit_by_itself_is_refused(fake: type[Fake], names: tuple[s
 @pytest.mark.slow
 def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
     frame = next(sample_crops(1))
-    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS, "fp32", "packed")) as runner:
-        assert str(runner.ready.execution) == "fp32 packed" and runner.ready.text_tokens > 5
-        first, second = runner.lap(frame), runner.lap(frame)
+    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS, "fp32", "packed")) as worker:
+        assert str(worker.info.execution) == "fp32 packed" and worker.info.text_tokens > 5
+        first, second = worker.profile_step(frame), worker.profile_step(frame)
         (child,) = (p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline()))
     assert np.array_equal(first.features["fused"], second.features["fused"])
     assert first.action != second.action, "the hidden state is carried on"
@@ -102,13 +102,13 @@ def test_a_runner_steps_and_leaves_nothing_behind(tiny: Path) -> None:
 def test_what_goes_wrong_in_the_child_is_told_as_if_it_were_here(tiny: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
         Worker(BenchmarkCase("fp32", "nowhere.pth", OPTIONS))
-    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS)) as runner, pytest.raises(SimpleClipLstmError, match="uint8"):
-        runner.lap(FRAMES[0].astype(float))
+    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS)) as worker, pytest.raises(SimpleClipLstmError, match="uint8"):
+        worker.profile_step(FRAMES[0].astype(float))
 
 
 @pytest.mark.slow
 def test_a_child_that_is_killed_is_one_for_whom_memory_did_not_suffice(tiny: Path) -> None:
-    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS)) as runner:
-        os.kill(runner._process.pid, signal.SIGKILL)
+    with Worker(BenchmarkCase("fp32", str(tiny), OPTIONS)) as worker:
+        os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(MemoryBudgetError, match="the kernel killed it"):
-            runner.lap(FRAMES[0])
+            worker.profile_step(FRAMES[0])

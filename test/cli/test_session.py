@@ -310,12 +310,12 @@ def test_ctrl_c_raises_once_in_a_command_and_nowhere_else() -> None:
             cleaned.append(True)
 
     before = signal.getsignal(signal.SIGINT)
-    with session._CtrlC() as ctrl_c:
+    with session._InterruptHandler() as interrupt:
         press()
-        assert ctrl_c.cancels(command, "")
+        assert interrupt.cancels(command, "")
         press()
-        assert not ctrl_c.cancels(lambda line: None, "")
+        assert not interrupt.cancels(lambda line: None, "")
         press()
-        assert ctrl_c.cancels(press, "")
+        assert interrupt.cancels(press, "")
     assert cleaned == [True]
     assert signal.getsignal(signal.SIGINT) is before

@@ -205,7 +205,7 @@ def test_episodes_that_teach_nothing_are_left_out_and_named(tiny, tmp_path, caps
 
 
 def test_only_one_of_several_processes_writes(data, tiny, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(Trainer, "writes", property(lambda self: False))
+    monkeypatch.setattr(Trainer, "is_main_process", property(lambda self: False))
     assert run(data, tiny, tmp_path / "out.pth", *FEW) == 0
     assert not list(tmp_path.glob("out*"))
 

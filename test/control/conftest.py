@@ -1,4 +1,4 @@
-"""Lets the tests of the reflexes share an oracle; pytest imports by path and leaves the tests' folders out."""
+"""Import path for the shared oracle: pytest imports by path, without the folders of the tests."""
 
 import sys
 from pathlib import Path

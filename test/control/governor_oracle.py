@@ -1,4 +1,4 @@
-"""What a Governor has to answer, read off a log of what has happened, latest first."""
+"""Oracle for the Governor: derives the expected reason from a log of events."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Oracle:
         self.log: list[tuple[str, Any]] = []
 
     def latest(self, *names: str, before: int | None = None) -> int:
-        """Where the latest of these events is in the log; -1 if there was none."""
+        """Return the log index of the latest of these events; -1 if there was none."""
         end = len(self.log) if before is None else before
         return next((i for i in range(end - 1, -1, -1) if self.log[i][0] in names), -1)
 
     def observe(self, now: float) -> None:
-        """Note the latest time seen; one far behind it is a jump back, and the latest from then on.
+        """Log the latest time; a time far behind it is a jump back, and the latest from then on.
 
-        And note what is stale by then: that it was cannot be taken back.
+        Also log which data is stale by then: it stays stale.
         """
         if now < self.time() - CLOCK_TOLERANCE:
             self.log.append(("jump", -math.inf))
@@ -34,11 +34,11 @@ class Oracle:
                 self.log.append((f"stale {name}", None))
 
     def is_stale(self, name: str) -> bool:
-        """Whether the newest image, or action, has been seen to be too old."""
+        """Return whether the newest image, or action, has been observed as too old."""
         return self.latest(f"stale {name}") > self.latest(name)
 
     def stamp(self, at: int) -> float:
-        """Of an image, or of the one that an action answers."""
+        """Return the stamp of an image, or of the image of an action."""
         name, what = self.log[at]
         return what if name == "image" else what[1]
 
@@ -50,7 +50,7 @@ class Oracle:
         return self.latest("activate", "deactivate", "jump")
 
     def text(self, at: int | None = None) -> str:
-        """The instruction in force, then or now."""
+        """Return the instruction in force now, or at the log index `at`."""
         said = self.latest("text", before=at)
         return self.log[said][1] if said > self.latest("activate", "deactivate", before=at) else ""
 
@@ -59,7 +59,7 @@ class Oracle:
             self.log.append(("text", text))
 
     def see(self, stamp: float, now: float) -> int | None:
-        """Where the image is in the log; None if it does not count."""
+        """Log an image; return its log index, or None if it does not count."""
         self.observe(now)
         newest = self.latest("image")
         if stamp > now + CLOCK_TOLERANCE or (newest > self.generation() and stamp < self.stamp(newest)):
@@ -76,23 +76,23 @@ class Oracle:
             self.log.append(("failure", None))
 
     def is_current(self, image: int) -> bool:
-        """Whether what was computed on this image still counts."""
+        """Return whether an action or failure on this image still counts."""
         newest = self.latest("action")
         is_late = newest > max(self.ended(), self.latest("failure")) and self.stamp(image) < self.stamp(newest)
         return image > self.generation() and self.text(at=image) == self.text() and not is_late
 
     def ended(self) -> int:
-        """No action before this counts."""
+        """Return the log index before which no action counts."""
         return max(self.generation(), self.latest("text"))
 
     def still_ticks(self) -> int:
-        """How many of the last ticks saw no later time than the one before them."""
+        """Return how many of the last ticks saw no later time than the tick before."""
         ticks = [(i, seen) for i, (name, seen) in enumerate(self.log) if name == "tick"][::-1]
         generation, pairs = self.generation(), pairwise(ticks)
         return len(list(takewhile(lambda pair: pair[0][1] == pair[1][1] and pair[0][0] > generation, pairs)))
 
     def reason(self) -> Reason:
-        """Why it should move or stand; STOPPING also when it has come to rest."""
+        """Return why the robot should move or stand; STOPPING also at rest."""
         enabled, acted, failed, seen = map(self.latest, ("enable", "action", "failure", "image"))
         life = self.latest("activate", "deactivate")
         has_action = acted > max(self.ended(), failed)
@@ -104,7 +104,7 @@ class Oracle:
             return Reason.STEP_ERROR
         if has_action and not all(map(math.isfinite, self.log[acted][1][0].as_tuple())):
             return Reason.NON_FINITE
-        if self.latest("refuse") > max(life, self.latest("instruct")):
+        if self.latest("refuse") > max(life, self.latest("instruct", "stop")):
             return Reason.INSTRUCTION_REFUSED
         if self.still_ticks() * self.period >= min(self.image_timeout, self.command_timeout):
             return Reason.CLOCK_STOPPED

@@ -1,4 +1,4 @@
-"""Cadence and the report of a drive: quantiles, rates and worst steps in bounded memory, and in words."""
+"""Timing and report of a drive: quantiles, rates and worst steps in bounded memory, and as text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DISTRIBUTIONS = {
 }
 
 
-def spread_of(values) -> LogHistogram:
+def histogram_of(values) -> LogHistogram:
     spread = LogHistogram()
     for value in values:
         spread.add(float(value))
@@ -35,7 +35,7 @@ def spread_of(values) -> LogHistogram:
 @pytest.mark.parametrize("shape", DISTRIBUTIONS)
 def test_quantiles_are_numpy_s_to_a_little_over_one_per_cent(shape, count):
     values = DISTRIBUTIONS[shape](np.random.default_rng(count), count)
-    spread = spread_of(values)
+    spread = histogram_of(values)
     for share in (0.01, 0.25, 0.5, 0.9, 0.99, 1.0):
         exact = np.quantile(values, share, method="inverted_cdf")
         assert spread.quantile(share) == pytest.approx(exact, rel=0.0101)
@@ -45,7 +45,7 @@ def test_quantiles_are_numpy_s_to_a_little_over_one_per_cent(shape, count):
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1))
 def test_quantiles_grow_with_their_share_and_never_exceed_the_largest(values):
-    spread = spread_of(values)
+    spread = histogram_of(values)
     quantiles = [spread.quantile(share) for share in (0.0, 0.1, 0.5, 0.9, 1.0)]
     assert quantiles == sorted(quantiles)
     assert min(values) * 0.989 <= quantiles[0] and quantiles[-1] <= max(values)
@@ -53,33 +53,33 @@ def test_quantiles_grow_with_their_share_and_never_exceed_the_largest(values):
 
 def test_of_nothing_and_of_zeros_the_quantiles_are_zero():
     assert LogHistogram().summary() == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
-    # An image a little ahead of the robot's clock has a negative age.
-    assert spread_of([0.0, -0.05]).summary() == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
+    # An image slightly ahead of the robot's clock has a negative age.
+    assert histogram_of([0.0, -0.05]).summary() == {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}
 
 
 def long_drive(steps: int) -> DriveTiming:
-    draw, cadence = np.random.default_rng(0), DriveTiming(RATE, 0.0)
+    draw, timing = np.random.default_rng(0), DriveTiming(RATE, 0.0)
     for i, (latency, jitter) in enumerate(draw.lognormal(-2.0, 1.0, (steps, 2))):
-        cadence.image(0.004 * jitter)
-        cadence.command(i * PERIOD + 0.01 * jitter)
-        cadence.step(StepTiming(latency, latency + 0.01, i * PERIOD, 0.01 * latency), i * PERIOD)
-    return cadence
+        timing.on_image(0.004 * jitter)
+        timing.on_command(i * PERIOD + 0.01 * jitter)
+        timing.on_step(StepTiming(latency, latency + 0.01, i * PERIOD, 0.01 * latency), i * PERIOD)
+    return timing
 
 
 def test_memory_does_not_depend_on_the_length_of_the_drive():
-    # A few hundred bins, each filled within minutes; what a day adds are larger counts.
+    # A few hundred bins are filled within minutes; a day adds only larger counts.
     hour, day = (len(pickle.dumps(long_drive(steps))) for steps in (5_000, 100_000))
     assert hour < 20_000 and day < 20_000
 
 
 def test_the_worst_steps_are_the_five_slowest_the_slowest_first():
-    draw, cadence = np.random.default_rng(1), DriveTiming(RATE, 0.0)
+    draw, timing = np.random.default_rng(1), DriveTiming(RATE, 0.0)
     steps = [
         StepTiming(latency, latency + 0.02, float(i), 0.001) for i, latency in enumerate(draw.random(300).tolist())
     ]
     for step in steps:
-        cadence.step(step, step.stamp)
-    worst = cadence.summary(1.0)["worst"]
+        timing.on_step(step, step.stamp)
+    worst = timing.summary(1.0)["worst"]
     slowest = sorted(steps, key=lambda step: -step.latency)[:5]
     assert worst == [
         {"latency": round(s.latency, 6), "image_age": round(s.image_age, 6), "stamp": s.stamp, "overhead": 0.001}
@@ -88,26 +88,26 @@ def test_the_worst_steps_are_the_five_slowest_the_slowest_first():
 
 
 def test_fewer_than_five_steps_are_all_the_worst():
-    cadence = DriveTiming(RATE, 0.0)
-    cadence.step(StepTiming(0.1, 0.2, 7.0, 0.002), 7.0)
-    assert cadence.summary(1.0)["worst"] == [{"latency": 0.1, "image_age": 0.2, "stamp": 7.0, "overhead": 0.002}]
+    timing = DriveTiming(RATE, 0.0)
+    timing.on_step(StepTiming(0.1, 0.2, 7.0, 0.002), 7.0)
+    assert timing.summary(1.0)["worst"] == [{"latency": 0.1, "image_age": 0.2, "stamp": 7.0, "overhead": 0.002}]
 
 
 def test_rates_are_counts_over_the_time_since_its_construction():
-    cadence = DriveTiming(RATE, 100.0)
+    timing = DriveTiming(RATE, 100.0)
     for i in range(60):
-        cadence.image(0.01)
+        timing.on_image(0.01)
         if i % 4 == 0:
-            cadence.step(StepTiming(0.1, 0.15, float(i), 0.0), 100.0 + i)
-    assert cadence.summary(104.0)["inference"] == {"rate": 3.75, "images": 15.0}
-    assert cadence.summary(104.0)["seconds"] == 4.0
+            timing.on_step(StepTiming(0.1, 0.15, float(i), 0.0), 100.0 + i)
+    assert timing.summary(104.0)["inference"] == {"rate": 3.75, "images": 15.0}
+    assert timing.summary(104.0)["seconds"] == 4.0
 
 
 def test_the_rate_of_commands_is_taken_between_the_first_and_the_last():
-    cadence = DriveTiming(RATE, 0.0)
+    timing = DriveTiming(RATE, 0.0)
     for i in range(11):
-        cadence.command(5.0 + 0.1 * i)
-    assert cadence.summary(60.0)["commands"] == {"rate": 10.0, "target": 20.0, "on_time": 0.0}
+        timing.on_command(5.0 + 0.1 * i)
+    assert timing.summary(60.0)["commands"] == {"rate": 10.0, "target": 20.0, "on_time": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -121,29 +121,29 @@ def test_the_rate_of_commands_is_taken_between_the_first_and_the_last():
     ],
 )
 def test_a_command_is_on_time_within_a_fifth_of_its_period(intervals, share):
-    cadence = DriveTiming(RATE, 0.0)
+    timing = DriveTiming(RATE, 0.0)
     for now in np.cumsum([3.0, *intervals]).tolist():
-        cadence.command(now)
-    assert cadence.summary(9.0)["commands"]["on_time"] == share
+        timing.on_command(now)
+    assert timing.summary(9.0)["commands"]["on_time"] == share
 
 
 @pytest.mark.parametrize("commands", [0, 1])
 def test_without_an_interval_there_is_no_rate(commands):
-    cadence = DriveTiming(RATE, 0.0)
+    timing = DriveTiming(RATE, 0.0)
     for _ in range(commands):
-        cadence.command(1.0)
-    assert cadence.summary(0.0)["commands"] == {"rate": 0.0, "target": 20.0, "on_time": 0.0}
+        timing.on_command(1.0)
+    assert timing.summary(0.0)["commands"] == {"rate": 0.0, "target": 20.0, "on_time": 0.0}
 
 
 def test_what_lies_around_a_step_is_told_apart():
-    cadence = DriveTiming(RATE, 0.0)
-    cadence.command(1.0)
+    timing = DriveTiming(RATE, 0.0)
+    timing.on_command(1.0)
     for i in range(1, 5):
-        cadence.image(0.004)
-        cadence.step(StepTiming(0.1, 0.15, float(i), 0.002), i + 0.01)
-        cadence.command(i + 0.04)
-        cadence.command(i + 0.09)
-    summary = cadence.summary(5.0)
+        timing.on_image(0.004)
+        timing.on_step(StepTiming(0.1, 0.15, float(i), 0.002), i + 0.01)
+        timing.on_command(i + 0.04)
+        timing.on_command(i + 0.09)
+    summary = timing.summary(5.0)
     medians = {name: summary[name]["p50"] for name in ("transport", "overhead", "latency", "image_age", "tick_wait")}
     assert medians == pytest.approx(
         {"transport": 0.004, "overhead": 0.002, "latency": 0.1, "image_age": 0.15, "tick_wait": 0.03}, rel=0.011
@@ -151,36 +151,36 @@ def test_what_lies_around_a_step_is_told_apart():
 
 
 def test_of_actions_that_come_between_two_commands_the_last_one_waits():
-    cadence = DriveTiming(RATE, 0.0)
-    cadence.step(StepTiming(0.1, 0.15, 1.0, 0.002), 1.0)
-    cadence.step(StepTiming(0.1, 0.15, 1.1, 0.002), 1.1)
-    cadence.command(1.12)
-    assert cadence.summary(2.0)["tick_wait"]["max"] == pytest.approx(0.02)
+    timing = DriveTiming(RATE, 0.0)
+    timing.on_step(StepTiming(0.1, 0.15, 1.0, 0.002), 1.0)
+    timing.on_step(StepTiming(0.1, 0.15, 1.1, 0.002), 1.1)
+    timing.on_command(1.12)
+    assert timing.summary(2.0)["tick_wait"]["max"] == pytest.approx(0.02)
 
 
 # The report.
 
 
 def a_drive() -> dict:
-    """Four seconds: it drives, the instruction is cleared, and two images come out of order."""
+    """Drive for four seconds; the instruction is cleared, and two images come out of order."""
     times = {"period": PERIOD, "image_timeout": 0.5, "command_timeout": 0.5}
-    governor, cadence = Governor(Limits(), **times, may_move=True), DriveTiming(RATE, 100.0)
+    governor, timing = Governor(Limits(), **times, may_move=True), DriveTiming(RATE, 100.0)
     governor.activate()
     for i in range(81):
         now = 100.0 + i * PERIOD
         governor.set_instruction("go on" if 1 <= i < 61 else "")
-        key = governor.image(now - 0.01, now)
+        key = governor.on_image(now - 0.01, now)
         assert key is not None
-        cadence.image(0.01)
+        timing.on_image(0.01)
         if i % 4 == 1 and i < 61:
             latency = 0.1 + 0.001 * i
-            governor.action(Velocity(0.6, 0.0, 0.0), key)
-            cadence.step(StepTiming(latency, latency + 0.05, now, 0.0015), now - 0.02)
+            governor.on_action(Velocity(0.6, 0.0, 0.0), key)
+            timing.on_step(StepTiming(latency, latency + 0.05, now, 0.0015), now - 0.02)
         if i in (30, 31):
-            governor.image(now - 0.2, now)
+            governor.on_image(now - 0.2, now)
         governor.tick(now)
-        cadence.command(now + (0.02 if i == 40 else 0.0))
-    return drive_report(governor, cadence, 104.0)
+        timing.on_command(now + (0.02 if i == 40 else 0.0))
+    return drive_report(governor, timing, 104.0)
 
 
 def test_the_report_is_plain_json():

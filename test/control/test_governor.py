@@ -32,21 +32,21 @@ def new(limits: Limits | None = None, *, may_move: bool = True) -> Governor:
 
 
 def feed(governor: Governor, velocity: Velocity, now: float) -> None:
-    """An image of now, and the action computed on it."""
-    key = governor.image(now, now)
+    """Pass an image of `now` and its action to the governor."""
+    key = governor.on_image(now, now)
     assert key is not None
-    governor.action(velocity, key)
+    governor.on_action(velocity, key)
 
 
 def fail(governor: Governor, why: str, now: float) -> None:
-    """An image of now, and a step on it that raised."""
-    key = governor.image(now, now)
+    """Pass an image of `now` and its failed step to the governor."""
+    key = governor.on_image(now, now)
     assert key is not None
     governor.on_step_failed(why, key)
 
 
 def moving(velocity: Velocity = FAST, ticks: int = 10, **options) -> tuple[Governor, float]:
-    """A governor that has reached `velocity`, and the time of the last tick."""
+    """Return a governor that has reached `velocity`, and the time of the last tick."""
     governor, now = new(**options), 100.0
     governor.set_instruction(TEXT)
     for _ in range(ticks):
@@ -71,7 +71,7 @@ def test_it_speeds_up_within_max_accel():
     ]
 
 
-# What stops a moving robot: what happens, how long after the last tick it is judged, and why it stands.
+# Events that stop a moving robot, by reason: the event, and the time from the last tick to the check.
 STOPS: dict[Reason, tuple[Callable[[Governor, float], object], float]] = {
     Reason.INACTIVE: (lambda g, now: g.deactivate(), PERIOD),
     Reason.DISABLED: (lambda g, now: g.enable(False), PERIOD),
@@ -81,7 +81,7 @@ STOPS: dict[Reason, tuple[Callable[[Governor, float], object], float]] = {
     Reason.CLOCK_STOPPED: (lambda g, now: [g.tick(now) for _ in range(9)], 0.0),
     Reason.NO_IMAGE: (lambda g, now: g.activate(), PERIOD),
     Reason.IMAGE_STALE: (lambda g, now: None, 0.51),
-    Reason.COMMAND_STALE: (lambda g, now: g.image(now + 0.3, now + 0.3), 0.61),
+    Reason.COMMAND_STALE: (lambda g, now: g.on_image(now + 0.3, now + 0.3), 0.61),
 }
 
 
@@ -111,7 +111,7 @@ def test_untrained_weights_do_not_move_unless_allowed():
 
 
 def scenario(reason: Reason) -> Decision:
-    """The decision in which a governor gives this reason."""
+    """Return a decision with this reason."""
     if reason in STOPS:
         governor, now = moving()
         what_happens, later = STOPS[reason]
@@ -122,7 +122,7 @@ def scenario(reason: Reason) -> Decision:
         governor.set_instruction(TEXT if reason is Reason.MOVING else "")
         return governor.tick(now)
     governor = new(may_move=reason is not Reason.UNTRAINED)
-    governor.image(1.0, 1.0)
+    governor.on_image(1.0, 1.0)
     governor.set_instruction("" if reason is Reason.NO_INSTRUCTION else TEXT)
     if reason is Reason.STOP_PHRASE:
         governor.stop("halt!")
@@ -177,7 +177,7 @@ def test_activation_forgets_the_instruction_the_image_the_action_and_the_speed()
     governor.activate()
     assert governor.instruction == ""
     assert governor.tick(now).reason is Reason.NO_IMAGE
-    governor.image(now, now)
+    governor.on_image(now, now)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_INSTRUCTION)
     governor.set_instruction(TEXT)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
@@ -187,7 +187,7 @@ def ticks_to_zero(governor: Governor, now: float) -> list[Decision]:
     decisions = [governor.tick(now)]
     while not decisions[-1].velocity.is_zero and len(decisions) < 100:
         now += PERIOD
-        governor.image(now, now)
+        governor.on_image(now, now)
         decisions.append(governor.tick(now))
     return decisions
 
@@ -198,7 +198,7 @@ def test_a_stop_phrase_ramps_down_like_a_cleared_instruction_and_says_so():
     decisions = ticks_to_zero(governor, now)
     assert [d.reason for d in decisions] == [Reason.STOPPING] * (len(decisions) - 1) + [Reason.STOP_PHRASE]
     assert decisions[-1].detail == "please halt" and governor.instruction == ""
-    governor.image(now + 10.0, now + 10.0)
+    governor.on_image(now + 10.0, now + 10.0)
     governor.set_instruction("")
     assert governor.tick(now + 10.0).reason is Reason.NO_INSTRUCTION
 
@@ -274,7 +274,7 @@ def test_a_time_that_is_not_positive_and_finite_is_refused_by_name(name, junk):
 
 
 def test_control_needs_neither_ros_nor_torch():
-    modules = ", ".join(f"simple_clip_lstm_ros.control.{name}" for name in ("governor", "guard", "report"))
+    modules = ", ".join(f"simple_clip_lstm_ros.control.{name}" for name in ("governor", "guard", "timing"))
     code = f"import sys, {modules}; print({{'torch', 'rclpy', 'numpy'}} & set(sys.modules))"
     child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""The Governor while limits and timeouts change under way, and what it keeps count of."""
+"""The Governor while limits and timeouts change during a drive, and its counts."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ SLOWER = Limits(max_velocity=(0.1, 0.1, 0.8), min_velocity=(-0.1, -0.1, -0.05))
 
 
 def moving() -> tuple[Governor, float]:
-    """A governor at full speed, and the time of its last tick: ten images, actions and ticks since activation."""
+    """Return a governor at full speed and the time of its last tick.
+
+    It has had ten images, actions and ticks since activation.
+    """
     governor, now = Governor(Limits(), period=PERIOD, **TIMEOUTS, may_move=True), 100.0
     governor.activate()
     governor.set_instruction("go on")
     for _ in range(10):
         now += PERIOD
-        governor.action(CRUISE, see(governor, now))
+        governor.on_action(CRUISE, see(governor, now))
         decision = governor.tick(now)
     assert decision.velocity == CRUISE
     return governor, now
 
 
 def see(governor: Governor, now: float) -> ObservationKey:
-    key = governor.image(now, now)
+    key = governor.on_image(now, now)
     assert key is not None
     return key
 
@@ -40,7 +43,7 @@ def see(governor: Governor, now: float) -> ObservationKey:
 # Limits and timeouts that change.
 
 
-@pytest.mark.parametrize("text", ["go on", "turn round"])  # on its way, and slowing down
+@pytest.mark.parametrize("text", ["go on", "turn round"])  # driving on, and slowing down
 def test_from_the_tick_after_a_change_nothing_is_above_the_new_limits(text):
     governor, now = moving()
     governor.set_instruction(text)
@@ -62,7 +65,7 @@ def test_a_new_limit_keeps_the_curvature():
 def test_wider_limits_are_approached_within_the_acceleration():
     governor, now = moving()
     governor.update_limits(Limits(max_velocity=(1.0, 1.0, 1.0)), **TIMEOUTS)
-    governor.action(Velocity(1.0, 0.0, 0.0), see(governor, now))
+    governor.on_action(Velocity(1.0, 0.0, 0.0), see(governor, now))
     velocity = governor.tick(now + PERIOD).velocity
     assert 0.3 < velocity.linear_x <= 0.35 + 1e-12
 
@@ -114,43 +117,43 @@ def changed(governor: Governor, before: dict[str, int]) -> dict[str, int]:
     return {name: count - before[name] for name, count in governor.counts.items() if count != before[name]}
 
 
-WHAT_COUNTS = {
+COUNTED_EVENTS = {
     "an image": (lambda g, now: see(g, now), {"images": 1}),
-    "from the future": (lambda g, now: g.image(now + 9.0, now), {"images": 1, "images from the future": 1}),
-    "from the past": (lambda g, now: g.image(now - 0.2, now), {"images": 1, "images from the past": 1}),
-    "an action": (lambda g, now: g.action(CRUISE, see(g, now)), {"images": 1, "actions": 1}),
+    "from the future": (lambda g, now: g.on_image(now + 9.0, now), {"images": 1, "images from the future": 1}),
+    "from the past": (lambda g, now: g.on_image(now - 0.2, now), {"images": 1, "images from the past": 1}),
+    "an action": (lambda g, now: g.on_action(CRUISE, see(g, now)), {"images": 1, "actions": 1}),
     "clipped": (
-        lambda g, now: g.action(Velocity(0.0, 0.31, 0.0), see(g, now)),
+        lambda g, now: g.on_action(Velocity(0.0, 0.31, 0.0), see(g, now)),
         {"images": 1, "actions": 1, "actions clipped": 1},
     ),
     "dropped": (
-        lambda g, now: g.action(Velocity(9.0, 0.0, 0.0), ObservationKey(now, "another", 0)),
+        lambda g, now: g.on_action(Velocity(9.0, 0.0, 0.0), ObservationKey(now, "another", 0)),
         {"actions": 1, "actions dropped": 1},
     ),
     "not finite": (
-        lambda g, now: g.action(Velocity(9.0, 0.0, math.inf), see(g, now)),
+        lambda g, now: g.on_action(Velocity(9.0, 0.0, math.inf), see(g, now)),
         {"images": 1, "actions": 1, "actions not finite": 1},
     ),
     "failed": (lambda g, now: g.on_step_failed("why", see(g, now)), {"images": 1, "steps failed": 1}),
     "failed too late": (lambda g, now: g.on_step_failed("why", ObservationKey(now, "another", 0)), {"steps failed": 1}),
     "refused": (lambda g, now: g.reject_instruction("why"), {"instructions refused": 1}),
     "jump seen by a tick": (lambda g, now: g.tick(now - 1.0), {"clock jumps back": 1}),
-    "jump seen by an image": (lambda g, now: g.image(now - 1.0, now - 1.0), {"images": 1, "clock jumps back": 1}),
+    "jump seen by an image": (lambda g, now: g.on_image(now - 1.0, now - 1.0), {"images": 1, "clock jumps back": 1}),
     "no jump": (lambda g, now: g.tick(now - 0.09), {}),
     "ordinary events": (lambda g, now: [g.set_instruction("x"), g.enable(False), g.tick(now), g.deactivate()], {}),
 }
 
 
-@pytest.mark.parametrize("case", WHAT_COUNTS)
+@pytest.mark.parametrize("case", COUNTED_EVENTS)
 def test_each_count_counts_what_its_name_says(case):
-    what_happens, expected = WHAT_COUNTS[case]
+    event, expected = COUNTED_EVENTS[case]
     governor, now = moving()
     before = dict(governor.counts)
-    what_happens(governor, now)
+    event(governor, now)
     assert changed(governor, before) == expected
 
 
-def test_deactivation_keeps_the_counts_and_activation_begins_them_anew():
+def test_deactivation_keeps_the_counts_and_activation_resets_them():
     governor, now = moving()
     governor.deactivate()
     governor.tick(now)
@@ -162,7 +165,7 @@ def test_deactivation_keeps_the_counts_and_activation_begins_them_anew():
     assert list(governor.reason_durations.summary()) == ["NO_IMAGE"]
 
 
-def test_spells_tell_how_often_and_how_long_each_reason_held_the_longest_first():
+def test_durations_say_how_often_and_how_long_each_reason_held_the_longest_first():
     governor, now = moving()
     for enabled, ticks in ((False, 4), (True, 2), (False, 3), (True, 1)):
         governor.enable(enabled)
@@ -176,7 +179,7 @@ def test_spells_tell_how_often_and_how_long_each_reason_held_the_longest_first()
     ]
 
 
-def test_spells_do_not_depend_on_jumps_of_the_clock():
+def test_durations_do_not_depend_on_jumps_of_the_clock():
     governor, now = moving()
     governor.tick(now + 3600.0)
     governor.tick(now)

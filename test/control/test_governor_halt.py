@@ -1,4 +1,4 @@
-"""Between ticks: `halt` says what stops the robot at once, and the ticks after it do not notice that it was asked."""
+"""`halt` between ticks: it returns what stops the robot at once, and does not affect the next ticks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
 PERIOD, TIMEOUT = 0.05, 0.5
-TICKS = round(TIMEOUT / PERIOD)  # that a timeout lasts
+TICKS = round(TIMEOUT / PERIOD)  # ticks per timeout
 AHEAD, ONE_STEP = Velocity(0.3, 0.0, 0.0), Velocity(0.05, 0.0, 0.0)
 
 
@@ -24,19 +24,19 @@ def new(*, may_move: bool = True) -> Governor:
 
 
 def see(governor: Governor, now: float) -> ObservationKey:
-    key = governor.image(now, now)
+    key = governor.on_image(now, now)
     assert key is not None
     return key
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
-    """One period of a healthy robot: an image, its action, and the tick."""
-    governor.action(velocity, see(governor, now))
+    """Run one period of a healthy robot: an image, its action, and the tick."""
+    governor.on_action(velocity, see(governor, now))
     return governor.tick(now)
 
 
 def moving() -> tuple[Governor, float]:
-    """A governor at full speed, and the time of its last tick: ten ticks since activation."""
+    """Return a governor at full speed, ten ticks after activation, and the time of its last tick."""
     governor, now = new(), 100.0
     for _ in range(10):
         now += PERIOD
@@ -45,12 +45,12 @@ def moving() -> tuple[Governor, float]:
     return governor, now
 
 
-# What happens to a moving robot, and why it stands from then on.
+# Events that stop a moving robot, by the reason for which it stands from then on.
 STOPS = {
     Reason.INACTIVE: (lambda g, now: g.deactivate(), ""),
     Reason.DISABLED: (lambda g, now: g.enable(False), ""),
     Reason.STEP_ERROR: (lambda g, now: g.on_step_failed("out of memory", see(g, now)), "out of memory"),
-    Reason.NON_FINITE: (lambda g, now: g.action(Velocity(0.1, 0.0, math.nan), see(g, now)), ""),
+    Reason.NON_FINITE: (lambda g, now: g.on_action(Velocity(0.1, 0.0, math.nan), see(g, now)), ""),
     Reason.INSTRUCTION_REFUSED: (lambda g, now: g.reject_instruction("why"), "why"),
     Reason.CLOCK_STOPPED: (lambda g, now: [g.tick(now) for _ in range(TICKS)], ""),
     Reason.NO_IMAGE: (lambda g, now: g.activate(), ""),
@@ -87,7 +87,7 @@ def test_while_it_moves_or_slows_down_it_says_nothing_and_the_ramp_goes_on_as_wi
 
 def test_speeding_up_takes_no_step_between_ticks():
     governor = new()
-    governor.action(AHEAD, see(governor, 1.0))
+    governor.on_action(AHEAD, see(governor, 1.0))
     assert [governor.halt(1.0) for _ in range(9)] == [None] * 9
     assert governor.tick(1.0) == Decision(ONE_STEP, Reason.MOVING)
 
@@ -108,7 +108,7 @@ def test_what_stops_it_between_two_ticks_has_it_start_from_rest_though_no_tick_s
 
 
 def test_a_stop_that_nobody_asked_for_between_two_ticks_leaves_the_speed():
-    """Guards the test above."""
+    """Check the premise of the test above."""
     governor, now = moving()
     governor.enable(False)
     governor.enable(True)
@@ -116,7 +116,7 @@ def test_a_stop_that_nobody_asked_for_between_two_ticks_leaves_the_speed():
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_however_often_it_is_asked_no_spell_grows_and_none_begins(enabled):
+def test_however_often_it_is_asked_no_duration_grows_and_none_begins(enabled):
     governor, now = moving()
     governor.enable(enabled)
     before = governor.reason_durations.summary()
@@ -138,7 +138,10 @@ def test_however_often_it_is_asked_a_clock_that_stands_still_is_found_out_by_as_
 
 
 def test_being_asked_later_than_the_last_tick_is_no_tick_of_a_running_clock():
-    """Ticks see the time that a halt has seen: the clock ran up to there, and stands from the next tick on."""
+    """Check a clock that runs until a halt and then stands still.
+
+    Ticks see the time that the halt has seen.
+    """
     governor, now = moving()
     governor.halt(now + 0.01)
     reasons = [governor.tick(now + 0.01).reason for _ in range(TICKS + 1)]
@@ -150,6 +153,6 @@ def test_a_jump_back_that_it_sees_stops_the_robot_and_counts_once(jump):
     governor, now = moving()
     under_way = see(governor, now)
     assert governor.halt(now + jump) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
-    governor.action(AHEAD, under_way)
+    governor.on_action(AHEAD, under_way)
     assert governor.tick(now + jump) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
     assert governor.counts["clock jumps back"] == governor.counts["actions dropped"] == 1

@@ -1,4 +1,4 @@
-"""The Governor under any order of events, judged at every tick by an oracle that knows only what has happened.
+"""The Governor under any order of events, compared at every tick with an oracle that knows only the events.
 
 Each rule of `Drive` is an event or a stretch of driving.
 """
@@ -24,11 +24,11 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
 PERIOD, IMAGE_TIMEOUT, COMMAND_TIMEOUT = 0.05, 0.5, 0.4
-# Different on every axis and in both directions, so that a mixed-up one shows.
+# Different on every axis and in both directions, to detect a confusion of axes or signs.
 LIMITS = Limits((0.3, 0.2, 0.8), (-0.2, -0.1, -0.6), (1.0, 1.1, 2.0), (-1.5, -1.6, -3.0))
 TIGHT = Limits((0.1, 0.05, 0.3), (-0.15, 0.0, -0.1), (0.5, 0.6, 1.0), (-0.7, -0.8, -1.5))
 TEXTS = ("go left", "go right")
-LONGEST = 12  # most ticks of one rule
+LONGEST = 12  # maximum of ticks in one rule
 STORIES = settings(
     max_examples=scale_examples(100),
     stateful_step_count=40,
@@ -49,13 +49,13 @@ waits = st.just(PERIOD) | st.sampled_from([0.0, 0.07, 0.3, 0.6, -0.05, -0.083, -
 
 @dataclass(frozen=True)
 class Tick:
-    before: Velocity  # one tick earlier, within the present limits; zero where time or activation began anew
+    before: Velocity  # one tick earlier, within the present limits; zero after a clock jump or activation
     decision: Decision
     expected: Reason
     limits: Limits
 
     def axes(self) -> list[tuple[float, float, float, float]]:
-        """Before, after, and what each axis may change when speeding up and when slowing down."""
+        """Return per axis: before, after, and the allowed change when speeding up and slowing down."""
         pairs = zip(self.before.as_tuple(), self.decision.velocity.as_tuple(), strict=True)
         rates = zip(self.limits.max_accel, self.limits.max_decel, strict=True)
         return [(*v, accel * PERIOD, -decel * PERIOD) for v, (accel, decel) in zip(pairs, rates, strict=True)]
@@ -71,7 +71,7 @@ class Drive(RuleBasedStateMachine):
         self.governor, self.twin = (Governor(LIMITS, period=PERIOD, **times, may_move=True) for _ in range(2))
         self.oracle = Oracle(PERIOD, IMAGE_TIMEOUT, COMMAND_TIMEOUT)
         self.limits, self.before, self.now = LIMITS, ZERO, 1e4
-        self.sights: list[tuple[ObservationKey, int]] = []
+        self.observations: list[tuple[ObservationKey, int]] = []
         self.calls: list[tuple[str, tuple, dict, Any]] = []
         self.ticks: list[Tick] = []
         self.start(TEXTS[0])
@@ -82,11 +82,11 @@ class Drive(RuleBasedStateMachine):
         return answer
 
     def act(self, velocity: Velocity, back: int = 0) -> None:
-        """On the newest image that counted, or on one so many images before it."""
-        if back < len(self.sights):
-            key, image = self.sights[-1 - back]
+        """Pass an action on the newest image that counted, or `back` images before it."""
+        if back < len(self.observations):
+            key, image = self.observations[-1 - back]
             self.oracle.act(velocity, image)
-            self.call("action", velocity, key)
+            self.call("on_action", velocity, key)
 
     def tick(self, wait: float = PERIOD) -> None:
         self.now += wait
@@ -98,14 +98,14 @@ class Drive(RuleBasedStateMachine):
         self.before = decision.velocity
         met[decision.reason] += 1
 
-    # What happens.
+    # Events.
 
     @rule(age=ages)
     def see(self, age: float = 0.0) -> None:
-        image, key = self.oracle.see(self.now - age, self.now), self.call("image", self.now - age, self.now)
+        image, key = self.oracle.see(self.now - age, self.now), self.call("on_image", self.now - age, self.now)
         assert (key is None) == (image is None)
         if key is not None and image is not None:
-            self.sights.append((key, image))
+            self.observations.append((key, image))
 
     @rule(velocity=velocities, ticks=st.integers(1, 8))
     def drive(self, velocity: Velocity, ticks: int) -> None:
@@ -138,28 +138,36 @@ class Drive(RuleBasedStateMachine):
         self.time_passes(0.0, LONGEST, True)
 
     @rule(text=st.sampled_from(["", " ", *TEXTS, f" {TEXTS[0]}\n"]), ticks=st.integers(0, 4))
-    def instruct(self, text: str, ticks: int = 0) -> None:
-        self.call("instruct", text)
+    def set_instruction(self, text: str, ticks: int = 0) -> None:
+        self.call("set_instruction", text)
         self.oracle.say(text.strip())
         self.oracle.log.append(("instruct", None))
         self.time_passes(PERIOD, ticks, True)
 
     @rule()
-    def refuse(self) -> None:
-        self.call("refuse", "why")
+    def reject(self) -> None:
+        self.call("reject_instruction", "why")
         self.oracle.say("")
         self.oracle.log.append(("refuse", None))
 
-    @rule(back=st.integers(0, 3))
-    def on_step_failed(self, back: int) -> None:
-        if back < len(self.sights):
-            key, image = self.sights[-1 - back]
+    @rule(ticks=st.integers(0, 8))
+    def stop(self, ticks: int) -> None:
+        self.call("stop", " halt ")
+        self.oracle.say("")
+        self.oracle.log.append(("stop", None))
+        self.time_passes(PERIOD, ticks, True)
+
+    @rule(back=st.integers(0, 3), ticks=st.integers(0, 2))
+    def step_failed(self, back: int, ticks: int) -> None:
+        if back < len(self.observations):
+            key, image = self.observations[-1 - back]
             self.oracle.fail(image)
-            self.call("step_failed", "why", key)
+            self.call("on_step_failed", "why", key)
+        self.time_passes(PERIOD, ticks, False)
 
     @rule(wait=st.sampled_from([0.0, 0.013, 0.3, 0.6, -0.05, -0.3]), times=st.sampled_from([1, 2, LONGEST]))
     def halt(self, wait: float, times: int) -> None:
-        """Between ticks: they must not notice but for the zero, however often it is asked."""
+        """Call `halt` between ticks: only its zero may affect them, however often it is called."""
         self.now += wait
         for _ in range(times):
             self.oracle.observe(self.now)
@@ -186,12 +194,12 @@ class Drive(RuleBasedStateMachine):
         image=st.sampled_from([0.2, 0.5, 5.0]),
         command=st.sampled_from([0.3, 0.4, 5.0]),
     )
-    def adjust(self, limits: Limits, image: float, command: float) -> None:
-        self.call("adjust", limits, image_timeout=image, command_timeout=command)
+    def update_limits(self, limits: Limits, image: float, command: float) -> None:
+        self.call("update_limits", limits, image_timeout=image, command_timeout=command)
         self.limits, self.oracle.image_timeout, self.oracle.command_timeout = limits, image, command
         self.before = limits.clamp(self.before)
 
-    # What must hold of every tick.
+    # Invariants of every tick.
 
     @invariant()
     def it_moves_only_while_everything_is_well_and_stops_at_once_otherwise(self) -> None:
@@ -202,7 +210,7 @@ class Drive(RuleBasedStateMachine):
             elif tick.decision.velocity != ZERO:
                 assert tick.decision.reason is Reason.STOPPING, tick
             else:
-                assert tick.decision.reason in (Reason.NO_INSTRUCTION, Reason.NO_ACTION), tick
+                assert tick.decision.reason in (Reason.STOP_PHRASE, Reason.NO_INSTRUCTION, Reason.NO_ACTION), tick
 
     @invariant()
     def no_command_is_above_a_limit_or_not_finite(self) -> None:
@@ -228,7 +236,7 @@ class Drive(RuleBasedStateMachine):
                 assert not shares or max(shares) - min(shares) < 1e-6, tick
 
     def teardown(self) -> None:
-        """The same story gives the same answers."""
+        """Check that the same events give the same results."""
         for name, arguments, options, answer in self.calls:
             assert getattr(self.twin, name)(*arguments, **options) == answer, name
 
@@ -237,5 +245,5 @@ class Drive(RuleBasedStateMachine):
 def test_every_story_keeps_the_invariants_moves_often_and_meets_every_reason_to_stand():
     met.clear()
     run_state_machine_as_test(Drive, settings=STORIES)
-    assert set(met) == set(Reason) - {Reason.UNTRAINED}  # which depends on no event
+    assert set(met) == set(Reason) - {Reason.UNTRAINED}  # it depends on no event
     assert met[Reason.MOVING] > met.total() / 8

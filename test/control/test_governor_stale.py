@@ -1,4 +1,4 @@
-"""What has come too late, or has been seen to be too old, stays so for the Governor, whatever is changed later."""
+"""The Governor with late and stale data: it stays late or stale, whatever changes later."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FROM_REST = Decision(Velocity(0.05, 0.0, 0.0), Reason.MOVING)
 
 
 def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
-    key = governor.image(now - age, now)
+    key = governor.on_image(now - age, now)
     assert key is not None
     return key
 
 
 def moving() -> tuple[Governor, float]:
-    """A governor at full speed, and the time of its last tick."""
+    """Return a governor at full speed and the time of its last tick."""
     governor, now = Governor(Limits(), period=PERIOD, **timeouts(), may_move=True), 100.0
     governor.activate()
     governor.set_instruction("go on")
     for _ in range(10):
         now += PERIOD
-        governor.action(AHEAD, see(governor, now))
+        governor.on_action(AHEAD, see(governor, now))
         decision = governor.tick(now)
     assert decision == Decision(AHEAD, Reason.MOVING)
     return governor, now
@@ -65,7 +65,7 @@ def of_the_time_before_a_jump(governor: Governor, now: float) -> ObservationKey:
 
 def older_than_the_newest_action_s(governor: Governor, now: float) -> ObservationKey:
     key = see(governor, now)
-    governor.action(AHEAD, see(governor, now + 0.01))
+    governor.on_action(AHEAD, see(governor, now + 0.01))
     return key
 
 
@@ -82,7 +82,7 @@ def test_a_failure_that_comes_too_late_is_counted_and_stops_nothing(late):
     governor, now = moving()
     governor.on_step_failed("why", late(governor, now))
     assert governor.counts["steps failed"] == 1
-    # Nor does it take the present action's place.
+    # It does not replace the present action either.
     has_action = late is older_than_the_newest_action_s
     see(governor, now + PERIOD)
     decision = governor.tick(now + PERIOD)
@@ -90,26 +90,26 @@ def test_a_failure_that_comes_too_late_is_counted_and_stops_nothing(late):
 
 
 @pytest.mark.parametrize("late", LATE, ids=lambda late: late.__name__)
-def test_the_action_on_that_sight_would_be_dropped_too(late):
+def test_an_action_on_that_image_would_be_dropped_too(late):
     governor, now = moving()
-    governor.action(BACK, late(governor, now))
+    governor.on_action(BACK, late(governor, now))
     assert governor.counts["actions dropped"] == 1
 
 
 def test_a_failure_on_the_newest_action_s_own_image_counts():
     governor, now = moving()
     key = see(governor, now)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     governor.on_step_failed("why", key)
     assert governor.tick(now) == Decision(ZERO, Reason.STEP_ERROR, "why")
 
 
-# What is seen to be too old, and by whom.
+# Data observed as too old, by the call that observes it.
 
 SEEN_BY: dict[str, Callable[[Governor, float], object]] = {
     "tick": lambda g, now: g.tick(now),
     "halt": lambda g, now: g.halt(now),
-    "image": lambda g, now: g.image(now + 1.0, now),  # one from the future, which does not count itself
+    "image": lambda g, now: g.on_image(now + 1.0, now),  # from the future: it does not count itself
 }
 
 
@@ -122,7 +122,7 @@ def test_a_longer_timeout_makes_no_stale_image_fresh_and_a_new_image_counts(seen
     for decide in (governor.halt, governor.tick, governor.tick):
         now += PERIOD
         assert decide(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 60 s")
-    governor.action(AHEAD, see(governor, now))
+    governor.on_action(AHEAD, see(governor, now))
     assert governor.tick(now) == FROM_REST
 
 
@@ -139,7 +139,7 @@ def test_a_longer_timeout_makes_no_stale_action_fresh_and_a_new_action_counts(se
     assert decisions[-1] == Decision(ZERO, Reason.COMMAND_STALE, "over 60 s")
     assert {decision.reason for decision in decisions} == {Reason.COMMAND_STALE}
     now += 3 * PERIOD
-    governor.action(AHEAD, see(governor, now))
+    governor.on_action(AHEAD, see(governor, now))
     assert governor.tick(now) == FROM_REST
 
 
@@ -168,14 +168,14 @@ def test_a_shorter_timeout_and_the_former_one_again_leave_stale_what_was_seen_be
     assert governor.tick(now + 0.12) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
 
 
-# What is stale still is the newest: nothing older takes its place.
+# Stale data is still the newest: older data does not replace it.
 
 
 def test_an_image_behind_a_stale_one_is_not_to_be_used():
     governor, now = moving()
     governor.tick(now + TIMEOUT + 0.01)
     governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
-    assert governor.image(now - 0.01, now + TIMEOUT + 0.02) is None
+    assert governor.on_image(now - 0.01, now + TIMEOUT + 0.02) is None
     assert governor.counts["images from the past"] == 1
     assert governor.tick(now + TIMEOUT + PERIOD).reason is Reason.IMAGE_STALE
 
@@ -183,12 +183,12 @@ def test_an_image_behind_a_stale_one_is_not_to_be_used():
 def test_an_action_on_an_older_image_than_a_stale_action_s_is_dropped():
     governor, now = moving()
     older, newer = see(governor, now), see(governor, now + 0.01)
-    governor.action(AHEAD, newer)
+    governor.on_action(AHEAD, newer)
     now += TIMEOUT + 0.02
     assert governor.tick(now).reason is Reason.IMAGE_STALE
     governor.update_limits(Limits(), **timeouts(LONGER, LONGER))
     see(governor, now)
-    governor.action(BACK, older)
+    governor.on_action(BACK, older)
     assert governor.counts["actions dropped"] == 1
     assert governor.tick(now).reason is Reason.COMMAND_STALE
     governor.on_step_failed("why", older)

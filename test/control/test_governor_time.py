@@ -1,4 +1,4 @@
-"""The Governor and time: results that come late, images out of order, clocks that jump, loop or stand still."""
+"""The Governor and time: late results, images out of order, clocks that jump, loop or stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
 PERIOD, TIMEOUT = 0.05, 0.5
-TICKS = round(TIMEOUT / PERIOD)  # that a timeout lasts
+TICKS = round(TIMEOUT / PERIOD)  # ticks per timeout
 HOUR = 3600.0
 AHEAD, BACK, LEFT = Velocity(0.3, 0.0, 0.0), Velocity(-0.3, 0.0, 0.0), Velocity(0.0, 0.0, 0.8)
 
@@ -23,19 +23,19 @@ def new() -> Governor:
 
 
 def see(governor: Governor, now: float, age: float = 0.0) -> ObservationKey:
-    key = governor.image(now - age, now)
+    key = governor.on_image(now - age, now)
     assert key is not None
     return key
 
 
 def step(governor: Governor, now: float, velocity: Velocity = AHEAD) -> Decision:
-    """One period of a healthy robot: an image, its action, and the tick."""
-    governor.action(velocity, see(governor, now))
+    """Run one period of a healthy robot: an image, its action, and the tick."""
+    governor.on_action(velocity, see(governor, now))
     return governor.tick(now)
 
 
 def moving(now: float = 100.0) -> tuple[Governor, float]:
-    """A governor at full speed, and the time of its last tick."""
+    """Return a governor at full speed and the time of its last tick."""
     governor = new()
     for _ in range(10):
         now += PERIOD
@@ -50,8 +50,8 @@ def moving(now: float = 100.0) -> tuple[Governor, float]:
 def test_an_action_on_an_older_image_than_the_newest_action_s_is_dropped():
     governor, now = moving()
     older, newer = see(governor, now), see(governor, now + PERIOD)
-    governor.action(AHEAD, newer)
-    governor.action(BACK, older)
+    governor.on_action(AHEAD, newer)
+    governor.on_action(BACK, older)
     assert governor.tick(now + PERIOD).velocity == AHEAD
     assert governor.counts["actions dropped"] == 1
 
@@ -59,8 +59,8 @@ def test_an_action_on_an_older_image_than_the_newest_action_s_is_dropped():
 def test_a_second_action_on_the_same_image_replaces_the_first():
     governor, now = moving()
     key = see(governor, now)
-    governor.action(BACK, key)
-    governor.action(AHEAD, key)
+    governor.on_action(BACK, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now + PERIOD).velocity == AHEAD
 
 
@@ -69,7 +69,7 @@ def test_an_action_on_an_image_seen_under_another_instruction_is_dropped(text):
     governor, now = moving()
     key = see(governor, now)
     governor.set_instruction(text)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now + PERIOD).reason is Reason.STOPPING
     assert governor.counts["actions dropped"] == 1
 
@@ -79,7 +79,7 @@ def test_an_action_from_before_the_instruction_was_set_does_not_count_for_it():
     governor.set_instruction("")
     key = see(governor, 1.0)
     governor.set_instruction("go on")
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(1.0) == Decision(ZERO, Reason.NO_ACTION)
 
 
@@ -90,7 +90,7 @@ def test_an_action_from_before_a_reactivation_is_dropped():
     governor.activate()
     governor.set_instruction("go on")
     see(governor, now)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
 
 
@@ -98,7 +98,7 @@ def test_an_action_does_not_make_its_image_older_or_younger():
     governor = new()
     key = see(governor, 1.0)
     see(governor, 1.4)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(1.49).reason is Reason.MOVING
     assert governor.tick(1.51).reason is Reason.COMMAND_STALE
 
@@ -108,7 +108,7 @@ def test_an_action_does_not_make_its_image_older_or_younger():
 
 def test_an_image_behind_the_newest_is_not_to_be_used_and_the_newest_stays():
     governor, now = moving()
-    assert governor.image(now - 0.4, now) is None
+    assert governor.on_image(now - 0.4, now) is None
     assert governor.tick(now + TIMEOUT - 0.01).reason is Reason.MOVING
     assert governor.counts["images from the past"] == 1
 
@@ -120,11 +120,11 @@ def test_an_image_with_the_newest_s_stamp_is_taken():
 
 def test_an_image_from_the_future_is_refused_and_the_one_before_stays_the_newest():
     governor, now = moving()
-    assert governor.image(now + CLOCK_TOLERANCE + 0.01, now) is None
+    assert governor.on_image(now + CLOCK_TOLERANCE + 0.01, now) is None
     assert governor.counts["images from the future"] == 1
-    assert governor.image(now + CLOCK_TOLERANCE / 2, now) is not None
+    assert governor.on_image(now + CLOCK_TOLERANCE / 2, now) is not None
     governor = new()
-    assert governor.image(1e9, now) is None
+    assert governor.on_image(1e9, now) is None
     assert governor.tick(now).reason is Reason.NO_IMAGE
 
 
@@ -138,7 +138,7 @@ def test_a_jump_back_stops_it_until_there_is_an_image_and_an_action_of_the_new_t
     assert governor.tick(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
     key = see(governor, now)
     assert governor.tick(now) == Decision(ZERO, Reason.NO_ACTION)
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     decision = governor.tick(now + PERIOD)
     assert (decision.velocity, decision.reason) == (Velocity(0.05, 0.0, 0.0), Reason.MOVING)
     assert governor.counts["clock jumps back"] == 1
@@ -162,8 +162,8 @@ def test_an_action_computed_during_a_jump_back_does_not_count_though_its_age_loo
     if seen_by == "tick":
         governor.tick(now)
     see(governor, now)
-    governor.action(AHEAD, under_way)
-    # By then the old image's age is positive and small.
+    governor.on_action(AHEAD, under_way)
+    # The age of the old image is then positive and small.
     for later in (now, now - jump, now - jump + 0.1):
         assert governor.tick(later).velocity == ZERO
         see(governor, later)
@@ -204,10 +204,10 @@ def test_a_jump_forward_stops_it_until_there_is_an_image_and_an_action_of_the_ne
     under_way = see(governor, now)
     now += PERIOD + jump
     assert governor.tick(now) == Decision(ZERO, Reason.IMAGE_STALE, "over 0.5 s")
-    governor.action(AHEAD, under_way)
+    governor.on_action(AHEAD, under_way)
     key = see(governor, now)
     assert governor.tick(now) == Decision(ZERO, Reason.COMMAND_STALE, "over 0.5 s")
-    governor.action(AHEAD, key)
+    governor.on_action(AHEAD, key)
     assert governor.tick(now).reason is Reason.MOVING
 
 
@@ -246,7 +246,7 @@ def test_a_clock_that_stops_while_moving_stops_it_within_the_timeout():
 
 
 def test_a_clock_that_never_ran_stops_it_within_the_timeout_though_images_come():
-    # use_sim_time without /clock: every time is zero, and so is an unstamped image's.
+    # With use_sim_time and no /clock every time is zero, also the stamp of an unstamped image.
     governor = new()
     decisions = [step(governor, 0.0) for _ in range(TICKS + 5)]
     assert all(decision == Decision(ZERO, Reason.CLOCK_STOPPED) for decision in decisions[TICKS:])
@@ -267,14 +267,14 @@ def test_a_clock_that_runs_again_lets_it_go_on_from_rest():
 
 
 def test_a_coarse_clock_is_not_a_stopped_one():
-    # A simulator that publishes /clock five times a second: four ticks see the same time.
+    # If a simulator publishes /clock five times a second, four ticks see the same time.
     governor = new()
     reasons = [step(governor, 100.0 + PERIOD * (i - i % 4)).reason for i in range(80)]
     assert set(reasons) == {Reason.MOVING}
 
 
 @pytest.mark.parametrize(("image", "command"), [(0.2, TIMEOUT), (TIMEOUT, 0.2), (0.2, HOUR), (HOUR, 0.2)])
-def test_the_shorter_timeout_is_the_patience_with_the_clock(image, command):
+def test_the_shorter_timeout_limits_how_long_the_clock_may_stand(image, command):
     governor, now = moving()
     governor.update_limits(Limits(), image_timeout=image, command_timeout=command)
     assert [governor.tick(now).reason for _ in range(4)] == [*[Reason.MOVING] * 3, Reason.CLOCK_STOPPED]

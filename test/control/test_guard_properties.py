@@ -1,6 +1,6 @@
-"""The Guard under any order of commands, sources, silences and sleeps, judged by what has happened.
+"""The Guard under any order of commands, sources, silences and stalls, checked against the events.
 
-Hypothesis tells the stories: each rule of `Story` is an event, each invariant holds for every answer to it.
+Hypothesis generates the events: each rule of `Story` is an event, each invariant holds for every result.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 
 PERIOD, TIMEOUT = 0.05, 0.3
-GRACE = 0.1  # in which what waited while the guard slept is delivered
-# Different on every axis and in both directions, so that a mixed-up one shows.
+GRACE = 0.1  # s; messages queued during a stall are dropped until then
+# Different on every axis and in both directions, to detect a confusion of axes or signs.
 LIMITS = Limits((0.3, 0.2, 0.8), (-0.2, -0.1, -0.6), (1.0, 1.1, 2.0), (-1.5, -1.6, -3.0))
 TIGHT = Limits((0.1, 0.05, 0.3), (-0.15, -0.02, -0.1), (0.5, 0.6, 1.0), (-0.7, -0.8, -1.5))
 NAMES = (b"a", b"b", b"c")
@@ -44,11 +44,11 @@ waits = st.just(PERIOD) | st.sampled_from([0.0, 0.001, 0.013, 0.06, 0.11, 0.26, 
 
 @dataclass(frozen=True)
 class Answer:
-    decision: Decision | None  # None: nothing is published, and the base follows what it was told last
+    decision: Decision | None  # None: nothing is published, and the base follows the last command
     expected: GuardReason
-    asked: Velocity | None  # the command that this answers; None on a tick
-    before: Velocity  # what was published last, within the present limits
-    passed: float  # since then
+    asked: Velocity | None  # the command; None on a tick
+    before: Velocity  # the last one published, within the present limits
+    passed: float  # s since then
     limits: Limits
 
 
@@ -60,30 +60,30 @@ class Story(RuleBasedStateMachine):
     def begin(self, sources: set[bytes]) -> None:
         self.guard = Guard(LIMITS, period=PERIOD, timeout=TIMEOUT)
         self.limits, self.timeout = LIMITS, TIMEOUT
-        self.now, self.called, self.woke = 1000.0, math.inf, -math.inf
+        self.now, self.last_call, self.stall_end = 1000.0, math.inf, -math.inf
         self.enabled, self.is_held = True, False
         self.present: set[bytes] = sources
-        # All sources at each call since somebody commanded, or was there when a hold was ended; empty before.
+        # All sources at each call since the first command, or since the end of a hold; empty before.
         self.history: list[frozenset[bytes]] = []
         self.newest: tuple[Velocity, float] | None = None
         self.before, self.published = ZERO, -math.inf
         self.answers: list[Answer] = []
 
     def pass_time(self, wait: float) -> frozenset[bytes]:
-        """What the guard can know when it is called next: how long that took, and who is there."""
+        """Advance the time; return the sources that the guard sees at its next call."""
         self.now += wait
-        if self.now - self.called > max(self.timeout, 2 * PERIOD):
-            self.woke = self.now
+        if self.now - self.last_call > max(self.timeout, 2 * PERIOD):
+            self.stall_end = self.now
             self.newest = self.newest and (self.newest[0], -math.inf)
-        self.called = self.now
-        here = frozenset(self.present)
+        self.last_call = self.now
+        sources = frozenset(self.present)
         if self.history:
-            # Whoever has been there all the time; somebody else, or nobody, is a change.
-            if not here or here - frozenset.intersection(*self.history):
+            # A new source, or the end of the last one, is a change.
+            if not sources or sources - frozenset.intersection(*self.history):
                 self.is_held, self.history = True, []
             else:
-                self.history.append(here)
-        return here
+                self.history.append(sources)
+        return sources
 
     def reason(self) -> GuardReason:
         if not self.enabled:
@@ -101,23 +101,23 @@ class Story(RuleBasedStateMachine):
     def note(self, decision: Decision | None, asked: Velocity | None) -> None:
         passed = self.now - self.published
         answer = Answer(decision, self.reason(), asked, self.before, passed, self.limits)
-        self.answers = [answer, *self.answers[:7]]  # as many as one rule can bring
+        self.answers = [answer, *self.answers[:7]]  # one rule gives at most eight
         met[self.reason()] += 1
         if decision is not None:
             self.before, self.published = decision.velocity, self.now
 
     @rule(wait=waits)
     def tick(self, wait: float) -> None:
-        here = self.pass_time(wait)
-        self.note(self.guard.tick(here, self.now), None)
+        sources = self.pass_time(wait)
+        self.note(self.guard.tick(sources, self.now), None)
 
     @rule(velocity=velocities | broken_velocities, wait=waits)
     def command(self, velocity: Velocity, wait: float) -> None:
-        here = self.pass_time(wait)
-        if self.now - self.woke >= GRACE:
+        sources = self.pass_time(wait)
+        if self.now - self.stall_end >= GRACE:
             self.newest = (velocity, self.now)
-            self.history = self.history or ([here] if here else [])
-        self.note(self.guard.command(velocity, here, self.now), velocity)
+            self.history = self.history or ([sources] if sources else [])
+        self.note(self.guard.on_command(velocity, sources, self.now), velocity)
 
     @rule(velocity=velocities, times=st.integers(1, 8))
     def drive(self, velocity: Velocity, times: int) -> None:
@@ -135,12 +135,12 @@ class Story(RuleBasedStateMachine):
 
     @rule(enabled=st.sampled_from([True, True, False]))
     def enable(self, enabled: bool) -> None:
-        here = frozenset(self.present)
+        sources = frozenset(self.present)
         self.enabled = enabled
-        # Those who are there can be looked at before; who comes later, or when nobody is there, cannot.
-        if enabled and self.is_held and here:
-            self.is_held, self.history = False, [here]
-        assert self.guard.enable(enabled, here) == (not enabled or not self.is_held)
+        # The user can check the present sources only, not a source that comes later.
+        if enabled and self.is_held and sources:
+            self.is_held, self.history = False, [sources]
+        assert self.guard.enable(enabled, sources) == (not enabled or not self.is_held)
         if not enabled:  # its caller publishes a zero
             self.before = ZERO
 
@@ -149,7 +149,7 @@ class Story(RuleBasedStateMachine):
         self.guard.update_limits(limits, timeout)
         self.limits, self.timeout, self.before = limits, timeout, limits.clamp(self.before)
 
-    # What must hold of every answer.
+    # Invariants of every answer.
 
     @invariant()
     def it_is_zero_with_its_reason_unless_all_is_well(self) -> None:
@@ -192,7 +192,7 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def slowing_down_is_never_delayed(self) -> None:
-        """Nothing is faster than the command within the limits, whatever it was before."""
+        """Check that nothing is faster than the clamped command, whatever it was before."""
         for answer in self.answers:
             if answer.decision is not None and answer.asked is not None and answer.decision.velocity != ZERO:
                 target = answer.limits.clamp(answer.asked).as_tuple()

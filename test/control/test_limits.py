@@ -18,7 +18,7 @@ PERIOD = 0.05
 thorough = settings(deadline=None, max_examples=scale_examples(200), derandomize=True)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-# A third of the actions within the limits, the rest anywhere, denormal and huge numbers included.
+# A third of the actions is within the limits, the rest anywhere, including denormal and huge numbers.
 actions = st.builds(Velocity, *[st.one_of(st.floats(-1.0, 1.0), finite, st.sampled_from([0.0, -0.0, 0.3, 1e308]))] * 3)
 slow, fast = st.floats(0.0, 0.1), st.floats(0.1, 10.0)
 
@@ -31,7 +31,7 @@ def negative(values):
     return values.map(lambda three: tuple(-value for value in three))
 
 
-# Asymmetric on purpose: a mixed-up sign or axis shows.
+# Asymmetric on purpose, to detect a confusion of signs or axes.
 limits = st.builds(
     Limits,
     max_velocity=triple(slow | fast),
@@ -47,7 +47,7 @@ def is_within(velocity: Velocity, limits: Limits) -> bool:
 
 
 def is_parallel(a: Velocity, b: Velocity) -> bool:
-    """Whether b is a times one factor from 0 to 1."""
+    """Return whether b is a times one factor from 0 to 1."""
     leading = max(range(3), key=lambda axis: abs(a.as_tuple()[axis]))
     whole = a.as_tuple()[leading]
     factor = b.as_tuple()[leading] / whole if whole else 0.0
@@ -65,7 +65,7 @@ def test_no_action_is_clamped_to_more_than_a_limit(limits, action):
 
 
 def without_locked_axes(velocity: Velocity, limits: Limits) -> Velocity:
-    """Zero on each axis that has no speed in the direction asked: the robot does not have it."""
+    """Set each axis to zero whose limit in that direction is zero."""
     bounds = zip(velocity.as_tuple(), limits.max_velocity, limits.min_velocity, strict=True)
     return Velocity(*(0.0 if (upper if value > 0.0 else lower) == 0.0 else value for value, upper, lower in bounds))
 
@@ -125,8 +125,8 @@ def test_a_ramp_between_allowed_velocities_stays_within_the_limits(limits, curre
 
 @thorough
 @given(limits, actions, actions)
-def test_slowed_to_a_target_the_ramp_to_it_only_speeds_up(limits, current, action):
-    """The two together are how a limit on speeding up alone is made."""
+def test_decelerated_toward_a_target_the_ramp_to_it_only_speeds_up(limits, current, action):
+    """Check `decelerated_toward` with `ramp`: together they limit speeding up alone."""
     goal = limits.clamp(action)
     slowed = limits.clamp(current).decelerated_toward(goal)
     after = limits.ramp(slowed, goal, PERIOD)

@@ -1,4 +1,4 @@
-"""Velocity: REP-103 axes, and the names by which outputs become one."""
+"""Velocity in REP-103 axes, and the axis names of outputs."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_zero_is_zero_on_every_axis():
     ("now", "target", "expected"),
     [
         ((0.3, 0.2, -0.8), (0.1, 0.2, -0.5), (0.1, 0.2, -0.5)),  # slower
-        ((0.1, 0.0, -0.2), (0.3, 0.2, -0.5), (0.1, 0.0, -0.2)),  # faster takes its time
-        ((0.3, -0.2, 0.8), (-0.1, 0.2, 0.0), (0.0, 0.0, 0.0)),  # to turn round is to stop first
+        ((0.1, 0.0, -0.2), (0.3, 0.2, -0.5), (0.1, 0.0, -0.2)),  # not faster at once
+        ((0.3, -0.2, 0.8), (-0.1, 0.2, 0.0), (0.0, 0.0, 0.0)),  # a change of sign stops first
         ((0.3, -0.2, 0.1), (0.1, -0.3, 0.2), (0.1, -0.2, 0.1)),  # each axis on its own
     ],
 )
-def test_slowed_to_is_at_once_as_slow_as_the_target_and_no_faster_than_before(now, target, expected):
+def test_decelerated_toward_is_at_once_as_slow_as_the_target_and_no_faster_than_before(now, target, expected):
     assert Velocity(*now).decelerated_toward(Velocity(*target)).as_tuple() == expected
 
 
-def test_slowed_to_zero_is_zero():
+def test_decelerated_toward_zero_is_zero():
     assert Velocity(0.3, -0.2, 0.8).decelerated_toward(ZERO) == ZERO

@@ -144,10 +144,10 @@ def test_events_within_a_moment_make_one_bag(tmp_path, monkeypatch):
         moments.add(each)
     moments.trigger("inference_disabled")
     moments.trigger("velocity_guard_disabled")
-    moments.look()
+    moments.write_if_due()
     assert not moments.is_writing and not [*tmp_path.iterdir()]
     now[0] += 1.1
-    moments.look()
+    moments.write_if_due()
     moments.close()
     (path,) = tmp_path.iterdir()
     assert path.name.endswith("_inference_disabled") and told == [f"{path}: 41 messages, 1.9 s"]

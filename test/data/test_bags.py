@@ -147,8 +147,8 @@ def test_without_a_topic_of_instructions_the_bag_is_one_episode(episodes):
 def at(rate, times):
     """Which of the images at these times, in s, are taken."""
     follower = EpisodeSegmenter(rate, instructed=False)
-    follower.command(twist(0.1))
-    moments = ((time, follower.look(image(picture(0)), EPOCH * 10**9 + round(time * 1e9))) for time in times)
+    follower.set_command(twist(0.1))
+    moments = ((time, follower.add_image(image(picture(0)), EPOCH * 10**9 + round(time * 1e9))) for time in times)
     return [time for time, moment in moments if moment]
 
 
@@ -191,7 +191,7 @@ def test_images_that_cannot_be_used_are_left_out_and_told_of(episodes, caplog):
 
 def test_progress_is_told_image_by_image(episodes):
     told = []
-    episodes(DRIVE, report=lambda done, total: told.append((done, total)))
+    episodes(DRIVE, progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

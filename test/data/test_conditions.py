@@ -87,7 +87,7 @@ def test_what_is_blank_or_reset_always_is_so_at_each_frame() -> None:
 def test_the_image_is_lost_for_a_second_from_just_before_the_first_box(scenario: Scenario) -> None:
     layout = sample_layout(scenario, FIRST_SEED)
     moments = drive(PERTURBATIONS[LOST], layout)
-    along = [layout.abeam(layout.boxes[0].pose, moment.pose)[0] for moment in moments]
+    along = [layout.axis_offset(layout.boxes[0].pose, moment.pose)[0] for moment in moments]
     # The robot comes there between two frames, and the second counts from then.
     first = next(index for index, metres in enumerate(along) if metres >= -0.3)
     lost = [index for index, moment in enumerate(moments) if moment.blank]

@@ -234,7 +234,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 # Each makes writing fail as a disk does: one when files shall grow, one as soon as anything is written.
 FULL = {
     "File too large": "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))",
-    "No space left on device": "os.dup2(os.open('/dev/full', os.O_RDWR), writer._sink.fileno())",
+    "No space left on device": "os.dup2(os.open('/dev/full', os.O_RDWR), writer._raw_file.fileno())",
 }
 
 

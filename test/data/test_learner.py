@@ -34,7 +34,7 @@ def images(policy: Policy) -> ImagePreprocessor:
 
 @pytest.fixture
 def encoders(policy: Policy, images: ImagePreprocessor) -> FeatureExtractor:
-    return FeatureExtractor(policy.model, images, policy.texts)
+    return FeatureExtractor(policy.model, images, policy.tokenizer)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_sequence_is_predicted_as_the_policy_steps_it(
 ) -> None:
     """The same pixels, tokens, carried state, scale and offset: training and serving cannot differ."""
     with torch.inference_mode():
-        predicted = learner.predicted([given(policy, images)])
+        predicted = learner.predict([given(policy, images)])
     policy.reset()
     stepped = [policy.step(frame, TEXT).values for frame in sample_crops(6, seed=0)]
     assert predicted.numpy() == pytest.approx(np.array(stepped), abs=1e-5)
@@ -67,18 +67,18 @@ def test_each_sequence_of_a_batch_is_as_if_alone(
 ) -> None:
     several = [given(policy, images, 5), given(policy, images, 3, "go right", 1), given(policy, images, 7, seed=2)]
     with torch.inference_mode():
-        together = learner.predicted(several)
-        alone = torch.cat([learner.predicted([each]) for each in several])
+        together = learner.predict(several)
+        alone = torch.cat([learner.predict([each]) for each in several])
     assert together.numpy() == pytest.approx(alone.numpy(), abs=1e-5)
 
 
 def test_cached_features_stand_for_the_images(policy, images, encoders, learner) -> None:
     """Of more frames than the encoders take at once."""
     one = given(policy, images, 70)
-    cached = encoders.cached(one)
-    assert cached.sized is None
+    cached = encoders.precompute(one)
+    assert cached.resized is None
     with torch.inference_mode():
-        assert learner.predicted([cached]).numpy() == pytest.approx(learner.predicted([one]).numpy(), abs=1e-6)
+        assert learner.predict([cached]).numpy() == pytest.approx(learner.predict([one]).numpy(), abs=1e-6)
 
 
 def test_the_loss_counts_errors_by_the_spread_and_known_landmarks_only(policy, images, encoders) -> None:
@@ -86,7 +86,7 @@ def test_the_loss_counts_errors_by_the_spread_and_known_landmarks_only(policy, i
     learner = BehaviorCloningLoss(policy.model, encoders, len(LANDMARKS), SPREAD)
     one = given(policy, images)
     with torch.no_grad():
-        exact = one._replace(actions=learner.predicted([one]), landmarks=torch.full_like(one.landmarks, float("nan")))
+        exact = one._replace(actions=learner.predict([one]), landmarks=torch.full_like(one.landmarks, float("nan")))
         assert learner([exact]) == pytest.approx(0.0, abs=1e-6)
         off = exact._replace(actions=exact.actions + SPREAD, landmarks=one.landmarks)
         lower = BehaviorCloningLoss(policy.model, encoders, 0, SPREAD)
@@ -98,8 +98,8 @@ def test_the_mirror_turns_left_to_right(policy: Policy, images: ImagePreprocesso
     one = given(policy, images)
     other = mirror(one, policy.config)
     assert other.instruction == TEXT.replace("left", "right")
-    assert torch.equal(other.sized.kosmos.flip(-1), one.sized.kosmos)
-    assert torch.equal(other.sized.clip.flip(-1), one.sized.clip)
+    assert torch.equal(other.resized.kosmos.flip(-1), one.resized.kosmos)
+    assert torch.equal(other.resized.clip.flip(-1), one.resized.clip)
     assert torch.equal(other.actions, one.actions * torch.tensor([1.0, -1.0]))
     assert torch.equal(other.landmarks[..., 1], -one.landmarks[..., 1])
     again = mirror(other, policy.config)

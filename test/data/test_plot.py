@@ -1,4 +1,4 @@
-"""Drives from above, as a picture."""
+"""Drives from above, as an image."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def driven(straight: bool) -> World:
 
 def pixels(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
     """Columns of those near a colour."""
-    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(int)
-    return np.nonzero((abs(picture - colour) < 40).all(axis=2))[1]
+    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(int)
+    return np.nonzero((abs(image - colour) < 40).all(axis=2))[1]
 
 
 def test_successes_are_green_and_failures_red_each_in_the_column_of_its_task(tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ def test_one_drive_has_the_colour_of_its_end_and_shows_where_it_was_told_what(tm
 def test_a_map_tells_where_poses_lie_in_it() -> None:
     world = driven(False)
     found = draw_map(world.layout, world.path, 240)
-    assert found.picture.shape == (240, 240, 3) and found.picture.dtype == np.uint8
+    assert found.image.shape == (240, 240, 3) and found.image.dtype == np.uint8
     (start_x, start_y), (end_x, end_y) = found.pixels([world.path[0], world.path[-1]])
     assert 0 < start_x < end_x < 240 and 0 < start_y < 240 and 0 < end_y < 240
     box, aside = found.pixels([world.layout.boxes[0].pose, replace(world.path[0], y=world.path[0].y + 0.3)])
-    assert found.picture[round(box[1]) - 8, round(box[0])].max() < 200, "a box is there"
+    assert found.image[round(box[1]) - 8, round(box[0])].max() < 200, "a box is there"
     assert aside[1] < start_y, "left is up"
 
 

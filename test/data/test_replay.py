@@ -54,7 +54,7 @@ class Counting:
     def reset(self):
         self.seen = 0
 
-    def refusal(self, instruction):
+    def validate_instruction(self, instruction):
         return "not that" if "<image>" in instruction else ""
 
     def step(self, frame, instruction, stamp):
@@ -195,7 +195,7 @@ def test_whatever_happened_twice_is_the_same_and_within_limits(happened, latency
 def replayed(happenings, **rules):
     found = ReplayResult((0.3, 0.3, 0.8))
     for moment in run(happenings, **rules)[2]:
-        found.add(moment)
+        found.add_tick(moment)
     return found
 
 
@@ -214,13 +214,13 @@ def test_differences_directions_and_reasons_are_counted():
 def test_few_pictures_are_kept_however_long_it_was_those_that_differ_most():
     commands = [CommandEvent(float(second), Velocity(0.0, 0.0, 0.01 * second)) for second in range(30)]
     found = replayed([InstructionEvent(0.0, "go"), *pictures(*every(0.2, 30.0)), *commands])
-    times = [shot.time for shot in found.shots]
+    times = [shot.time for shot in found.key_frames]
     assert len(times) == 12 and times == sorted(times) and min(times) > 15.0
 
 
 def test_without_a_recorded_command_there_is_nothing_to_compare():
     found = replayed([InstructionEvent(0.0, "go"), *pictures(*every(0.1, 1.0))])
-    assert found.differences() == {} and found.shots == []
+    assert found.differences() == {} and found.key_frames == []
 
 
 def test_pictures_and_film(tmp_path):
@@ -229,9 +229,9 @@ def test_pictures_and_film(tmp_path):
     found = ReplayResult((0.3, 0.3, 0.8))
     with VideoWriter(tmp_path / "drive.mp4") as film:
         for moment in run(happenings)[2]:
-            film.take(moment, found.add(moment))
+            film.write_tick(moment, found.add_tick(moment))
     plot_commands(found, tmp_path / "commands.png")
-    plot_contact_sheet(found.shots, tmp_path / "frames.png")
+    plot_contact_sheet(found.key_frames, tmp_path / "frames.png")
     assert min(cv2.imread(str(tmp_path / "commands.png")).shape[:2]) > 300
     assert min(cv2.imread(str(tmp_path / "frames.png")).shape[:2]) > 300
     video = cv2.VideoCapture(str(tmp_path / "drive.mp4"))
@@ -239,7 +239,7 @@ def test_pictures_and_film(tmp_path):
     read, shown = video.read()
     assert read and shown.shape == (384, 512, 3) and shown.max() > 150  # the text on a black frame
     with pytest.raises(InputError, match="cannot be written"), VideoWriter(tmp_path / "nowhere" / "drive.mp4") as film:
-        film.take(run(happenings)[2][-1], 0.0)
+        film.write_tick(run(happenings)[2][-1], 0.0)
 
 
 # Where it comes from.
@@ -264,7 +264,12 @@ def test_a_bag_is_found_its_way_through(tmp_path, storage, prefix):
     found = BagDrive(write_bag(tmp_path / "bag", happened, storage), TopicSelection())
     assert (found.images, found.commands, found.has_instruction) == (10, f"{prefix}/cmd_vel_raw", True)
     kinds = [type(each).__name__ for each in found]
-    assert {kind: kinds.count(kind) for kind in kinds} == {"Told": 1, "Picture": 10, "Commanded": 10, "Reasoned": 1}
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "InstructionEvent": 1,
+        "ImageEvent": 10,
+        "CommandEvent": 10,
+        "ReasonEvent": 1,
+    }
     (reason,) = [each for each in found if isinstance(each, ReasonEvent)]
     assert reason.reason == "MOVING"
 
@@ -325,7 +330,7 @@ def test_an_image_of_an_unknown_encoding_is_told_and_the_others_are_seen(tmp_pat
     broken = image(picture(2), EPOCH + 0.5)
     broken.encoding = "holography"
     found = [*BagDrive(write_bag(tmp_path / "bag", [(0.55, "/image_raw/compressed2", broken)]), TopicSelection())]
-    assert [type(each).__name__ for each in found] == ["Unreadable"] and "holography" in found[0].why
+    assert [type(each).__name__ for each in found] == ["BadImageEvent"] and "holography" in found[0].reason
 
 
 def test_an_episode_is_a_drive(tmp_path):
@@ -350,15 +355,15 @@ def test_rules_are_read_from_a_parameter_file(tmp_path):
         "/r1/inference: {ros__parameters: {image_timeout: 0.7}}\n"
         "/velocity_guard: {ros__parameters: {command_rate: 99.0}}\n"
     )
-    rules = ReplayConfig.stated(read_ros_params(file), 0.2)
+    rules = ReplayConfig.from_parameters(read_ros_params(file), 0.2)
     assert (rules.command_rate, rules.image_timeout, rules.latency) == (10.0, 0.7, 0.2)
     assert rules.limits.max_velocity == (0.5, 0.0, 1.0) and rules.state_timeout == ReplayConfig().state_timeout
 
 
 def test_the_packages_own_parameter_file_says_what_rules_have_by_default():
     file = Path(__file__).parents[2] / "config" / "inference.yaml"
-    stated = ReplayConfig.stated(read_ros_params(file), 0.0)
-    assert stated == ReplayConfig.stated({}, 0.0)
+    stated = ReplayConfig.from_parameters(read_ros_params(file), 0.0)
+    assert stated == ReplayConfig.from_parameters({}, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -377,4 +382,4 @@ def test_parameters_that_cannot_be_are_refused(tmp_path, content, why):
     file = tmp_path / "own.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=why):
-        Replay(Counting(), ReplayConfig.stated(read_ros_params(file), 0.0))
+        Replay(Counting(), ReplayConfig.from_parameters(read_ros_params(file), 0.0))

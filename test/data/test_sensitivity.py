@@ -11,7 +11,7 @@ import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.evaluation.ablation import AblationEffect, ablate, format_verdict, ignored_inputs, num_passes
+from simple_clip_lstm_ros.policy.ablation import AblationEffect, ablate, format_verdict, ignored_inputs, num_passes
 from simple_clip_lstm_ros.policy.config import feature_widths
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.policy.sample_images import sample_crops

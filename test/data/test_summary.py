@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nst
 
-from simple_clip_lstm_ros.data.episode import AXES, Episode
+from simple_clip_lstm_ros.data.episode import ACTION_COLUMNS, Episode
 from simple_clip_lstm_ros.errors import EpisodeError
 
 pytest.importorskip("h5py")
@@ -58,8 +58,8 @@ def test_the_original_s_episodes_are_counted(folder, originals):
 def test_the_figures_of_an_axis_are_those_of_all_frames(folder, originals):
     """Each from its definition, in plain Python."""
     found = summarize_dataset(find_episodes(folder))
-    assert tuple(found.axes) == AXES
-    for column, axis in enumerate(AXES):
+    assert tuple(found.axes) == ACTION_COLUMNS
+    for column, axis in enumerate(ACTION_COLUMNS):
         values = [action[column] for original in originals for action in original["actions"]]
         mean, median = statistics.fmean(values), statistics.median(values)
         told = found.axes[axis]

@@ -34,22 +34,22 @@ def same(one: Example, other: Example) -> bool:
 
 def test_views_are_images_of_many_worlds_and_their_mirror(teacher: DaggerSampler) -> None:
     one, other = teacher.random_views(16)
-    assert one.features is None and one.sized.kosmos.shape[0] == VIEWS == len(one.actions)
+    assert one.features is None and one.resized.kosmos.shape[0] == VIEWS == len(one.actions)
     assert other.instruction == swap_left_right(one.instruction) != one.instruction
-    assert torch.equal(one.sized.kosmos, other.sized.kosmos.flip(-1))
+    assert torch.equal(one.resized.kosmos, other.resized.kosmos.flip(-1))
     assert one.landmarks.shape == (VIEWS, len(LANDMARKS), 2)
 
 
-@pytest.mark.parametrize("kind", ["demonstration", "correction"])
+@pytest.mark.parametrize("kind", ["expert_rollout", "policy_rollout"])
 def test_drives_are_what_the_encoders_make_of_them(teacher: DaggerSampler, kind: str) -> None:
     one, other = getattr(teacher, kind)(3)
-    assert one.sized is None and other.sized is None
+    assert one.resized is None and other.resized is None
     assert all(len(feature) == len(one.actions) for feature in one.features.values())
     assert torch.equal(one.actions, other.actions * torch.tensor([1.0, -1.0]))
     assert not torch.equal(one.features["clip_image_embeds"], other.features["clip_image_embeds"])
 
 
-@pytest.mark.parametrize("kind", ["views", "demonstration", "correction"])
+@pytest.mark.parametrize("kind", ["random_views", "expert_rollout", "policy_rollout"])
 def test_a_seed_gives_the_same_example_and_another_seed_another(teacher: DaggerSampler, kind: str) -> None:
     teach = getattr(teacher, kind)
     assert same(teach(8), teach(8)) and not same(teach(8), teach(72))
@@ -61,7 +61,7 @@ def test_whoever_drives_it_is_the_expert_s_word_that_is_learnt(teacher: DaggerSa
     assert one.actions.std(dim=0).min() > 0.0 and one.actions[:, 0].min() >= 0.0
 
 
-@pytest.mark.parametrize("kind", ["demonstration", pytest.param("correction", marks=pytest.mark.full)])
+@pytest.mark.parametrize("kind", ["expert_rollout", pytest.param("policy_rollout", marks=pytest.mark.full)])
 def test_some_drives_begin_where_the_way_to_the_other_side_has_led(teacher: DaggerSampler, kind: str) -> None:
     """As after a new instruction, from which a policy goes on with a fresh hidden state: far on, it turns around."""
     turns = []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, accelerator_on
+from simple_clip_lstm_ros.training.loop import TrainingConfig, TrainingLoop, make_accelerator
 from simple_clip_lstm_ros.training.sequences import TrainingSequence
 
 SCHEDULE = TrainingConfig(epochs=6, batch=4, learning_rate=0.02, seed=3)
@@ -38,7 +38,7 @@ EXAMPLES = [(told(f"{index}", index / 10), told(f"{index} mirrored", -index / 10
 
 
 def training(line: Line, schedule: TrainingConfig = SCHEDULE) -> TrainingLoop:
-    return TrainingLoop(line, EXAMPLES, schedule, accelerator_on("cpu"))
+    return TrainingLoop(line, EXAMPLES, schedule, make_accelerator("cpu"))
 
 
 def test_each_epoch_meets_each_example_once_in_one_of_its_ways() -> None:

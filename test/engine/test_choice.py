@@ -52,7 +52,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for owner, name in (
         (MappedTensor, "view"),
-        (MappedTensor, "pieces"),
+        (MappedTensor, "iter_chunks"),
         (MappedFile, "view"),
         (MappedFile, "read_into"),
     ):

@@ -34,21 +34,21 @@ def policy(tiny: Path) -> Policy:
     return load_policy(tiny, precision="fp32")
 
 
-def laps_of(policy: Policy, count: int = 6) -> list[StepProfile]:
-    with ModuleTimer(policy.model) as watch:
-        return [profile_step(policy, watch, frame) for frame in sample_crops(count)]
+def profile_steps(policy: Policy, count: int = 6) -> list[StepProfile]:
+    with ModuleTimer(policy.model) as timer:
+        return [profile_step(policy, timer, frame) for frame in sample_crops(count)]
 
 
 def test_laps_are_the_steps_of_the_policy(policy: Policy) -> None:
     expected = trace_outputs(policy, sample_crops(6))
-    found = to_output_trace(laps_of(policy), policy.config.action_axes)
+    found = to_output_trace(profile_steps(policy), policy.config.action_axes)
     assert np.array_equal(found.actions, expected.actions)
     for name, rows in expected.features.items():
         assert np.array_equal(found.features[name], rows.astype(np.float32))
 
 
 def test_the_components_are_told_apart_and_make_up_most_of_a_frame(policy: Policy) -> None:
-    first, *others = laps_of(policy)
+    first, *others = profile_steps(policy)
     assert first.components.keys() == COMPONENTS | {"clip_text"}, "the instruction is new"
     for each in others:
         assert each.components.keys() == COMPONENTS, "what only the instruction decides is there already"
@@ -57,10 +57,10 @@ def test_the_components_are_told_apart_and_make_up_most_of_a_frame(policy: Polic
 
 
 def test_the_baseline_reads_the_text_for_each_frame_and_gives_the_same(policy: Policy) -> None:
-    expected = to_output_trace(laps_of(policy), AXES)
+    expected = to_output_trace(profile_steps(policy), AXES)
     policy.reset()
     disable_text_cache(policy.model)
-    found = laps_of(policy)
+    found = profile_steps(policy)
     assert all(each.components.keys() == COMPONENTS | {"clip_text"} for each in found)
     assert np.array_equal(to_output_trace(found, AXES).actions, expected.actions)
 
@@ -77,7 +77,7 @@ def test_a_stopwatch_leaves_the_model_as_it_was(policy: Policy) -> None:
 def test_it_is_noticed_that_others_use_the_cpus(policy: Policy) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
     try:
-        assert contention(laps_of(policy, 100)) > 0.2
+        assert contention(profile_steps(policy, 100)) > 0.2
     finally:
         for process in busy:
             process.kill()
@@ -133,9 +133,7 @@ def test_an_error_that_grows_shows_in_the_last_quarter() -> None:
 @pytest.mark.parametrize(("error", "passes"), [(0.0, True), (1e-9, False)])
 def test_a_constant_action_has_no_spread_and_passes_without_an_error_only(error: float, passes: bool) -> None:
     baseline = [made(action=(1.0, float(n))) for n in range(8)]
-    found = summarize(
-        [made(action=(a + error, b)) for a, b in (profile_step.action for profile_step in baseline)], {}, AXES, baseline
-    )
+    found = summarize([made(action=(a + error, b)) for a, b in (each.action for each in baseline)], {}, AXES, baseline)
     assert found.passes is passes
 
 
@@ -151,6 +149,6 @@ def test_features_that_nobody_names_are_not_computed(tiny: Path) -> None:
     frame = next(sample_crops(1))
     for number, (features, components) in enumerate(seen.items()):
         object.__setattr__(policy.model.config, "features", features)
-        with ModuleTimer(policy.model) as watch:
+        with ModuleTimer(policy.model) as timer:
             assert list(policy.features(frame, f"go to box {number}")) == list(features)
-            assert watch.lap().keys() - {"clip_text"} == components
+            assert timer.pop_seconds().keys() - {"clip_text"} == components

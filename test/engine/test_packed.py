@@ -156,7 +156,7 @@ def test_packed_says_where_it_cannot_be_had_and_what_can(monkeypatch):
     assert all(word in PackedBackend().unsupported_reason(FP32, CUDA) for word in ("cuda", "use engine eager"))
     module = "simple_clip_lstm_ros.engine.linear_backends"
     for computes, told in ((True, ""), (False, "needs a CPU with AVX512-VNNI or AMX; use engine eager")):
-        monkeypatch.setattr(f"{module}.multiplies_int8", lambda computes=computes: computes)
+        monkeypatch.setattr(f"{module}.has_int8_dot", lambda computes=computes: computes)
         assert PackedBackend().unsupported_reason(INT8, CPU).endswith(told) and bool(
             PackedBackend().unsupported_reason(INT8, CPU)
         ) == bool(told)

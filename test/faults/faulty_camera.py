@@ -16,7 +16,7 @@ from switch import Switch
 
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 from simple_clip_lstm_ros.ros import process
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 _RATE = 20.0  # Hz
 _ENCODINGS = ("rgb8", "bgr8", "mono8", "mono16", "16UC1", "yuv422", "nv12", "bayer_rggb8", "8UC3", "jpeg", "", "\x00\n")

@@ -20,33 +20,34 @@ from rclpy.node import Node
 from simple_clip_lstm_ros.dashboard.robot import ImageStream
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
 from simple_clip_lstm_ros.errors import InputError
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 
 
 class Puppet:
     """Notes what it is asked, and answers as a guard does."""
 
     def __init__(self) -> None:
-        self.pictures = ImageStream()
+        self.image_stream = ImageStream()
         self.viewers = self.pages = 0
         self.told: list[str] = []
         self.enabled: list[bool] = []
         self.reason = "MOVING: following the instruction"
 
-    def present(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         return {"now": time.monotonic(), "reason": self.reason, "command": (0.0, float("nan"))}
 
-    def instruct(self, text: str) -> None:
+    def set_instruction(self, text: str) -> None:
         if "\0" in text:
             raise InputError("no text")
         self.told.append(text)
 
-    async def enable(self, enabled: bool, tell: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    async def set_enabled(self, enabled: bool, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         self.enabled.append(enabled)
-        await tell({"answer": {"node": "velocity_guard", "text": "disabled"}})
+        await send({"answer": {"node": "velocity_guard", "text": "disabled"}})
 
     def show(self, source: bytes, shade: int, width: int = 64) -> None:
-        self.pictures.take(source, to_image(np.full((48, width, 3), shade, np.uint8), to_time(1.0), "camera"))
+        self.image_stream.set_image(source, to_image(np.full((48, width, 3), shade, np.uint8), to_time(1.0), "camera"))
 
 
 def free_port() -> int:

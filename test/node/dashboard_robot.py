@@ -22,8 +22,9 @@ from ros_domain import LOCAL, own_domain
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
+from simple_clip_lstm_ros.ros.qos import LATCHED
 
 ROOT = Path(__file__).parents[2]
 SPACE = "robot7"

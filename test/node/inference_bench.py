@@ -31,7 +31,7 @@ from warm_python import WarmPython
 
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 LATCHED = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4, "shutdown": 7}

@@ -22,7 +22,7 @@ from ros_domain import LOCAL
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 REASONS = ("inference/reason", "velocity_guard/reason")
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -132,7 +132,7 @@ def test_an_instruction_moves_the_robot_and_stop_stops_it(world: World, visit: A
     assert answered - pressed < 1.5
     expect(page.locator("#guard-reason")).to_have_text("DISABLED")
     assert "inference: disabled" in page.text_content("#answers")
-    world.stage.watch(0.1)
+    world.stage.spin_for(0.1)
 
 
 def test_the_overlay_is_shown_while_the_model_looks_and_the_camera_while_it_does_not(world: World, visit: Any) -> None:

@@ -14,7 +14,8 @@ from dashboard_bench import Puppet, at, run, said, until
 
 from simple_clip_lstm_ros.dashboard.robot import CAMERA, OVERLAY
 from simple_clip_lstm_ros.dashboard.web_server import WebServer
-from simple_clip_lstm_ros.ros.conversions import to_image, to_time
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_time
 
 
 async def picture(pictures: aiohttp.ClientWebSocketResponse) -> tuple[bytes, int, int]:
@@ -99,12 +100,12 @@ def test_a_picture_that_cannot_be_shown_is_named_and_the_next_one_is_shown(
         async with browser.ws_connect(at(web, "pictures")) as pictures:
             broken = to_image(np.zeros((4, 4, 3), np.uint8), to_time(1.0), "camera")
             broken.encoding = "64FC9"
-            puppet.pictures.take(CAMERA, broken)
-            while not puppet.pictures.fault:
+            puppet.image_stream.set_image(CAMERA, broken)
+            while not puppet.image_stream.fault:
                 await asyncio.sleep(0.01)
-            assert "64FC9" in puppet.pictures.fault
+            assert "64FC9" in puppet.image_stream.fault
             puppet.show(CAMERA, 90)
             assert (await picture(pictures))[2] == 90
-            assert not puppet.pictures.fault
+            assert not puppet.image_stream.fault
 
     run(visit)

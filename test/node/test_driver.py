@@ -16,7 +16,7 @@ from simple_clip_lstm_ros.errors import Cancelled
 from simple_clip_lstm_ros.node.drive_controller import DriveController
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.policy.policy import Action
-from simple_clip_lstm_ros.ros.conversions import to_image
+from simple_clip_lstm_ros.ros.camera_topic import to_image
 
 NOW = Time(sec=100)
 PHOTOGRAPH = np.zeros((48, 64, 3), np.uint8)
@@ -64,7 +64,7 @@ class Policy:
     def step(self, image, instruction, stamp):
         return Action((0.2, 0.1), stamp, 0.01, 1)
 
-    def refusal(self, text):
+    def validate_instruction(self, text):
         return ""
 
     def reset(self):
@@ -79,13 +79,13 @@ def node(monkeypatch):
         node.callbacks["tick"] = act
         return SimpleNamespace(stop=lambda: None)
 
-    monkeypatch.setattr("simple_clip_lstm_ros.node.drive_controller.Ticker", keep)
+    monkeypatch.setattr("simple_clip_lstm_ros.node.drive_controller.PeriodicThread", keep)
     return node
 
 
 @pytest.fixture
 def driver(node):
-    driver = DriveController(node, InferenceParameters(checkpoint="a.pth"), Policy(), announce=lambda decision: None)
+    driver = DriveController(node, InferenceParameters(checkpoint="a.pth"), Policy(), on_decision=lambda decision: None)
     driver.activate()
     yield driver
     driver.deactivate()

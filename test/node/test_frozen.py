@@ -23,43 +23,43 @@ def data(change_at=None, size=PICTURE.size):
 
 
 def test_the_first_image_is_new():
-    assert FrozenImageDetector().seconds(data(), 100.0) == 0.0
+    assert FrozenImageDetector().frozen_for(data(), 100.0) == 0.0
 
 
 def test_equal_images_add_up_from_the_first_on():
-    freeze = FrozenImageDetector()
-    assert [freeze.seconds(data(), now) for now in (10.0, 10.5, 12.0, 12.0)] == [0.0, 0.5, 2.0, 2.0]
+    detector = FrozenImageDetector()
+    assert [detector.frozen_for(data(), now) for now in (10.0, 10.5, 12.0, 12.0)] == [0.0, 0.5, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("at", [0, 65_535, 65_536, 150_000, PICTURE.size - 1])
 def test_one_bit_anywhere_makes_it_a_new_image(at):
-    freeze = FrozenImageDetector()
-    freeze.seconds(data(), 10.0)
-    assert freeze.seconds(data(at), 11.0) == 0.0
-    assert freeze.seconds(data(at), 13.0) == 2.0, "and counts from there"
-    assert freeze.seconds(data(), 14.0) == 0.0, "only the latest image counts"
+    detector = FrozenImageDetector()
+    detector.frozen_for(data(), 10.0)
+    assert detector.frozen_for(data(at), 11.0) == 0.0
+    assert detector.frozen_for(data(at), 13.0) == 2.0, "and counts from there"
+    assert detector.frozen_for(data(), 14.0) == 0.0, "only the latest image counts"
 
 
 @pytest.mark.parametrize(("first", "second"), [(300_000, 200_000), (200_000, 300_000), (0, 5), (5, 0)])
 def test_another_size_is_another_image_though_the_one_begins_like_the_other(first, second):
-    freeze = FrozenImageDetector()
-    freeze.seconds(data(size=first), 10.0)
-    assert freeze.seconds(data(size=second), 11.0) == 0.0
-    assert freeze.seconds(data(size=second), 12.0) == 1.0
+    detector = FrozenImageDetector()
+    detector.frozen_for(data(size=first), 10.0)
+    assert detector.frozen_for(data(size=second), 11.0) == 0.0
+    assert detector.frozen_for(data(size=second), 12.0) == 1.0
 
 
 def test_a_clock_that_goes_back_starts_again():
-    freeze = FrozenImageDetector()
-    freeze.seconds(data(), 10.0)
-    freeze.seconds(data(), 20.0)
-    assert freeze.seconds(data(), 15.0) == 0.0, "though later than the first"
-    assert freeze.seconds(data(), 16.0) == 1.0
+    detector = FrozenImageDetector()
+    detector.frozen_for(data(), 10.0)
+    detector.frozen_for(data(), 20.0)
+    assert detector.frozen_for(data(), 15.0) == 0.0, "though later than the first"
+    assert detector.frozen_for(data(), 16.0) == 1.0
 
 
 def test_any_bytes_will_do():
-    freeze = FrozenImageDetector()
-    freeze.seconds(data(), 1.0)
-    assert freeze.seconds(bytes(data()), 2.0) == 1.0
+    detector = FrozenImageDetector()
+    detector.frozen_for(data(), 1.0)
+    assert detector.frozen_for(bytes(data()), 2.0) == 1.0
 
 
 @pytest.mark.parametrize("changes", [[None, None, None], [0, 1, 2]], ids=["frozen", "live"])
@@ -67,11 +67,11 @@ def test_no_more_than_one_image_is_kept(changes):
     class Data(array.array):
         """One that can be watched."""
 
-    freeze, watched = FrozenImageDetector(), []
+    detector, watched = FrozenImageDetector(), []
     for now, change in enumerate(changes):
         image = Data("B", data(change))
         watched.append(weakref.ref(image))
-        freeze.seconds(image, float(now))
+        detector.frozen_for(image, float(now))
         del image
     gc.collect()
     assert sum(watch() is not None for watch in watched) == 1
@@ -79,7 +79,7 @@ def test_no_more_than_one_image_is_kept(changes):
 
 def test_images_are_not_copied():
     image = data()
-    freeze = FrozenImageDetector()
-    freeze.seconds(image, 1.0)
+    detector = FrozenImageDetector()
+    detector.frozen_for(image, 1.0)
     with pytest.raises(BufferError):
         image.append(0)  # its memory is lent

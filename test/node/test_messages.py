@@ -12,14 +12,8 @@ from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.data.overlay import draw_text
-from simple_clip_lstm_ros.ros.conversions import (
-    to_diagnostics,
-    to_image,
-    to_seconds,
-    to_twist,
-    to_twist_stamped,
-    to_velocity,
-)
+from simple_clip_lstm_ros.ros.camera_topic import to_image
+from simple_clip_lstm_ros.ros.conversions import to_diagnostics, to_seconds, to_twist, to_twist_stamped
 
 STAMP = Time(sec=1_700_000_000, nanosec=250_000_000)
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
@@ -67,7 +61,7 @@ def test_a_stamped_velocity_bears_stamp_and_frame():
 
 
 def test_a_twist_is_a_planar_velocity_again():
-    assert to_velocity(to_twist(Velocity(0.1, -0.2, 0.3))) == Velocity(0.1, -0.2, 0.3)
+    assert Velocity.from_twist(to_twist(Velocity(0.1, -0.2, 0.3))) == Velocity(0.1, -0.2, 0.3)
 
 
 @pytest.mark.parametrize("part", ["linear", "angular"])
@@ -75,7 +69,7 @@ def test_a_twist_is_a_planar_velocity_again():
 def test_a_twist_that_is_broken_anywhere_is_not_finite(part, axis):
     twist = to_twist(Velocity(0.1, -0.2, 0.3))
     setattr(getattr(twist, part), axis, float("nan"))
-    assert not to_velocity(twist).is_finite
+    assert not Velocity.from_twist(twist).is_finite
 
 
 def test_a_stamp_is_seconds():

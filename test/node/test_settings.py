@@ -28,7 +28,7 @@ class Parameters:
     def __init__(self, kind=InferenceParameters, **given):
         self.values = {}
         self.descriptors = {}
-        parameters.declare(self, kind, fixed=kind is GuardParameters)
+        parameters.declare_parameters(self, kind, read_only=kind is GuardParameters)
         self.values |= given
 
     def declare_parameter(self, name, value, descriptor):
@@ -86,7 +86,7 @@ def test_what_both_nodes_have_is_the_same_in_both():
 )
 def test_what_the_dashboard_refuses(given, why):
     with pytest.raises(ConfigError, match=re.escape(why)):
-        parameters.read(Parameters(DashboardParameters, **given), DashboardParameters)
+        parameters.read_parameters(Parameters(DashboardParameters, **given), DashboardParameters)
 
 
 @pytest.mark.parametrize("kind", [InferenceParameters, GuardParameters, DashboardParameters])

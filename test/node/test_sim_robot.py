@@ -27,7 +27,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from simple_clip_lstm_ros.ros.conversions import to_seconds
-from simple_clip_lstm_ros.ros.status_publisher import LATCHED
+from simple_clip_lstm_ros.ros.qos import LATCHED
 
 pytestmark = pytest.mark.ros
 

@@ -16,13 +16,15 @@ from simple_clip_lstm_ros.sim.world import REACH, TIME_LIMIT, World
 
 @pytest.fixture
 def layout() -> Layout:
-    """One box straight ahead, the cup straight behind it, and a body that obeys."""
+    """One box straight ahead, the cup straight behind it, and a base that obeys."""
     drawn = sample_layout(Scenario(1, "hori", "left"), 0)
     (box,) = drawn.boxes
     box = dataclasses.replace(box, pose=Pose(1.2, 0.0, math.pi / 2), length=0.5, width=0.2)
     cup = dataclasses.replace(drawn.cup, x=2.4, y=0.0)
-    body = BaseDynamics(0.0, (0.0, 0.0))
-    return dataclasses.replace(drawn, start=Pose(0.0, 0.0, 0.0), boxes=(box,), cup=cup, distractors=(), body=body)
+    dynamics = BaseDynamics(0.0, (0.0, 0.0))
+    return dataclasses.replace(
+        drawn, start=Pose(0.0, 0.0, 0.0), boxes=(box,), cup=cup, distractors=(), dynamics=dynamics
+    )
 
 
 def drive(world: World, *turns: tuple[float, float]) -> World:

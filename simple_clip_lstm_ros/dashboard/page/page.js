@@ -1,10 +1,10 @@
-// The page: what comes over /control and /pictures, shown; what is pressed and typed, sent. All text by textContent.
+// The dashboard page: shows state (/control) and images (/pictures), sends requests. All text is set by textContent.
 
 import { Plot } from "./plot.js";
 
 const $ = (id) => document.getElementById(id);
-const LOST = 1500; // ms without news, which come ten times a second
-const STALE = 2000; // ms without a picture; from the overlay to the camera it takes more than one second
+const LOST = 1500; // ms without a message, which come ten times a second
+const STALE = 2000; // ms without an image; switching from the overlay to the camera takes more than one second
 const RETRY = 700; // ms
 const COMMAND_STALE = 0.5; // s
 
@@ -13,7 +13,7 @@ function show(element, text, name) {
   if (name !== undefined && element.className !== name) element.className = name;
 }
 
-// The two websockets. Each is tried again by itself: a stalled picture must not delay a stop.
+// Two websockets, each reconnected by itself: a stalled image must not delay a stop.
 
 function connect(path, onMessage, onOpen = () => {}) {
   const link = { socket: null, send: (text) => link.socket.send(text), isOpen: () => link.socket?.readyState === WebSocket.OPEN };
@@ -36,22 +36,22 @@ function connect(path, onMessage, onOpen = () => {}) {
   return link;
 }
 
-const known = {};
-let heardAt = performance.now();
+const state = {}; // the newest value of each topic
+let lastMessageAt = performance.now();
 let offset = 0; // from this page's clock to the dashboard's, in s
-let owed = false; // a stop that could not be sent yet
-let asked = null; // what was asked of the guard and when, while it is not answered
+let isStopPending = false; // a stop that could not be sent yet
+let request = null; // the unanswered request to the guard, and its time
 
 const control = connect("/control", (text) => {
   const message = JSON.parse(text);
-  heardAt = performance.now();
-  if (message.news) learn(message.news);
-  else if (message.answer) answered(message.answer);
+  lastMessageAt = performance.now();
+  if (message.news) update(message.news);
+  else if (message.answer) onAnswer(message.answer);
   else if (message.sent !== undefined) show($("sent"), message.sent.trim() ? "sent" : "cleared: the robot slows down and stands", "quiet");
   else if (message.refused) show($("sent"), message.refused, "bad");
 }, () => {
-  // What was sent into a connection that broke may be lost.
-  if (owed || asked?.what === "stop") stop();
+  // A request that was sent on the broken connection may be lost.
+  if (isStopPending || request?.what === "stop") stop();
 });
 
 const pictures = connect("/pictures", paint);
@@ -59,46 +59,46 @@ const pictures = connect("/pictures", paint);
 // Stop and enable.
 
 const answers = new Map();
-const NO_ANSWER = 1200; // ms; that the guard does not answer, the dashboard itself tells sooner
+const ANSWER_TIMEOUT = 1200; // ms; if only the guard does not answer, the dashboard reports that sooner
 
 function stop() {
   if (!control.isOpen()) {
-    owed = true;
+    isStopPending = true;
     answers.clear();
     answers.set("page", { name: "bad", text: "NOT SENT: no connection. Use the robot's own stop. It is sent as soon as the connection is back." });
     return showAnswers();
   }
-  owed = false;
-  ask("stop", "stopping …");
+  isStopPending = false;
+  send("stop", "stopping …");
 }
 
-function ask(what, words) {
+function send(what, words) {
   answers.clear();
   answers.set("page", { name: "quiet", text: words });
   showAnswers();
-  asked = { what, at: performance.now() };
+  request = { what, at: performance.now() };
   control.send(JSON.stringify({ do: what }));
 }
 
-function complain() {
-  if (!asked || asked.isOverdue || performance.now() - asked.at < NO_ANSWER || !answers.has("page") || owed) return;
-  asked.isOverdue = true;
-  answers.set("page", { name: "bad", text: `THE DASHBOARD DOES NOT ANSWER.${asked.what === "stop" ? " Use the robot's own stop." : ""}` });
+function checkAnswerTimeout() {
+  if (!request || request.isOverdue || performance.now() - request.at < ANSWER_TIMEOUT || !answers.has("page") || isStopPending) return;
+  request.isOverdue = true;
+  answers.set("page", { name: "bad", text: `THE DASHBOARD DOES NOT ANSWER.${request.what === "stop" ? " Use the robot's own stop." : ""}` });
   showAnswers();
 }
 
 const NAMES = { velocity_guard: "guard", inference: "inference" };
 
-function answered({ node, enabled, attempt, is_there, success, text, seconds }) {
+function onAnswer({ node, enabled, attempt, is_there, success, text, seconds }) {
   answers.delete("page");
-  if (node === "velocity_guard") asked = null;
+  if (node === "velocity_guard") request = null;
   const name = NAMES[node];
   if (text !== undefined) {
     answers.set(node, { name: success ? "good" : "bad", text: `${name}: ${text} (${Math.round(seconds * 1000)} ms)` });
   } else {
     const why = is_there ? "DOES NOT ANSWER" : "is not there";
     const times = attempt > 1 ? `, asked ${attempt} times` : "";
-    // A robot may drive without an inference node to ask, but not without a guard.
+    // A robot may drive without this inference node, but not without a guard.
     const isLoud = node === "velocity_guard" || is_there;
     answers.set(node, { name: isLoud ? "bad" : "quiet", text: isLoud ? `${name.toUpperCase()} ${why}${times}.${enabled ? "" : " Use the robot's own stop."}` : `${name} ${why}` });
   }
@@ -113,12 +113,12 @@ function showAnswers() {
   }));
 }
 
-// On the press and not on the release: a thumb that slides off has stopped the robot all the same.
+// On press and not on release, so that a thumb that slides off the button also stops the robot.
 $("stop").addEventListener("pointerdown", stop);
 $("stop").addEventListener("click", (event) => { if (event.detail === 0) stop(); });
 $("enable").addEventListener("click", () => {
-  owed = false;
-  if (control.isOpen()) ask("enable", "enabling …");
+  isStopPending = false;
+  if (control.isOpen()) send("enable", "enabling …");
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof HTMLInputElement;
@@ -127,15 +127,15 @@ document.addEventListener("keydown", (event) => {
   stop();
 });
 
-function instruct(text) {
+function sendInstruction(text) {
   if (!control.isOpen()) return show($("sent"), "not sent: no connection", "bad");
   show($("sent"), "sending …", "quiet");
   control.send(JSON.stringify({ do: "instruct", text }));
 }
-$("form").addEventListener("submit", (event) => { event.preventDefault(); instruct($("text").value); });
-$("clear").addEventListener("click", () => { $("text").value = ""; instruct(""); });
+$("form").addEventListener("submit", (event) => { event.preventDefault(); sendInstruction($("text").value); });
+$("clear").addEventListener("click", () => { $("text").value = ""; sendInstruction(""); });
 
-// Pictures.
+// Images.
 
 const SOURCES = { o: "Overlay: what the model saw", c: "Camera: the model shows nothing now" };
 let paintedAt = -Infinity;
@@ -152,25 +152,25 @@ async function paint(blob) {
     show($("source"), SOURCES[source]);
     paintedAt = performance.now();
     paints.push(paintedAt);
-    look();
+    refresh();
   } finally {
     if (pictures.isOpen()) pictures.send("shown");
   }
 }
 
-// State in words.
+// State as text.
 
 const LEVELS = ["ok", "warn", "bad", "bad"];
 
-function reason(id, party, extra) {
-  if (party.silent) {
-    const last = party.reason ? ` Its last word: ${party.reason}` : "";
+function showReason(id, node, extra) {
+  if (node.silent) {
+    const last = node.reason ? ` Its last word: ${node.reason}` : "";
     show($(`${id}-reason`), "SILENT", "reason bad");
     return show($(`${id}-words`), `Nothing has been heard of it for over 2 s.${last}`);
   }
-  const [name, ...words] = party.reason.split(": ");
+  const [name, ...words] = node.reason.split(": ");
   const isIdle = ["INACTIVE", "NO_INSTRUCTION", "STOP_PHRASE", "DISABLED", "NO_COMMAND"].includes(name);
-  show($(`${id}-reason`), name.replaceAll("_", " ") || "–", `reason ${isIdle ? "warn" : LEVELS[party.level]}`);
+  show($(`${id}-reason`), name.replaceAll("_", " ") || "–", `reason ${isIdle ? "warn" : LEVELS[node.level]}`);
   show($(`${id}-words`), words.join(": ") + extra);
 }
 
@@ -188,7 +188,7 @@ const settingRows = Object.entries(SETTINGS).map(([name, unit]) => {
   return { name, cells };
 });
 
-function settle(parameters) {
+function showSettings(parameters) {
   for (const { name, cells } of settingRows) {
     const texts = ["inference", "velocity_guard"].map((node) => {
       const value = parameters[node]?.[name];
@@ -215,7 +215,7 @@ function number(text) {
   return Number.isFinite(value) ? value : null;
 }
 
-function plotOf(diagnostics, now) {
+function plotDiagnostics(diagnostics, now) {
   const { values, silent } = diagnostics;
   const scaled = (name, factor) => (silent || number(values[name]) === null ? null : number(values[name]) * factor);
   plots.latency.add(now, [scaled("inference latency (s)", 1000)]);
@@ -223,50 +223,50 @@ function plotOf(diagnostics, now) {
   plots.memory.add(now, [scaled("process resident (MB)", 1)]);
 }
 
-function learn(news) {
-  Object.assign(known, news);
-  offset = known.now - performance.now() / 1000;
+function update(news) {
+  Object.assign(state, news);
+  offset = state.now - performance.now() / 1000;
   for (const name of ["command", "action"]) {
-    const fresh = known[name] && known.now - known[name][0] < COMMAND_STALE;
-    if (news[name] || !fresh) plots[name].add(known.now, fresh ? known[name].slice(1) : [null, null, null]);
+    const fresh = state[name] && state.now - state[name][0] < COMMAND_STALE;
+    if (news[name] || !fresh) plots[name].add(state.now, fresh ? state[name].slice(1) : [null, null, null]);
   }
-  if (news.inference) plotOf(known.inference, known.now);
-  reason("guard", known.guard, "");
-  reason("inference", known.inference, known.state && known.state !== "active" ? ` (${known.state})` : "");
-  if (news.parameters) settle(known.parameters);
-  const instruction = known.inference.silent ? "" : known.inference.values.instruction ?? "";
+  if (news.inference) plotDiagnostics(state.inference, state.now);
+  showReason("guard", state.guard, "");
+  showReason("inference", state.inference, state.state && state.state !== "active" ? ` (${state.state})` : "");
+  if (news.parameters) showSettings(state.parameters);
+  const instruction = state.inference.silent ? "" : state.inference.values.instruction ?? "";
   show($("instruction"), instruction);
   $("instruction").hidden = !instruction;
   $("none").hidden = !!instruction;
-  show($("title"), known.namespace === "/" ? "Robot" : known.namespace.slice(1));
+  show($("title"), state.namespace === "/" ? "Robot" : state.namespace.slice(1));
   document.title = `${$("guard-reason").textContent.toLowerCase()} – ${$("title").textContent}`;
 }
 
-// What has to be noticed although nothing comes.
+// Timeouts: what must be shown although no message comes.
 
 function lostWords(silent) {
   return silent > 10000 ? "If the dashboard was started anew, open the address that it printed." : control.why || "";
 }
 
-function look() {
-  const now = performance.now(), silent = now - heardAt;
+function refresh() {
+  const now = performance.now(), silent = now - lastMessageAt;
   const isLost = silent > LOST;
   $("lost").hidden = !isLost;
   if (isLost) show($("lost"), `CONNECTION LOST for ${Math.round(silent / 1000)} s. The robot goes on as it was; this page cannot stop it. ${lostWords(silent)}`);
   show($("link"), isLost ? "not connected" : "connected", isLost ? "chip bad" : "chip good");
-  // A connection that hangs is opened anew; the pictures' can only tell by the other one.
+  // A hanging connection is opened again. That the images' connection hangs can be seen on the other one only.
   if (isLost && now - control.since > 4000) [control, pictures].forEach((link) => link.drop());
 
-  complain();
+  checkAnswerTimeout();
 
   while (paints.length && paints[0] < now - 2000) paints.shift();
   const isStale = now - paintedAt > STALE;
   $("picture").parentElement.classList.toggle("stale", isStale);
   $("nothing").hidden = !isStale;
   const ago = Number.isFinite(paintedAt) ? `no picture for ${Math.round((now - paintedAt) / 1000)} s` : "no picture yet";
-  show($("nothing"), known.fault && isStale ? `${ago}: ${known.fault}` : ago);
+  show($("nothing"), state.fault && isStale ? `${ago}: ${state.fault}` : ago);
   show($("pace"), isStale ? "" : `${(paints.length / 2).toFixed(0)} per s`);
 }
 
-setInterval(look, 250);
+setInterval(refresh, 250);
 setInterval(() => Object.values(plots).forEach((plot) => plot.draw(performance.now() / 1000 + offset)), 200);

@@ -1,4 +1,4 @@
-"""Does a policy look at the image, obey the instruction, use its memory? How far its actions move without them."""
+"""Input ablation: how much a policy's actions change when image, instruction or hidden state is replaced."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.policy.policy import Policy
-from simple_clip_lstm_ros.sim.instructions import swap_left_right
 
 INSTRUCTION = "go around the left side of the box and reach the cup"
-IGNORED = 0.01  # of the action: rounding alone moves it by less
+OTHER_INSTRUCTION = "go around the right side of the box and reach the cup"
+IGNORED = 0.01  # share of the action; rounding alone changes it by less
 _SLIGHT = 0.1
-_OTHER = "turn around and drive away"
-_BLOCKS = 8  # along each side of a frame that is shuffled
+_BLOCKS = 8  # per side of a shuffled frame
 _INPUTS = {"image": "the image", "instruction": "the instruction", "state": "its memory"}
 
 
 @dataclass(frozen=True)
 class AblationEffect:
-    """What a change of one `sense` (image, instruction, state) does to the actions.
+    """The effect on the actions of changing one `sense` (image, instruction, state).
 
-    `by_axis` is the RMS change of each action in its unit; `share` that of all over the RMS of the actions.
+    `by_axis` is the RMS change of each action in its unit; `share` is the RMS change of all actions over the RMS of the
+    actions.
     """
 
     sense: str
@@ -45,50 +45,54 @@ def ablate(
     policy: Policy,
     frames: Sequence[np.ndarray],
     instruction: str = INSTRUCTION,
+    other: str = OTHER_INSTRUCTION,
     *,
     short: bool = False,
     stepped: Callable[[], None] = lambda: None,
 ) -> list[AblationEffect]:
-    """Steps through the frames (uint8 RGB) once as they are and once for each change, from a fresh state each time.
+    """Run the policy on unchanged frames and once per ablation; return the effects.
 
-    `short` leaves out all but the coarsest change of each sense. Raises InputError for less than two frames, and for
-    what `Policy.step` refuses.
+    `frames` are uint8 RGB, `other` is an instruction with another meaning. Each run starts from a fresh hidden state.
+    `short` keeps the coarsest change of each input only. `stepped` is called after each step. Raise InputError for
+    fewer than two frames, and for inputs that `Policy.step` rejects.
     """
     if len(frames) < 2:
         raise InputError("one frame tells nothing of what an image or the memory does: give two or more")
-    changes = [each for each in _ablations(frames, instruction) if not short or each.name in _COARSE]
-    truth = _actions(policy, _Ablation("", "", frames, instruction), stepped)
-    size = np.sqrt((truth**2).mean())
+    ablations = [each for each in _ablations(frames, instruction, other) if not short or each.name in _COARSE]
+    reference = _actions(policy, _Ablation("", "", frames, instruction), stepped)
+    reference_rms = np.sqrt((reference**2).mean())
     effects = []
-    for each in changes:
-        moved = _actions(policy, each, stepped) - truth
-        by_axis = dict(zip(policy.config.action_axes, map(float, np.sqrt((moved**2).mean(axis=0))), strict=True))
-        rms = np.sqrt((moved**2).mean())
-        share = float(rms / size) if size else float(np.inf if rms else 0.0)
+    for each in ablations:
+        difference = _actions(policy, each, stepped) - reference
+        by_axis = dict(zip(policy.config.action_axes, map(float, np.sqrt((difference**2).mean(axis=0))), strict=True))
+        rms = np.sqrt((difference**2).mean())
+        share = float(rms / reference_rms) if reference_rms else float(np.inf if rms else 0.0)
         effects.append(AblationEffect(each.sense, each.name, by_axis, share))
     return effects
 
 
 def num_passes(short: bool = False) -> int:
-    """How many times `sensitivity` steps through the frames."""
-    return 1 + (len(_COARSE) if short else len(_ablations([np.zeros((8, 8, 3), np.uint8)] * 2, INSTRUCTION)))
+    """Return how many times `ablate` steps through the frames."""
+    return 1 + (
+        len(_COARSE) if short else len(_ablations([np.zeros((8, 8, 3), np.uint8)] * 2, INSTRUCTION, OTHER_INSTRUCTION))
+    )
 
 
 def ignored_inputs(effects: Sequence[AblationEffect]) -> list[str]:
-    """The senses, in words, of which no change moved the actions."""
+    """Return the inputs, in words, whose ablations do not change the actions."""
     return [_INPUTS[sense] for sense, share in _largest(effects).items() if share < IGNORED]
 
 
 def format_verdict(effects: Sequence[AblationEffect]) -> str:
-    """In one sentence."""
+    """Return one sentence that says which inputs the model uses, hardly uses and ignores."""
     largest = _largest(effects)
     words = {
         "uses": [_INPUTS[sense] for sense, share in largest.items() if share >= _SLIGHT],
         "hardly uses": [_INPUTS[sense] for sense, share in largest.items() if IGNORED <= share < _SLIGHT],
         "ignores": ignored_inputs(effects),
     }
-    told = [f"{verb} {' and '.join(senses)}" for verb, senses in words.items() if senses]
-    return f"this model {', '.join(told)}"
+    clauses = [f"{verb} {' and '.join(senses)}" for verb, senses in words.items() if senses]
+    return f"this model {', '.join(clauses)}"
 
 
 def _largest(effects: Sequence[AblationEffect]) -> dict[str, float]:
@@ -101,20 +105,18 @@ def _largest(effects: Sequence[AblationEffect]) -> dict[str, float]:
 _COARSE = ("blank", "changed", "reset each frame")
 
 
-def _ablations(frames: Sequence[np.ndarray], instruction: str) -> list[_Ablation]:
+def _ablations(frames: Sequence[np.ndarray], instruction: str, other: str) -> list[_Ablation]:
     rng = np.random.default_rng(0)
     images = {
         "blank": [np.full_like(frame, 128) for frame in frames],
         "shuffled": [_shuffle_blocks(frame, rng) for frame in frames],
         "swapped": [*frames[len(frames) // 2 :], *frames[: len(frames) // 2]],
     }
-    other = swap_left_right(instruction)
-    words = instruction.split()
     texts = {
-        "changed": other if other != " ".join(words) else _OTHER,
+        "changed": other,
         "negated": f"do not {instruction}",
         "emptied": ".",
-        "scrambled": " ".join(rng.permutation(words)),
+        "scrambled": " ".join(rng.permutation(instruction.split())),
     }
     return [
         *(_Ablation("image", name, changed, instruction) for name, changed in images.items()),
@@ -124,7 +126,7 @@ def _ablations(frames: Sequence[np.ndarray], instruction: str) -> list[_Ablation
 
 
 def _shuffle_blocks(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Its blocks in another order; a rest at the right and lower edge stays."""
+    """Return the frame with its blocks permuted; leftover pixels at the right and bottom stay."""
     height, width = (side // _BLOCKS for side in frame.shape[:2])
     result = frame.copy()
     inner = result[: height * _BLOCKS, : width * _BLOCKS].reshape(_BLOCKS, height, _BLOCKS, width, 3).swapaxes(1, 2)
@@ -135,7 +137,7 @@ def _shuffle_blocks(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _actions(policy: Policy, change: _Ablation, stepped: Callable[[], None]) -> np.ndarray:
-    """[frames, axes]."""
+    """Return the actions of one run from a fresh hidden state, [frames, axes]."""
     policy.reset()
     actions = []
     for frame in change.frames:
