@@ -146,7 +146,10 @@ class TinyModelBuilder:
                 self.log(f"{name}: epoch {epoch + 1} of {config.epochs} on {len(examples)} examples, loss {loss:.4f}")
 
     def _generate_examples(self, kind: str, count: int) -> Iterator[Example]:
-        """Yield examples from worker processes in the order of their seeds; `kind` is a method of DaggerSampler."""
+        """Yield examples from worker processes, in the order of their seeds.
+
+        `kind` is the name of a method of DaggerSampler.
+        """
         if not count:
             return
         step = VIEWS if kind == "random_views" else 1

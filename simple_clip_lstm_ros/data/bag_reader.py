@@ -72,7 +72,10 @@ def _write(path: Path, samples: Iterator[Sample]) -> None:
 
 
 def open_bag(bag: Path) -> Any:
-    """Open a bag with rosbags; the caller closes it. Raise EpisodeError for a file that is no bag or is broken."""
+    """Open a bag with rosbags; the caller closes it.
+
+    Raise EpisodeError for a file that is no bag or is broken.
+    """
     try:
         # Bags of Humble do not contain message definitions.
         reader = AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
@@ -114,7 +117,10 @@ def connections_of(reader: Any, bag: Path, topic: str, types: tuple[str, ...]) -
 
 
 def messages_of(reader: Any, bag: Path, connections: list[Any]) -> Iterator[tuple[Any, int, Any]]:
-    """Yield (connection, receive time in ns, message) in recorded order. Raise EpisodeError for a damaged bag."""
+    """Yield (connection, receive time in ns, message) in recorded order.
+
+    Raise EpisodeError for a damaged bag.
+    """
     try:
         for connection, time, raw in reader.messages(connections):
             yield connection, time, reader.deserialize(raw, connection.msgtype)

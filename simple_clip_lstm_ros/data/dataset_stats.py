@@ -62,7 +62,10 @@ class DatasetStats:
 
 
 def find_episodes(path: str | Path) -> list[Path]:
-    """Return the file itself, or all .h5 files in the folder and below. Raise EpisodeError if there is none."""
+    """Return the file itself, or all .h5 files in the folder and below.
+
+    Raise EpisodeError if there is none.
+    """
     path = Path(path)
     if not path.exists():
         raise EpisodeError(f"{path} does not exist")

@@ -66,10 +66,11 @@ def explain(
     grid: int = GRID,
     stepped: Callable[[], None] = lambda: None,
 ) -> Explanation:
-    """Attribute the action for a frame uint8 [height, width, 3] in RGB, with `grid` cells along each side.
+    """Attribute the action to regions of the frame and to words.
 
-    Call `stepped` after each step. Raise InputError for a grid that does not fit, for inputs that `Policy.step`
-    rejects, and for an action that is not finite.
+    `frame` is uint8 [height, width, 3] in RGB, divided into `grid` cells along each side. Call `stepped` after each
+    step. Raise InputError for a grid that does not fit, for inputs that `Policy.step` rejects, and for an action that
+    is not finite.
     """
     if not MIN_GRID <= grid <= MAX_GRID or grid > min(frame.shape[:2]):
         raise InputError(f"a grid of {grid} cells is none for this image: take {MIN_GRID} to {MAX_GRID}")

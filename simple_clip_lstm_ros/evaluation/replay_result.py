@@ -98,7 +98,10 @@ class ReplayResult:
         return np.array(self._rows, float).reshape(-1, 7)
 
     def differences(self) -> dict[str, dict[str, float]]:
-        """Return the differences by used axis, over the ticks with a known recorded command; empty if none."""
+        """Return the differences by axis, for axes that are used.
+
+        Over the ticks with a known recorded command; empty if there are none.
+        """
         known = ~np.isnan(self.recorded[:, 0])
         times, replayed, recorded = self.times[known], self.replayed[known], self.recorded[known]
         differences = {}

@@ -71,7 +71,10 @@ class Expert:
         return next(free, targets[-1])
 
     def _safe_speed(self, pose: Pose) -> float:
-        """Return the speed limit (m/s) from the distance to the nearest box and its rate of decrease."""
+        """Return the speed limit (m/s) near boxes.
+
+        It depends on the distance to the nearest box, and on how fast the distance decreases.
+        """
         position = Point(pose.x, pose.y)
         ahead = Point(pose.x + _PROBE_DISTANCE * math.cos(pose.yaw), pose.y + _PROBE_DISTANCE * math.sin(pose.yaw))
         distance = self._boxes.distance(position)

@@ -131,7 +131,10 @@ class Layout:
         return dx / math.hypot(dx, dy), dy / math.hypot(dx, dy)
 
     def axis_offset(self, box: Pose, pose: Pose) -> tuple[float, float]:
-        """Return how far (m) this pose is past a box and left of it, along and across `axis`."""
+        """Return how far (m) a pose is past a box and left of it.
+
+        Measured along and across `axis`.
+        """
         ax, ay = self.axis
         dx, dy = pose.x - box.x, pose.y - box.y
         return dx * ax + dy * ay, ax * dy - ay * dx

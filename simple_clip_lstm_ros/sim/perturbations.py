@@ -81,7 +81,10 @@ def _resets_at_first_box(world: World) -> bool:
 
 
 def _seconds_at_first_box(world: World) -> float:
-    """Return the time (s) since the robot first came next to the first box; infinite before that."""
+    """Return the time (s) since the robot came next to the first box.
+
+    Infinite before that. A robot that comes back does not restart it.
+    """
     first = world.layout.boxes[0].pose
     for index, pose in enumerate(world.path):
         past, _ = world.layout.axis_offset(first, pose)

@@ -41,9 +41,10 @@ class Map(NamedTuple):
 
 
 def plot_map(worlds: Mapping[str, Sequence[World]], path: Path) -> None:
-    """Write an image (PNG, SVG or PDF by its suffix) with a row per condition and a column per task.
+    """Write an image with a row per condition and a column per task.
 
-    Successful drives are green, others red. Raise InputError for a path that cannot be written.
+    PNG, SVG or PDF by its suffix. Successful drives are green, others red. Raise InputError for a path that cannot be
+    written.
     """
     figure = Figure(figsize=(2.4 * len(SCENARIOS), 2.4 * len(worlds) + 0.4), layout="constrained")
     grid = figure.subplots(len(worlds), len(SCENARIOS), squeeze=False, sharex=True, sharey=True)
@@ -63,9 +64,9 @@ def plot_map(worlds: Mapping[str, Sequence[World]], path: Path) -> None:
 def plot_drive(
     layout: Layout, poses: Sequence[Pose], instructions: Sequence[InstructionMark], path: Path, *, good: bool
 ) -> None:
-    """Write a plot of one drive, green if `good` else red, with its instructions where they were given.
+    """Write a plot of one drive, with its instructions where they were given.
 
-    Raise InputError for a path that cannot be written.
+    The path is green if `good`, else red. Raise InputError for a path that cannot be written.
     """
     figure = Figure(figsize=(7.0, 6.6), layout="constrained")
     axes = figure.subplots()
@@ -81,7 +82,10 @@ def plot_drive(
 
 
 def draw_map(layout: Layout, poses: Sequence[Pose], size: int) -> Map:
-    """Draw the layout without a robot, `size` pixels high and wide, so that all `poses` are inside."""
+    """Draw a map of the layout without a robot.
+
+    `size` is its height and width in pixels. All `poses` are inside.
+    """
     figure = Figure(figsize=(size / 100, size / 100), dpi=100)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     _draw_world(axes, layout, poses)

@@ -89,7 +89,10 @@ class CameraRenderer:
 
 
 def _rays(camera: Camera, size: tuple[int, int]) -> np.ndarray:
-    """Return ray directions in the robot's axes, float32 [3, pixels]; their depth along the camera axis is 1."""
+    """Return ray directions in the robot's axes, float32 [3, pixels].
+
+    Their component along the camera axis is 1.
+    """
     height, width = size
     focal = width / 2 / math.tan(camera.fov / 2)
     up, left = np.meshgrid((height / 2 - 0.5 - np.arange(height)) / focal, (width / 2 - 0.5 - np.arange(width)) / focal)

@@ -47,7 +47,10 @@ class Rollout(LabelledFrames):
 
 
 def rollout(world: World, instruction: str, policy: RolloutPolicy, *, until: float = 40.0) -> Rollout:
-    """Drive from the current pose until the cup is reached, on contact, or at world time `until` (s)."""
+    """Drive `world` from its current pose with `policy`.
+
+    End when the cup is reached, on contact, or at world time `until` (s).
+    """
     expert = Expert(world.layout)
     frames, actions, points = [], [], []
     rest = _REST
@@ -71,7 +74,10 @@ def rollout(world: World, instruction: str, policy: RolloutPolicy, *, until: flo
 
 
 def noisy_expert(rng: np.random.Generator, std: float) -> RolloutPolicy:
-    """Return the expert with correlated noise of standard deviation `std` rad/s, and half of that in m/s."""
+    """Return the expert with noise that is correlated over time.
+
+    Its standard deviation is `std` in rad/s, and half of that in m/s.
+    """
     noise = np.zeros(2)
 
     def drive(frame: np.ndarray, expert_velocity: Velocity) -> Velocity:

@@ -89,7 +89,10 @@ class EncoderPretrainingLoss(nn.Module):
         self.register_buffer("action_std", action_std)
 
     def forward(self, batch: Sequence[TrainingSequence]) -> Tensor:
-        """Return the mean loss over all probes; each is the sum of its action, position and view losses."""
+        """Return the mean loss over all probes.
+
+        The loss of a probe is the sum of its action, position and view losses.
+        """
         extracted = [self._feature_extractor(each) for each in batch]
         features = {name: torch.cat([each[name] for each in extracted]) for name in extracted[0]}
         features[_FUSED] = self.model.fuse(features)
@@ -114,7 +117,10 @@ _FUSED = "fused"
 
 
 def _landmark_loss(prediction: Tensor, landmarks: Tensor) -> Tensor:
-    """Return the loss of [frames, 2 K] against [frames, K, 2] over all known values; zero if none is known."""
+    """Return the loss of [frames, 2 K] against [frames, K, 2].
+
+    The mean over all known values (not NaN); zero if none is known.
+    """
     landmarks = landmarks.flatten(1)
     known = ~landmarks.isnan()
     errors = F.smooth_l1_loss(prediction, landmarks.nan_to_num(), beta=_BETA, reduction="none") * known

@@ -57,9 +57,10 @@ def make_example(
 
 
 def prepare_model(model: SimpleCLIPLSTM, actions: Tensor, *, encoders: bool) -> None:
-    """Set up a model to train on actions [frames, axes]: fusion, LSTM and head, and with `encoders` everything.
+    """Set up a model to train on actions [frames, axes].
 
-    Mark its config as trained. Raise ConfigError for a config that cannot be trained.
+    Train fusion, LSTM and head, and with `encoders` everything. Mark its config as trained. Raise ConfigError for a
+    config that cannot be trained.
     """
     config = model.config
     if config.history != "carry":
@@ -74,9 +75,10 @@ def prepare_model(model: SimpleCLIPLSTM, actions: Tensor, *, encoders: bool) -> 
 
 
 def fit_action_scale(config: PolicyConfig, actions: Tensor) -> PolicyConfig:
-    """Return a config that scales the outputs of an untrained head, near zero and one, to these actions.
+    """Return a config whose action scale and offset fit these actions [frames, axes].
 
-    Not for a trained head: it has learned with its own scale.
+    For an untrained head, whose outputs are near zero and one. Not for a trained head: it has learned with its own
+    scale.
     """
     center = actions.mean(dim=0)
     scale = (actions - center).abs().amax(dim=0) * _HEADROOM if config.final_tanh else action_std(actions)

@@ -19,7 +19,10 @@ _BRANCH_ENDS = ("out_proj.weight", "fc2.weight")
 
 
 def init_model(config: PolicyConfig, seed: int) -> SimpleCLIPLSTM:
-    """Return a model with unit gain; position and class embeddings are scaled like the tokens next to them."""
+    """Return a model with random weights of unit gain.
+
+    Position and class embeddings are scaled like the tokens next to them.
+    """
     torch.manual_seed(seed)
     model = SimpleCLIPLSTM(config)
     for name, weight in model.named_parameters():
