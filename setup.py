@@ -76,10 +76,10 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"bag_player = {NAME}.node.programs:bag_player",
-            f"bag_recorder = {NAME}.node.programs:bag_recorder",
-            f"dashboard = {NAME}.node.programs:dashboard",
-            f"healthcheck = {NAME}.node.healthcheck:main",
+            f"bag_player = {NAME}.cli.node_programs:bag_player",
+            f"bag_recorder = {NAME}.cli.node_programs:bag_recorder",
+            f"dashboard = {NAME}.cli.node_programs:dashboard",
+            f"healthcheck = {NAME}.ros.healthcheck:main",
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",
             f"velocity_guard = {NAME}.node.velocity_guard:main",

@@ -72,8 +72,8 @@ from simple_clip_lstm_ros.harness.node_harness import NodeHarness
 
 with NodeHarness({"checkpoint": "builtin:tiny", "device": "cpu"}, threads=1, logs=Path(sys.argv[1])) as stage:
     stage.start()
-    stage.instruct("go around the left side of the box and reach the cup")
-    assert stage.watch(30.0, lambda: stage.command is not None and stage.reason.startswith("MOVING")), stage.reason
+    stage.set_instruction("go around the left side of the box and reach the cup")
+    assert stage.spin_for(30.0, lambda: stage.command is not None and stage.reason.startswith("MOVING")), stage.reason
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

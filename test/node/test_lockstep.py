@@ -41,7 +41,7 @@ def without_ros(tiny: Path, layout: Layout, condition: Perturbation = PERTURBATI
     policy = load_policy(tiny, precision="fp32", config=CONFIG)
     world = World(layout)
     while not world.outcome.ended:
-        if condition.forgets(world):
+        if condition.resets_state(world):
             policy.reset()
         action = policy.step(condition.frame(world), condition.instruction(world))
         world.command(Velocity.from_axes(action.values, policy.config.action_axes))

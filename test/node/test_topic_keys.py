@@ -63,8 +63,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeHarness]:
         logs = tmp_path_factory.mktemp("logs")
         stage = cleanup.enter_context(NodeHarness(given, robot={}, threads=1, logs=logs))
         stage.start()
-        stage.instruct(TEXT)
-        assert stage.watch(20.0, lambda: stage.action is not None), stage.reason
+        stage.set_instruction(TEXT)
+        assert stage.spin_for(20.0, lambda: stage.action is not None), stage.reason
         yield stage
 
 
@@ -133,7 +133,7 @@ def test_the_report(stage: NodeHarness) -> None:
 def test_the_outcome(stage: NodeHarness) -> None:
     told: list[Any] = []
     stage.node.create_subscription(String, "sim_robot/outcome", lambda m: told.append(json.loads(m.data)), LATCHED)
-    assert stage.watch(10.0, lambda: bool(told))
+    assert stage.spin_for(10.0, lambda: bool(told))
     check("sim_robot/outcome", *told)
 
 
@@ -145,7 +145,7 @@ def test_diagnostics(stage: NodeHarness) -> None:
             told.setdefault(status.name, {}).update(names(pair.key for pair in status.values))
 
     stage.node.create_subscription(DiagnosticArray, "/diagnostics", heard, 10)
-    stage.watch(2.0)
+    stage.spin_for(2.0)
     check("diagnostics", told)
 
 
@@ -192,8 +192,8 @@ def test_the_dashboard(stage: NodeHarness, beside: Beside) -> None:
 
 def test_a_bag(stage: NodeHarness, beside: Beside) -> None:
     """Wait for the values of parameters: the recorder asks every two seconds, at first for their names alone."""
-    stage.watch(beside.begun + 5.0 - time.monotonic())
-    stage.ask("recorder/dump")
+    stage.spin_for(beside.begun + 5.0 - time.monotonic())
+    stage.call_trigger("recorder/dump")
     (metadata,) = beside.bags.glob("*_asked/metadata.yaml")
     (found,) = yaml.safe_load(metadata.read_text()).values()
     facts = {name: json.loads(value) if value[:1] == "{" else value for name, value in found["custom_data"].items()}
@@ -203,20 +203,20 @@ def test_a_bag(stage: NodeHarness, beside: Beside) -> None:
 
 
 def test_a_replay_of_the_player(stage: NodeHarness, beside: Beside, ended: list[int]) -> None:
-    assert stage.watch(20.0, lambda: bool(ended))
+    assert stage.spin_for(20.0, lambda: bool(ended))
     check("replay of the player", json.loads((beside.out / "replay.json").read_text()))
 
 
 def test_topics_services_and_parameters(stage: NodeHarness, beside: Beside) -> None:
     node = stage.node
-    stage.watch(1.0)  # until all nodes know each other
+    stage.spin_for(1.0)  # until all nodes know each other
     found = {}
     own = (node.get_name(), "doctor")  # nobody spins the doctor's
     for name, space in node.get_node_names_and_namespaces():
         if name.startswith(own):
             continue
         full = f"{space.rstrip('/')}/{name}"
-        parameters = stage.call(ListParameters, f"{full}/list_parameters", ListParameters.Request()).result.names
+        parameters = stage.call_service(ListParameters, f"{full}/list_parameters", ListParameters.Request()).result.names
         found[full] = {
             "publishes": dict(node.get_publisher_names_and_types_by_node(name, space)),
             "hears": dict(node.get_subscriber_names_and_types_by_node(name, space)),
