@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import cv2
 import pytest
+from warm_python import WarmPython
 
 from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-CLI = [sys.executable, "-m", "simple_clip_lstm_ros.cli.main"]
+CLI = ["-m", "simple_clip_lstm_ros.cli.main"]
 COMMAND = r"(simple_clip_lstm|ros2|python3?|make|docker|pip|hf|sudo|ssh|rsync|rviz2) "
 # What a machine like this one does not have.
 NEEDS = {"a robot", "a Jetson", "Docker", "a network", "another machine", "a ROS 2 distribution"}
@@ -171,21 +172,24 @@ LONG = sorted(
 )
 
 
-def options(*command: str) -> set[str]:
-    """Those that its help names, and of a verb whose options it takes, too."""
-    told = subprocess.check_output([*command, "--help"], cwd=ROOT, text=True)
-    verb = re.search(r"Takes options of `simple_clip_lstm (\w+)`", told)
-    return set(re.findall(r"--[a-z-]+", told)) | (options(*CLI, verb[1]) if verb else set())
+def options(python: WarmPython, *words: str) -> set[str]:
+    """Return those that the help of a program names, with those of a command whose options it takes."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    asked = python.start([*words, "--help"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    help_text, _ = asked.communicate()
+    assert asked.returncode == 0, words
+    other = re.search(r"Takes options of `simple_clip_lstm (\w+)`", help_text)
+    return set(re.findall(r"--[a-z-]+", help_text)) | (options(python, *CLI, other[1]) if other else set())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line", [pytest.param(line, marks=[pytest.mark.int8] if "int8_schemes" in line else []) for line in LONG]
 )
-def test_what_takes_too_long_to_run_knows_its_options(line: str) -> None:
+def test_what_takes_too_long_to_run_knows_its_options(warm_python: WarmPython, line: str) -> None:
     program, what, *words = line.split()
-    command = [sys.executable, what] if program == "python" else [*CLI, what]
-    assert {word for word in words if word.startswith("--")} <= options(*command)
+    command = [str(ROOT / what)] if program == "python" else [*CLI, what]
+    assert {word for word in words if word.startswith("--")} <= options(warm_python, *command)
 
 
 def script(document: Path) -> str:

@@ -99,7 +99,7 @@ def test_every_package_is_installed(setup):
 
 
 def test_the_models_the_page_and_the_photographs_that_come_with_the_package_are_installed_whole(setup):
-    folders = [ROOT / NAME / part for part in ("models", "node/dashboard_page", "policy/photographs")]
+    folders = [ROOT / NAME / part for part in ("models", "dashboard/page", "policy/photographs")]
     beside = {f for folder in folders for f in folder.rglob("*") if f.is_file()}
     assert {ROOT / NAME / file for file in setup["package_data"][NAME]} == beside
     assert {f.parent for f in beside} >= {*folders[1:]}

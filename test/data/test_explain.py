@@ -96,10 +96,11 @@ def where(world, without):
 
 
 @pytest.mark.slow
-def test_boxes_and_cup_light_up_and_the_side_carries_the_turn(trained):
+@pytest.mark.parametrize(("worlds", "least"), [(8, 7), pytest.param(16, 14, marks=pytest.mark.full)])
+def test_boxes_and_cup_light_up_and_the_side_carries_the_turn(trained, worlds, least):
     """In worlds that no training has seen: the floor's parts matter less, and of all words the side most."""
     lit, told = [], []
-    for number in range(16):
+    for number in range(worlds):
         layout = sample_layout(SCENARIOS[number % len(SCENARIOS)], FIRST_SEED + 700 + number)
         away = replace(layout.cup, x=-50.0)
         world = World(layout)
@@ -107,8 +108,8 @@ def test_boxes_and_cup_light_up_and_the_side_carries_the_turn(trained):
         found = explain(trained, world.frame(), layout.scenario.instruction)
         lit.append(heat(found)[things].mean() / heat(found)[~things].mean())
         told.append(max(found.words, key=lambda word: abs(word.by_axis["angular.z"])).word)
-    assert sum(ratio > 2.0 for ratio in lit) >= 14, lit
-    assert sum(word in ("left", "right") for word in told) >= 14, told
+    assert sum(ratio > 2.0 for ratio in lit) >= least, lit
+    assert sum(word in ("left", "right") for word in told) >= least, told
 
 
 @pytest.mark.slow

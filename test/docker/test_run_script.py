@@ -140,6 +140,7 @@ def test_a_gpu_is_taken_where_one_answers(run: Run, bundle: Path, stubs: Path, t
 
 
 @pytest.mark.ros
+@pytest.mark.full
 def test_a_bundle_that_was_copied_in_part_never_starts(run: Run, bundle: Path, tmp_path: Path) -> None:
     """With the real doctor in the container's place."""
     (weights,) = bundle.glob("*.safetensors")
