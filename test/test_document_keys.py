@@ -35,9 +35,9 @@ from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.doctor.finding import Finding, Verdict
-from simple_clip_lstm_ros.doctor.libraries import libraries
-from simple_clip_lstm_ros.doctor.resources import check_cameras, machine
-from simple_clip_lstm_ros.doctor.transport import transport
+from simple_clip_lstm_ros.doctor.libraries import check_libraries
+from simple_clip_lstm_ros.doctor.resources import check_cameras, check_machine
+from simple_clip_lstm_ros.doctor.transport import check_transport
 from simple_clip_lstm_ros.engine import memory as memories
 from simple_clip_lstm_ros.engine.cgroup import CgroupMemory
 from simple_clip_lstm_ros.engine.memory import CudaMemory, Memory, ProcessMemory, read_memory
@@ -161,7 +161,7 @@ def test_train(run: Run, episodes: Path, tmp_path: Path, monkeypatch: pytest.Mon
         states.extend([content] if Path(path).suffix == ".state" else [])
         save(content, path)
 
-    monkeypatch.setattr(torch, "save_figure", kept)
+    monkeypatch.setattr(torch, "save", kept)
     out = tmp_path / "out.pth"
     told = run("train", episodes, "--checkpoint", "builtin:tiny", "--out", out, "--epochs", 1, "--device", "cpu")
     check("train", told)
@@ -226,7 +226,7 @@ def test_sensitivity_and_explain(run: Run, photograph: Path, tmp_path: Path) -> 
 
 def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the checkpoint only: other findings have the same keys, and take long."""
-    for checks in (libraries, machine, transport, check_cameras):
+    for checks in (check_libraries, check_machine, check_transport, check_cameras):
         monkeypatch.setattr(doctor, checks.__name__, lambda *_: iter([Finding("it", Verdict.OK, "well", "nothing")]))
     check("doctor", run("doctor", *MODEL))
 

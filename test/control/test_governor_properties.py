@@ -149,6 +149,14 @@ class Drive(RuleBasedStateMachine):
         self.call("reject_instruction", "why")
         self.oracle.say("")
         self.oracle.log.append(("refuse", None))
+        self.tick()
+
+    @rule(velocity=broken_velocities)
+    def break_action(self, velocity: Velocity) -> None:
+        self.see()
+        self.act(velocity)
+        self.tick()
+        self.drive(Velocity(0.3, 0.0, 0.1), 4)
 
     @rule(ticks=st.integers(0, 8))
     def stop(self, ticks: int) -> None:
