@@ -76,9 +76,9 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"bag_player = {NAME}.cli.node_programs:bag_player",
-            f"bag_recorder = {NAME}.cli.node_programs:bag_recorder",
-            f"dashboard = {NAME}.cli.node_programs:dashboard",
+            f"bag_player = {NAME}.cli.ros:bag_player",
+            f"bag_recorder = {NAME}.cli.ros:bag_recorder",
+            f"dashboard = {NAME}.cli.ros:dashboard",
             f"healthcheck = {NAME}.ros.healthcheck:main",
             f"inference_node = {NAME}.node.inference_node:main",
             f"simple_clip_lstm = {NAME}.cli.main:main",

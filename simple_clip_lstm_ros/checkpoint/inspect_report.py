@@ -10,8 +10,7 @@ from typing import Any
 from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
 from simple_clip_lstm_ros.checkpoint.infer_config import COMPONENTS, feature_sums
 from simple_clip_lstm_ros.checkpoint.reader import CheckpointInfo, open_checkpoint
-from simple_clip_lstm_ros.checkpoint.spec import apply_settings
-from simple_clip_lstm_ros.checkpoint.state_dict_diff import diff_shapes
+from simple_clip_lstm_ros.checkpoint.spec import apply_settings, diff_shapes
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, choices_of
 

@@ -14,7 +14,6 @@ from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
 from simple_clip_lstm_ros.checkpoint.infer_config import infer_config
 from simple_clip_lstm_ros.checkpoint.layer_pruning import Layers, count_layers, parse_layers, pruned_config
 from simple_clip_lstm_ros.checkpoint.reader import CheckpointInfo, open_checkpoint
-from simple_clip_lstm_ros.checkpoint.state_dict_diff import diff_shapes
 from simple_clip_lstm_ros.checkpoint.tensors import TensorCast, TensorPlan, is_embedding
 from simple_clip_lstm_ros.engine.linear_backends import ExecutionConfig
 from simple_clip_lstm_ros.engine.memory_estimate import MemoryEstimate, WeightBytes, estimate_memory
@@ -23,6 +22,50 @@ from simple_clip_lstm_ros.engine.quantization import linear_weights
 from simple_clip_lstm_ros.errors import CheckpointError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, merge_settings
 from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def diff_shapes(needed: Shapes, found: Shapes) -> str:
+    """Return an empty string for equal shapes, else one line that describes the differences.
+
+    The line has the number of differences per component, the first few, and the probable cause.
+    """
+    wrong = sorted(name for name in needed if name in found and tuple(found[name]) != tuple(needed[name]))
+    kinds = {
+        "missing": sorted(set(needed) - set(found)),
+        "unexpected": sorted(set(found) - set(needed)),
+        "of the wrong shape": wrong,
+    }
+    if not any(kinds.values()):
+        return ""
+    parts = []
+    for component in sorted({name.partition(".")[0] for names in kinds.values() for name in names}):
+        counted = [
+            f"{len(own)} {kind} ({_format_first(own, needed, found)})"
+            for kind, names in kinds.items()
+            if (own := [name for name in names if name.partition(".")[0] == component])
+        ]
+        parts.append(f"{component}: {', '.join(counted)}")
+    return "; ".join(parts) + f". {_probable_cause(kinds)}"
+
+
+def _format_first(names: list[str], needed: Shapes, found: Shapes) -> str:
+    shown = [
+        f"{name} {list(found[name])} instead of {list(needed[name])}" if name in needed and name in found else name
+        for name in names[:2]
+    ]
+    return ", ".join(shown) + (", ..." if len(names) > 2 else "")
+
+
+def _probable_cause(kinds: Mapping[str, list[str]]) -> str:
+    if kinds["of the wrong shape"]:
+        return "Probably a config that belongs to another checkpoint, or a file that was edited"
+    if kinds["missing"] and kinds["unexpected"]:
+        return "Probably a checkpoint of another model, or one whose modules were renamed"
+    if kinds["missing"]:
+        return "Probably a file saved from an incomplete model, or one that was edited"
+    return "Probably a model with parts that this one does not have"
 
 
 @dataclass(frozen=True)

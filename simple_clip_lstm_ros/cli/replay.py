@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from simple_clip_lstm_ros.data.drive_events import RecordedDrive
-    from simple_clip_lstm_ros.evaluation.replay import Replay, ReplayConfig
+    from simple_clip_lstm_ros.evaluation.replay import Replay
+    from simple_clip_lstm_ros.evaluation.replay_config import ReplayConfig
     from simple_clip_lstm_ros.evaluation.replay_result import ReplayResult
     from simple_clip_lstm_ros.policy.policy import Policy
 
@@ -59,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from simple_clip_lstm_ros.evaluation.replay import ReplayConfig
+    from simple_clip_lstm_ros.evaluation.replay_config import ReplayConfig, read_ros_params
     from simple_clip_lstm_ros.evaluation.replay_plots import make_folder, write_files
-    from simple_clip_lstm_ros.evaluation.ros_params_file import read_ros_params
 
     drive = _open_recording(args)
     parameters = drive.parameters if args.params is None else read_ros_params(args.params)

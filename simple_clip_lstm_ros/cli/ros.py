@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli.options import overrides
-from simple_clip_lstm_ros.errors import SimpleClipLstmError
+from simple_clip_lstm_ros.errors import MissingLibraryError, SimpleClipLstmError, name_missing_extra
 
 
 def missing_ros() -> str:
@@ -98,3 +100,30 @@ def _wait_for_steps(harness: NodeHarness, steps: int, stepped: Callable[[], None
         elif now - max([begin, *arrivals]) > _STEP_TIMEOUT:
             raise SimpleClipLstmError(f"the node took no step in {_STEP_TIMEOUT:g} s: {harness.reason}")
     return arrivals[0]
+
+
+def bag_player() -> NoReturn:
+    with _ending_in_one_line("bag_player"):
+        from simple_clip_lstm_ros.harness.bag_player import main
+    main()
+
+
+def bag_recorder() -> NoReturn:
+    with _ending_in_one_line("bag_recorder"):
+        from simple_clip_lstm_ros.recording.bag_recorder import main
+    main()
+
+
+def dashboard() -> NoReturn:
+    with _ending_in_one_line("dashboard"):
+        from simple_clip_lstm_ros.dashboard.dashboard_node import main
+    main()
+
+
+@contextmanager
+def _ending_in_one_line(user: str) -> Iterator[None]:
+    try:
+        with name_missing_extra(user):
+            yield
+    except MissingLibraryError as error:
+        sys.exit(f"error: {error}")

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from simple_clip_lstm_ros.control.velocity import UNITS
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.files import save_figure
-from simple_clip_lstm_ros.language.stop_phrases import is_stop_phrase
+from simple_clip_lstm_ros.language.instruction import is_stop_phrase
 from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.sim.instructions import swap_left_right
 

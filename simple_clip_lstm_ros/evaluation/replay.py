@@ -8,58 +8,21 @@ the replayed commands would have led.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from simple_clip_lstm_ros.control.control_loop import ControlLoop, NewestObservation
 from simple_clip_lstm_ros.control.governor import Governor, ObservationKey, Reason
-from simple_clip_lstm_ros.control.limits import Limits
 from simple_clip_lstm_ros.control.velocity import Velocity
 from simple_clip_lstm_ros.data.drive_events import CommandEvent, DriveEvent, ImageEvent, InstructionEvent, ReasonEvent
-from simple_clip_lstm_ros.errors import ConfigError, InputError
-from simple_clip_lstm_ros.evaluation.ros_params_file import to_number, to_numbers
+from simple_clip_lstm_ros.errors import InputError
+from simple_clip_lstm_ros.evaluation.replay_config import ReplayConfig
 from simple_clip_lstm_ros.language.instruction import Instruction, interpret
 from simple_clip_lstm_ros.policy.policy import Policy
 
-_TIMES = ("command_rate", "image_timeout", "command_timeout", "state_timeout")
-_MAX_LATENCY = 60.0  # s
 MAX_PAUSE = 5.0  # s without any event; the rest of a longer pause is skipped
-
-
-@dataclass(frozen=True)
-class ReplayConfig:
-    """The node's parameters that affect a replay, in the node's units; `latency` is that of a step, in s.
-
-    Raise ConfigError for invalid values.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    command_rate: float = 20.0
-    image_timeout: float = 0.5
-    command_timeout: float = 0.5
-    state_timeout: float = 2.0
-    latency: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("command_rate", "state_timeout"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be a positive number, not {getattr(self, name):g}")
-        if not 0.0 <= self.latency <= _MAX_LATENCY:
-            raise ConfigError(f"latency must be from 0 to {_MAX_LATENCY:g} s, not {self.latency:g}")
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any], latency: float) -> ReplayConfig:
-        """Create a config from the node's parameters, with its defaults for missing ones. Raise ConfigError."""
-        default_limits, defaults = Limits(), cls(latency=latency)
-        limits = {
-            item.name: to_numbers(parameters, item.name, getattr(default_limits, item.name))
-            for item in fields(default_limits)
-        }
-        times = {name: to_number(parameters, name, getattr(defaults, name)) for name in _TIMES}
-        return replace(defaults, limits=Limits(**limits), **times)
 
 
 class ReplayTick(NamedTuple):

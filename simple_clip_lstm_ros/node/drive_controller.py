@@ -32,7 +32,7 @@ from simple_clip_lstm_ros.policy.policy import Action, Policy
 from simple_clip_lstm_ros.ros.camera_topic import to_image
 from simple_clip_lstm_ros.ros.cmd_vel_publisher import CmdVelPublisher
 from simple_clip_lstm_ros.ros.conversions import to_seconds, to_twist_stamped
-from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
+from simple_clip_lstm_ros.ros.process import PeriodicThread
 from simple_clip_lstm_ros.ros.qos import NEWEST_IMAGE, subscribe_to_text
 
 

@@ -36,7 +36,7 @@ from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
 from simple_clip_lstm_ros.node.startup_checks import find_ignored_inputs, startup_warnings
 from simple_clip_lstm_ros.policy.policy import warm_up
 from simple_clip_lstm_ros.ros import parameters, process
-from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
+from simple_clip_lstm_ros.ros.process import PeriodicThread
 from simple_clip_lstm_ros.ros.status_publisher import StatusPublisher, StatusValues
 
 _MEMORY_PERIOD = 0.5  # s

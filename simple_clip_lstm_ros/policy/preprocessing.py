@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, Kosmos2Processor
 
 from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line, is_text
-from simple_clip_lstm_ros.language.stop_phrases import MAX_CHARACTERS, is_stop_phrase
+from simple_clip_lstm_ros.language.instruction import MAX_CHARACTERS, is_stop_phrase
 from simple_clip_lstm_ros.policy.config import PolicyConfig
 from simple_clip_lstm_ros.policy.model import Pixels, Tokens
 from simple_clip_lstm_ros.policy.processor_files import HOW_TO_GET, check_no_code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simple_clip_lstm_ros.checkpoint.state_dict_diff import diff_shapes
+from simple_clip_lstm_ros.checkpoint.spec import diff_shapes
 
 NEEDED = {
     "rnn.weight_ih_l0": (8, 4),

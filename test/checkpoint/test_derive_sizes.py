@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from simple_clip_lstm_ros.checkpoint.build import build_model, expected_shapes
 from simple_clip_lstm_ros.checkpoint.infer_config import infer_config
-from simple_clip_lstm_ros.checkpoint.state_dict_diff import diff_shapes
+from simple_clip_lstm_ros.checkpoint.spec import diff_shapes
 from simple_clip_lstm_ros.errors import CheckpointError, ConfigError, SimpleClipLstmError
 from simple_clip_lstm_ros.policy.config import PolicyConfig, feature_widths
 

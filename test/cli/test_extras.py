@@ -142,7 +142,7 @@ def test_one_line_names_the_extra_that_a_subcommand_misses(
 @pytest.mark.parametrize("program, module, extra", PROGRAMS)
 def test_one_line_names_the_extra_that_a_node_misses(run: Run, program: str, module: str, extra: str) -> None:
     pytest.importorskip("rclpy")
-    code = f"from simple_clip_lstm_ros.cli.node_programs import {program}; {program}()"
+    code = f"from simple_clip_lstm_ros.cli.ros import {program}; {program}()"
     ran = run(sys.executable, "-c", code, hidden=module)
     assert ran.returncode == 1
     assert ran.stderr == f"error: {program} needs {module}: pip install 'simple_clip_lstm_ros[{extra}]'\n"

@@ -34,10 +34,10 @@ from simple_clip_lstm_ros.data.drive_events import (
 )
 from simple_clip_lstm_ros.data.hdf5 import EpisodeWriter
 from simple_clip_lstm_ros.errors import ConfigError, EpisodeError, InputError
-from simple_clip_lstm_ros.evaluation.replay import Replay, ReplayConfig
+from simple_clip_lstm_ros.evaluation.replay import Replay
+from simple_clip_lstm_ros.evaluation.replay_config import ReplayConfig, read_ros_params
 from simple_clip_lstm_ros.evaluation.replay_plots import VideoWriter, plot_commands, plot_contact_sheet
 from simple_clip_lstm_ros.evaluation.replay_result import ReplayResult
-from simple_clip_lstm_ros.evaluation.ros_params_file import read_ros_params
 from simple_clip_lstm_ros.policy.policy import Action
 
 FRAME = np.zeros((48, 64, 3), np.uint8)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.language.stop_phrases import COURTESIES, MAX_CHARACTERS, STOP_PHRASES, is_stop_phrase
+from simple_clip_lstm_ros.language.instruction import COURTESIES, MAX_CHARACTERS, STOP_PHRASES, is_stop_phrase
 
 STOPS = (
     *("stop", "STOP!!", "Please halt now.", "wait a moment", "don't move", "don’t move", "stay where you are"),

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from simple_clip_lstm_ros.ros.periodic_thread import PeriodicThread
+from simple_clip_lstm_ros.ros.process import PeriodicThread
 
 pytestmark = pytest.mark.serial
 

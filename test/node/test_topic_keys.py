@@ -216,7 +216,9 @@ def test_topics_services_and_parameters(stage: NodeHarness, beside: Beside) -> N
         if name.startswith(own):
             continue
         full = f"{space.rstrip('/')}/{name}"
-        parameters = stage.call_service(ListParameters, f"{full}/list_parameters", ListParameters.Request()).result.names
+        parameters = stage.call_service(
+            ListParameters, f"{full}/list_parameters", ListParameters.Request()
+        ).result.names
         found[full] = {
             "publishes": dict(node.get_publisher_names_and_types_by_node(name, space)),
             "hears": dict(node.get_subscriber_names_and_types_by_node(name, space)),

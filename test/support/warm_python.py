@@ -29,7 +29,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LARGEST = 1 << 20  # bytes of a request
 # What takes long to import. Not rclpy: it takes no time, and Fast DDS starts threads, which a fork leaves behind. Nor
 # the command line: its consoles find out at once whether they are at a terminal.
-_MODULES = ("checkpoint.convert", "checkpoint.load", "checkpoint.inspect_report", "checkpoint.random_checkpoint", "policy.sample_images")
+_MODULES = (
+    "checkpoint.convert",
+    "checkpoint.load",
+    "checkpoint.inspect_report",
+    "checkpoint.random_checkpoint",
+    "policy.sample_images",
+)
 _LIBRARIES = ("cv2", "matplotlib.figure", "prompt_toolkit.shortcuts", "rich.progress")
 
 
