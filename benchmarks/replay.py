@@ -27,7 +27,7 @@ from watch import machine
 
 from simple_clip_lstm_ros.data.image_decoding import to_jpeg
 from simple_clip_lstm_ros.policy.sample_images import iter_pan
-from simple_clip_lstm_ros.recording.bag_writer import write_bag
+from simple_clip_lstm_ros.recording.drive_recorder import write_bag
 from simple_clip_lstm_ros.recording.ring_buffer import Channel, Message
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)

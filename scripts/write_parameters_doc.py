@@ -4,7 +4,7 @@
 from simple_clip_lstm_ros.dashboard.dashboard_node import DashboardParameters
 from simple_clip_lstm_ros.harness.bag_player import PlayerParameters
 from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
-from simple_clip_lstm_ros.recording.recorded_topics import RecorderParameters
+from simple_clip_lstm_ros.recording.bag_recorder import RecorderParameters
 from simple_clip_lstm_ros.ros.motion_parameters import GuardParameters, MotionParameters
 from simple_clip_lstm_ros.ros.parameters import to_markdown
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -103,27 +103,25 @@ def _wait_for_steps(harness: NodeHarness, steps: int, stepped: Callable[[], None
 
 
 def bag_player() -> NoReturn:
-    with _ending_in_one_line("bag_player"):
-        from simple_clip_lstm_ros.harness.bag_player import main
-    main()
+    """Run the node bag_player: an entry point of `ros2 run`."""
+    _run_node("bag_player", "harness.bag_player")
 
 
 def bag_recorder() -> NoReturn:
-    with _ending_in_one_line("bag_recorder"):
-        from simple_clip_lstm_ros.recording.bag_recorder import main
-    main()
+    """Run the node bag_recorder: an entry point of `ros2 run`."""
+    _run_node("bag_recorder", "recording.bag_recorder")
 
 
 def dashboard() -> NoReturn:
-    with _ending_in_one_line("dashboard"):
-        from simple_clip_lstm_ros.dashboard.dashboard_node import main
-    main()
+    """Run the node dashboard: an entry point of `ros2 run`."""
+    _run_node("dashboard", "dashboard.dashboard_node")
 
 
-@contextmanager
-def _ending_in_one_line(user: str) -> Iterator[None]:
+def _run_node(name: str, module: str) -> NoReturn:
+    """Run `main` of a module whose library may be missing; exit with one line if it is."""
     try:
-        with name_missing_extra(user):
-            yield
+        with name_missing_extra(name):
+            main = importlib.import_module(f"simple_clip_lstm_ros.{module}").main
     except MissingLibraryError as error:
         sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -11,7 +11,7 @@ from simple_clip_lstm_ros.control.velocity import Velocity
 T = TypeVar("T")
 
 
-class Instruction(Protocol):
+class InterpretedText(Protocol):
     """Interpreted text of an instruction; see `language.instruction.Instruction`."""
 
     @property
@@ -25,20 +25,22 @@ class Instruction(Protocol):
 class ControlLoop:
     """Passes instructions and actions to the Governor in the form that it takes.
 
-    `interpret` maps a text to an Instruction; `action_axes` name the model's outputs. Not thread-safe, like the
+    `interpret` maps a text to an InterpretedText; `action_axes` name the model's outputs. Not thread-safe, like the
     Governor.
     """
 
-    def __init__(self, governor: Governor, interpret: Callable[[str], Instruction], action_axes: Sequence[str]) -> None:
+    def __init__(
+        self, governor: Governor, interpret: Callable[[str], InterpretedText], action_axes: Sequence[str]
+    ) -> None:
         self.governor = governor
         self._interpret = interpret
         self._action_axes = action_axes
 
-    def interpret(self, text: str) -> Instruction:
+    def interpret(self, text: str) -> InterpretedText:
         """Return what `text` asks for. It takes as long as a tokenizer and needs no lock."""
         return self._interpret(text)
 
-    def set_instruction(self, instruction: Instruction) -> None:
+    def set_instruction(self, instruction: InterpretedText) -> None:
         """Follow an instruction from now on; stop on a stop phrase or a rejected text.
 
         A rejected text gives its error as the detail of the reason.

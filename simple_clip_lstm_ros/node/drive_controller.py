@@ -18,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from simple_clip_lstm_ros.control.control_loop import ControlLoop, Instruction
+from simple_clip_lstm_ros.control.control_loop import ControlLoop, InterpretedText
 from simple_clip_lstm_ros.control.decision import Decision
 from simple_clip_lstm_ros.control.governor import Governor
 from simple_clip_lstm_ros.control.timing import DriveTiming, StepTiming, drive_report, format_report
@@ -149,7 +149,7 @@ class DriveController:
         if inference is not None:
             inference.reset()
 
-    def interpret(self, text: str) -> Instruction:
+    def interpret(self, text: str) -> InterpretedText:
         """Return what `text` asks for."""
         return self._loop.interpret(text)
 

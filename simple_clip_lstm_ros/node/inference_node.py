@@ -32,8 +32,8 @@ from simple_clip_lstm_ros.engine.memory import clear_memory, read_memory
 from simple_clip_lstm_ros.errors import Cancelled, ConfigError, SimpleClipLstmError, first_line
 from simple_clip_lstm_ros.node import inference_parameters
 from simple_clip_lstm_ros.node.drive_controller import DriveController
-from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
-from simple_clip_lstm_ros.node.startup_checks import find_ignored_inputs, startup_warnings
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters, startup_warnings
+from simple_clip_lstm_ros.policy.ablation import find_ignored_inputs
 from simple_clip_lstm_ros.policy.policy import warm_up
 from simple_clip_lstm_ros.ros import parameters, process
 from simple_clip_lstm_ros.ros.process import PeriodicThread

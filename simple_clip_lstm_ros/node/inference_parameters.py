@@ -1,9 +1,10 @@
-"""Parameters of the inference node; the others are in CameraParameters and MotionParameters."""
+"""The parameters of the inference node, and the warnings that follow from them and a loaded policy."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,15 @@ from rclpy.parameter import Parameter
 from simple_clip_lstm_ros.engine.linear_backends import ENGINES
 from simple_clip_lstm_ros.engine.precision import PRECISIONS
 from simple_clip_lstm_ros.errors import ConfigError
+from simple_clip_lstm_ros.policy.policy import Policy
 from simple_clip_lstm_ros.ros import parameters
 from simple_clip_lstm_ros.ros.camera_topic import CameraParameters
 from simple_clip_lstm_ros.ros.motion_parameters import MotionParameters
 from simple_clip_lstm_ros.ros.parameters import Range, parameter
+
+# An action is one step old at its arrival and must last until the next: two steps, plus a margin for the transport of
+# the image and for steps longer than the measured one.
+_COMMAND_TIMEOUT_STEPS = 2.5
 
 
 @dataclass(frozen=True)
@@ -77,3 +83,30 @@ def read_parameters(node: Node, changes: Sequence[Parameter] = ()) -> InferenceP
     # No shell expands the ~ of `checkpoint:=~/model.pth`.
     paths = {name: os.path.expanduser(getattr(found, name)) for name in ("checkpoint", "processors", "policy_config")}
     return replace(found, **paths)
+
+
+def startup_warnings(
+    current: InferenceParameters, policy: Policy, latency: float, ignored_inputs: Sequence[str] | None
+) -> Iterator[str]:
+    """Yield warnings as sentences. `latency` is the duration of a step in s."""
+    config = policy.config
+    if config.untrained:
+        moves = "the robot moves on them" if current.allow_untrained else "the robot will not move"
+        yield f"the weights are untrained (random): {moves}"
+    if config.assumed:
+        yield (
+            f"neither the checkpoint nor policy_config states {', '.join(config.assumed)}; "
+            "`simple_clip_lstm inspect` shows what is assumed instead"
+        )
+    if ignored_inputs:
+        yield f"this model ignores {' and '.join(ignored_inputs)}; `simple_clip_lstm sensitivity` tells more"
+    if config.reductions:
+        yield f"the model is cut: {config.reductions}; its actions are not those of the whole model"
+    needed = _COMMAND_TIMEOUT_STEPS * latency
+    if needed > current.command_timeout:
+        needed = math.ceil(needed * 10.0) / 10.0
+        speed = max(abs(v) for v in (*current.max_velocity[:2], *current.min_velocity[:2]))
+        yield (
+            f"a step takes {latency:.2f} s and actions go stale after {current.command_timeout:g} s: set "
+            f"command_timeout to {needed:g}; the robot then drives up to {speed * needed:.2f} m blind"
+        )

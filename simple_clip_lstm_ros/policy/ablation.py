@@ -9,11 +9,14 @@ import numpy as np
 
 from simple_clip_lstm_ros.errors import InputError
 from simple_clip_lstm_ros.policy.policy import Policy
+from simple_clip_lstm_ros.policy.sample_images import sample_crops
 
 INSTRUCTION = "go around the left side of the box and reach the cup"
 OTHER_INSTRUCTION = "go around the right side of the box and reach the cup"
 IGNORED = 0.01  # share of the action; rounding alone changes it by less
 _SLIGHT = 0.1
+_CHECK_FRAMES = 2  # of the check at a node's start
+_CHECK_TIMEOUT = 4.0  # s, longest duration of this check
 _BLOCKS = 8  # per side of a shuffled frame
 _INPUTS = {"image": "the image", "instruction": "the instruction", "state": "its memory"}
 
@@ -81,6 +84,17 @@ def num_passes(short: bool = False) -> int:
 def ignored_inputs(effects: Sequence[AblationEffect]) -> list[str]:
     """Return the inputs, in words, whose ablations do not change the actions."""
     return [_INPUTS[sense] for sense, share in _largest(effects).items() if share < IGNORED]
+
+
+def find_ignored_inputs(policy: Policy, latency: float, on_step: Callable[[], None]) -> list[str] | None:
+    """Return which of image, instruction and memory the policy ignores; None if unchecked.
+
+    It is unchecked if the steps would take too long. `latency` is the duration of a step in s; `on_step` is called
+    after each step.
+    """
+    if latency * _CHECK_FRAMES * num_passes(short=True) > _CHECK_TIMEOUT:
+        return None
+    return ignored_inputs(ablate(policy, list(sample_crops(_CHECK_FRAMES)), short=True, stepped=on_step))
 
 
 def format_verdict(effects: Sequence[AblationEffect]) -> str:

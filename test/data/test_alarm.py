@@ -6,7 +6,7 @@ import pytest
 
 from simple_clip_lstm_ros.control.governor import Reason
 from simple_clip_lstm_ros.control.guard import GuardReason
-from simple_clip_lstm_ros.recording.stop_detector import GUARD, INFERENCE, StopDetector
+from simple_clip_lstm_ros.recording.drive_recorder import GUARD, INFERENCE, StopDetector
 
 
 def heard(*said):

@@ -17,8 +17,7 @@ from bag import STORE, compressed, picture, text, twist
 from rosbags.highlevel import AnyReader
 
 from simple_clip_lstm_ros.errors import EpisodeError
-from simple_clip_lstm_ros.recording.bag_writer import write_bag
-from simple_clip_lstm_ros.recording.drive_recorder import DriveRecorder, SnapshotRecorder
+from simple_clip_lstm_ros.recording.drive_recorder import DriveRecorder, SnapshotRecorder, write_bag
 from simple_clip_lstm_ros.recording.ring_buffer import BoundedWriteQueue, Channel, Message, RingBuffer
 
 TEXT = Channel("/instruction", "std_msgs/msg/String", is_latched=True)

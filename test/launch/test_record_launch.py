@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from stand_ins import ROOT, Recorded, load
 
-from simple_clip_lstm_ros.recording.recorded_topics import RecorderParameters
+from simple_clip_lstm_ros.recording.bag_recorder import RecorderParameters
 
 FILE = ROOT / "launch" / "record.launch.py"
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from simple_clip_lstm_ros.checkpoint import load_policy
-from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters
-from simple_clip_lstm_ros.node.startup_checks import find_ignored_inputs, startup_warnings
+from simple_clip_lstm_ros.node.inference_parameters import InferenceParameters, startup_warnings
+from simple_clip_lstm_ros.policy.ablation import find_ignored_inputs
 
 
 @pytest.fixture(scope="module")
