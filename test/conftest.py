@@ -27,7 +27,14 @@ from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_checkpoint
 
 # Files that take longest; they start first, so that no worker is left alone with one of them at the end.
-SLOWEST_FIRST: tuple[str, ...] = ()
+# fmt: off
+SLOWEST_FIRST = [
+    "test_images", "test_tiny_model", "test_documents", "test_budget", "test_teacher", "test_lifecycle",
+    "test_evaluate", "test_camera", "test_train", "test_demo", "test_lockstep", "test_session", "test_explain",
+    "test_doctor", "test_live", "test_driving", "test_race", "test_load", "test_layers", "test_convert",
+    "test_bag_recorder", "test_velocity_guard",
+]
+# fmt: on
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

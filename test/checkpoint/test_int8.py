@@ -158,7 +158,7 @@ print("the rest works")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["missing", "unfit"])
+@pytest.mark.parametrize("how", ["missing", pytest.param("unfit", marks=pytest.mark.full)])
 def test_without_torchao_int8_is_refused_with_what_to_install_and_the_rest_works(
     tiny: Path, bundles: dict[str, Path], tmp_path: Path, how: str
 ) -> None:

@@ -104,8 +104,7 @@ def test_untrained_weights_are_told_on_stderr_alone(cli: Cli, tiny: Path, photog
 
 def test_another_instruction_gives_another_action(cli: Cli, tiny: Path, photograph: Path) -> None:
     first, second = (
-        cli("infer", tiny, "--image", photograph, "--instruction", text, "--json")
-        for text in ("go here", "turn left")
+        cli("infer", tiny, "--image", photograph, "--instruction", text, "--json") for text in ("go here", "turn left")
     )
     assert not np.allclose(_actions(first.out), _actions(second.out), atol=1e-6)
 

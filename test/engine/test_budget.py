@@ -372,7 +372,10 @@ def measured(tiny: Path, middle: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's smaps")
 @pytest.mark.parametrize("source", [pytest.param("pth", marks=pytest.mark.full), "bundle"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("int8", marks=pytest.mark.int8)])
+@pytest.mark.parametrize(
+    "precision",
+    ["fp32", pytest.param("bf16", marks=pytest.mark.full), pytest.param("int8", marks=pytest.mark.int8)],
+)
 @pytest.mark.parametrize("model", ["tiny", pytest.param("middle", marks=pytest.mark.full)])
 def test_the_prediction_is_near_what_a_process_then_takes(model, precision, source, measured):
     seen = measured(model, precision, source)

@@ -76,7 +76,7 @@ def as_parameter(fault: Fault) -> Any:
     return pytest.param(fault, id=fault.name, marks=() if fault.name in EVERYDAY else pytest.mark.full)
 
 
-@pytest.mark.parametrize("fault", map(as_parameter, FAULTS))
+@pytest.mark.parametrize("fault", [as_parameter(fault) for fault in FAULTS])
 def test_the_robot_stands_in_time(robot_by: Callable[[bool], Robot], fault: Fault) -> None:
     try:
         result = run(robot_by(fault.sim_time), fault, 1)

@@ -17,6 +17,7 @@ def speeds(bench, since):
     return [velocity for (at, _), velocity in zip(list(bench.commands), bench.velocities, strict=False) if at > since]
 
 
+@pytest.mark.serial
 def test_images_and_an_instruction_move_the_robot(bench):
     bench.drive(max_velocity=(0.2, 0.3, 0.5), min_velocity=(-0.2, -0.3, -0.5))
 

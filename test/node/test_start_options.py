@@ -52,6 +52,7 @@ def test_remapping_moves_the_velocities(robot1):
     assert robot1.probe.count_publishers("/robot1/cmd_vel") == 0
 
 
+@pytest.mark.serial
 def test_the_rate_is_that_of_the_file(robot1):
     def check():
         seen = len(robot1.commands)

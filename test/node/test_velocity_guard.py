@@ -172,6 +172,7 @@ def base(make):
     return base
 
 
+@pytest.mark.serial
 def test_without_a_source_it_publishes_zeros_at_its_rate_and_says_so(base):
     base.until_reason("NO_COMMAND")
     begin = len(base.commands)
