@@ -11,7 +11,8 @@ from simple_clip_lstm_ros.cli.drive_gif import PERIOD, DriveGif
 from simple_clip_lstm_ros.cli.live_table import status_row
 from simple_clip_lstm_ros.data.image_decoding import to_rgb
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
-from simple_clip_lstm_ros.harness.node_harness import DriveObserver, NodeHarness
+from simple_clip_lstm_ros.harness.drive_observer import DriveObserver
+from simple_clip_lstm_ros.harness.node_harness import NodeHarness
 from simple_clip_lstm_ros.sim.layout import Cylinder, Layout, Pose
 from simple_clip_lstm_ros.sim.plot import InstructionMark, plot_drive
 from simple_clip_lstm_ros.sim.world import Outcome

@@ -19,7 +19,7 @@ from simple_clip_lstm_ros.errors import MissingLibraryError, SimpleClipLstmError
 def missing_ros() -> str:
     """Return why no node can be started in this environment; "" if it can."""
     try:
-        from simple_clip_lstm_ros.harness.node_harness import NodeHarness  # noqa: F401
+        from simple_clip_lstm_ros.ros import process, status_publisher  # noqa: F401
     except ImportError as error:
         return str(error)
     return ""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -20,7 +18,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from nav_msgs.msg import Odometry
 from rclpy.client import Client
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
@@ -30,8 +27,6 @@ from std_srvs.srv import Trigger
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 from simple_clip_lstm_ros.ros.conversions import to_seconds
 from simple_clip_lstm_ros.ros.qos import LATCHED
-from simple_clip_lstm_ros.sim.layout import Pose
-from simple_clip_lstm_ros.sim.world import Outcome
 
 NAMESPACE = "demo"
 _START_TIMEOUT = 60.0  # s; importing torch takes its time on a small machine
@@ -223,36 +218,3 @@ def _arguments(parameters: Mapping[str, object]) -> list[str]:
 
 
 _LOCAL = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-
-
-_TIMEOUT = 10.0  # s
-
-
-class DriveObserver:
-    """Collects the drive of a simulated robot.
-
-    `path` are the poses since `reset`, `outcome` is its last published outcome, None before.
-    """
-
-    def __init__(self, harness: NodeHarness) -> None:
-        self._harness = harness
-        self.path: list[Pose] = []
-        self.outcome: Outcome | None = None
-        harness.node.create_subscription(Odometry, "odom", self._on_odometry, 10)
-        harness.node.create_subscription(String, "sim_robot/outcome", self._on_outcome, LATCHED)
-
-    def reset(self) -> None:
-        """Reset the world: the robot is at its start, and its time counts from now."""
-        self._harness.call_trigger("sim_robot/reset")
-        self.path, self.outcome = [], None
-        if not self._harness.spin_for(_TIMEOUT, lambda: bool(self.path)):
-            raise SimpleClipLstmError(f"the robot told nothing of where it is within {_TIMEOUT:g} s")
-
-    def _on_odometry(self, message: Odometry) -> None:
-        pose = message.pose.pose
-        yaw = 2.0 * math.atan2(pose.orientation.z, pose.orientation.w)
-        self.path.append(Pose(pose.position.x, pose.position.y, math.remainder(yaw, math.tau)))
-
-    def _on_outcome(self, message: String) -> None:
-        values = json.loads(message.data)
-        self.outcome = Outcome(**{each.name: values[each.name] for each in fields(Outcome)})

@@ -140,7 +140,7 @@ def halt(self, what, done, total):
         print("halted", flush=True)
         while True:  # one long sleep could begin just after the signal
             time.sleep(0.05)
-convert._Report.__call__ = halt
+convert._ProgressReport.__call__ = halt
 sys.exit(main(["convert", *sys.argv[2:]]))
 """
 

@@ -52,7 +52,7 @@ def start(warm_python: WarmPython) -> Iterator[Callable[..., subprocess.Popen]]:
         environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain)}
 
         def start(name: str, *words: str) -> subprocess.Popen:
-            command = ["-m", f"simple_clip_lstm_ros.node.{name}", "--ros-args", "-r", f"__ns:={NAMESPACE}", *words]
+            command = ["-m", f"simple_clip_lstm_ros.{name}", "--ros-args", "-r", f"__ns:={NAMESPACE}", *words]
             process = warm_python.start(command, limit=60, env=environment, stderr=subprocess.PIPE, text=True)
             cleanup.callback(kill_group, process)
             return process
@@ -84,9 +84,9 @@ def test_the_real_node_commands_what_the_replay_does(start, bag, tmp_path, monke
         "-r",
         "cmd_vel:=cmd_vel_raw",
     ]
-    start("inference_node", *words)
+    start("node.inference_node", *words)
     activate(start.domain)
-    player = start("bag_player", "-p", f"bag:={bag}", "-p", f"out:={tmp_path / 'live'}")
+    player = start("harness.bag_player", "-p", f"bag:={bag}", "-p", f"out:={tmp_path / 'live'}")
     _, told = player.communicate(timeout=50)
     assert player.returncode == 0, told
     live = json.loads((tmp_path / "live" / "replay.json").read_text())
@@ -102,6 +102,6 @@ def test_the_real_node_commands_what_the_replay_does(start, bag, tmp_path, monke
 
 
 def test_a_bag_that_cannot_be_played_ends_it_in_one_line(start, tmp_path):
-    player = start("bag_player", "-p", f"bag:={tmp_path}")
+    player = start("harness.bag_player", "-p", f"bag:={tmp_path}")
     _, told = player.communicate(timeout=50)
     assert player.returncode == 1 and told.startswith("error: ") and len(told.strip().splitlines()) == 1

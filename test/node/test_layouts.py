@@ -38,16 +38,16 @@ def graph(
     """Topics and services of all nodes, configured, with their types."""
     folder = tmp_path_factory.mktemp("bags")
     arguments = {
-        "inference_node": ["-p", f"checkpoint:={resolve_path('builtin:tiny')}", "-r", "cmd_vel:=cmd_vel_raw"],
-        "velocity_guard": [],
-        "photo_camera": [],
-        "bag_recorder": ["-p", f"folder:={folder}", "-p", "last:=5.0"],
+        "node.inference_node": ["-p", f"checkpoint:={resolve_path('builtin:tiny')}", "-r", "cmd_vel:=cmd_vel_raw"],
+        "node.velocity_guard": [],
+        "harness.photo_camera": [],
+        "recording.bag_recorder": ["-p", f"folder:={folder}", "-p", "last:=5.0"],
     }
     with own_domain() as domain:
         environment = os.environ | LOCAL | {"ROS_DOMAIN_ID": str(domain)}
         processes = [
             warm_python.start(
-                ["-m", f"{PACKAGE}.node.{name}", "--ros-args", *more],
+                ["-m", f"{PACKAGE}.{name}", "--ros-args", *more],
                 limit=60,
                 env=environment,
                 stderr=subprocess.DEVNULL,

@@ -151,7 +151,7 @@ def test_diagnostics(stage: NodeHarness) -> None:
 
 def test_how_images_arrive(stage: NodeHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_loss_probe, "_SECONDS", 0.2)
-    check("image_loss of a camera", image_loss_probe.listen(f"/{NAMESPACE}/image_raw"))
+    check("image_loss of a camera", image_loss_probe.measure_camera(f"/{NAMESPACE}/image_raw"))
     check("image_loss", image_loss_probe.measure_loss())
 
 
@@ -170,7 +170,7 @@ def test_a_benchmark_with_the_node(stage: NodeHarness, monkeypatch: pytest.Monke
     monkeypatch.setattr(stage, NodeHarness.start.__name__, lambda: None)
     parser = argparse.ArgumentParser()
     benchmark.add_arguments(parser)
-    check("node of a benchmark", benchmark._node(parser.parse_args(["builtin:tiny", "--rounds", "8"])))
+    check("node of a benchmark", benchmark._benchmark_node(parser.parse_args(["builtin:tiny", "--rounds", "8"])))
 
 
 def test_the_dashboard(stage: NodeHarness, beside: Beside) -> None:
