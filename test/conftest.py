@@ -29,9 +29,9 @@ from simple_clip_lstm_ros.checkpoint.random_checkpoint import write_random_check
 # Files that take longest; they start first, so that no worker is left alone with one of them at the end.
 # fmt: off
 SLOWEST_FIRST = [
-    "test_images", "test_tiny_model", "test_documents", "test_budget", "test_teacher", "test_lifecycle",
-    "test_evaluate", "test_camera", "test_train", "test_demo", "test_lockstep", "test_session", "test_explain",
-    "test_doctor", "test_live", "test_driving", "test_race", "test_load", "test_layers", "test_convert",
+    "test_images", "test_tiny_model", "test_documents", "test_memory_estimate", "test_dagger", "test_lifecycle",
+    "test_evaluate", "test_frame_source", "test_train", "test_demo", "test_lockstep", "test_session", "test_occlusion",
+    "test_doctor", "test_live", "test_driving", "test_interleaved", "test_load", "test_layer_pruning", "test_convert",
     "test_bag_recorder", "test_velocity_guard",
 ]
 # fmt: on
