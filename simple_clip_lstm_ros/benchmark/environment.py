@@ -66,7 +66,7 @@ def measure_peak(device: torch.device) -> DevicePeak:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise MemoryBudgetError(f"there is no memory to measure {device} with: {first_line(error)}") from None
+        raise MemoryBudgetError(f"not enough memory to benchmark {device}: {first_line(error)}") from None
     finally:
         clear_memory()  # PyTorch would keep the GPU memory that the model needs
 

@@ -96,7 +96,7 @@ class Worker:
             self._process.join()
             code, problem = self._process.exitcode, f"the process of {self.case.name} ended"
             if code == -signal.SIGKILL:
-                raise MemoryBudgetError(f"{problem}: the kernel killed it, for want of memory") from None
+                raise MemoryBudgetError(f"{problem}: the kernel killed it: out of memory") from None
             raise SimpleClipLstmError(f"{problem} with exit code {code}") from None
         if isinstance(answer, SimpleClipLstmError):
             raise answer
@@ -132,7 +132,11 @@ def run_interleaved(
     except MemoryBudgetError as error:
         if len(cases) == 1:
             raise
-        logger.warning("not all at once, then, but in %d heats, each from a fresh hidden state: %s", _ROUNDS, error)
+        logger.warning(
+            "not enough memory for all at once; %d rounds each, from a fresh hidden state: %s",
+            _ROUNDS,
+            error,
+        )
         results.clear()
         size = -(-len(frames) // _ROUNDS)
         for begin in range(0, len(frames), size):

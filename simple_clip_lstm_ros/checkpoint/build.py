@@ -23,7 +23,7 @@ def build_model(config: PolicyConfig) -> SimpleCLIPLSTM:
         with torch.device("meta"):
             return SimpleCLIPLSTM(config)
     except Exception as error:  # the exception differs by version of Hugging Face and torch
-        raise ConfigError(f"these settings make no model: {first_line(error)}") from None
+        raise ConfigError(f"the model cannot be built from these settings: {first_line(error)}") from None
 
 
 def expected_shapes(model: SimpleCLIPLSTM) -> dict[str, tuple[int, ...]]:

@@ -81,7 +81,7 @@ def read_sums(path: Path) -> dict[str, str]:
         raise CheckpointError(f"{path} lacks {join_names(missing)}; {REMEDY}")
     if extra := sorted(found - sums.keys()):
         raise CheckpointError(
-            f"{path} holds {join_names(extra)}, which is not of the bundle; remove it from the folder"
+            f"{path} holds {join_names(extra)}, which does not belong to the bundle; remove it from the folder"
         )
     return sums
 
@@ -92,7 +92,7 @@ def parse_sums(path: Path) -> dict[str, str]:
     Raise CheckpointError if this is not a bundle's manifest.
     """
     if not path.is_dir():
-        raise CheckpointError(f"{path} is no bundle; name a folder that `convert` made")
+        raise CheckpointError(f"{path} is not a bundle; give a folder written by `convert`")
     if not (path / SUMS).is_file():
         what = "is an incomplete bundle" if (path / CONFIG).is_file() else "is a folder and no bundle"
         raise CheckpointError(f"{path} {what}: it has no {SUMS}; name a .pth file, or a folder that `convert` made")

@@ -81,7 +81,7 @@ def convert(
     check_writable(destination, sum(shard.nbytes for shard in shards) + sum(map(_size, tokenizers.values())))
     partial = temp_path(destination)
     if partial.exists():
-        raise CheckpointError(f"{partial} is left of a conversion that was killed, or one is running; remove it then")
+        raise CheckpointError(f"{partial} exists: another conversion is running, or one was killed (then remove it)")
     report = report or (lambda what, done, total: None)
     try:
         with write_errors_as(CheckpointError, destination):

@@ -262,7 +262,7 @@ def _fusion_input(shapes: Shapes) -> int:
 
 def _shape(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
     if name not in shapes:
-        raise CheckpointError(f"{name} is missing and the model's sizes stand in its shape; the file is incomplete")
+        raise CheckpointError(f"{name} is missing, and its shape tells the model's sizes; the file is incomplete")
     if len(shapes[name]) != dimensions:
         raise CheckpointError(f"{name} has shape {list(shapes[name])}, but {dimensions} dimensions are expected")
     return tuple(shapes[name])

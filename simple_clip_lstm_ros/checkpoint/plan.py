@@ -97,7 +97,7 @@ class LoadCandidates:
         `error` is the library's message.
         """
         path, name = self.spec.info.path, plan.execution.precision.name
-        problem = f"{path} at precision {name} was to need {plan.estimate}, but memory ran out: {error}"
+        problem = f"{path} at precision {name} was estimated to need {plan.estimate}, but memory ran out: {error}"
         smaller = (what for what, need in self._smaller({name}) if need.peak < plan.estimate.peak)
         return f"{problem}; free memory, or try {next(smaller, 'a smaller model')}"
 
@@ -128,7 +128,10 @@ class LoadCandidates:
         if few and configs:
             words = ",".join(f"{tower}={kept}" for tower, kept in few.items())
             need = self.estimate(configs[-1], self.spec.with_layers(parse_layers(few)))
-            yield f"precision {configs[-1].precision.name} with layers {words} (a cut model, its actions differ)", need
+            yield (
+                f"precision {configs[-1].precision.name} with layers {words} (pruned, its actions differ)",
+                need,
+            )
 
 
 def inspect_machine(

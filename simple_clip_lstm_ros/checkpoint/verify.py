@@ -48,7 +48,7 @@ def verify(path: Path, report: Callable[[int, int], None]) -> VerifyResult:
     broken = {name: what for name, checksum in sums.items() if (what := _find_fault(path / name, checksum, on_read))}
     if extra := sorted(list_files(path) - sums.keys()):
         raise CheckpointError(
-            f"{path} holds {join_names(extra)}, which is not of the bundle; remove it from the folder"
+            f"{path} holds {join_names(extra)}, which does not belong to the bundle; remove it from the folder"
         )
     if not broken:
         Bundle.open(path)

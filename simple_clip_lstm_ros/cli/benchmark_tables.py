@@ -169,7 +169,7 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
     if document["untrained"]:
         lines.append("the weights are untrained (random): times are those of trained ones, errors of actions are not")
     if document["cut"]:
-        lines.append(f"the model is cut: {document['cut']}")
+        lines.append(f"the model is pruned: {document['cut']}")
     return lines
 
 

@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json({"safe": not failed, "findings": [asdict(each) for each in findings]})
     if failed:
-        raise SimpleClipLstmError(f"not fit to drive: {', '.join(failed)}; what to do stands beside each")
+        raise SimpleClipLstmError(f"{len(failed)} checks failed: {', '.join(failed)} (the fix is next to each)")
     if not args.json:
         hint = "" if args.checkpoint else "; name a CHECKPOINT to have it looked at, too"
-        print(f"nothing found that speaks against driving{hint}")
+        print(f"all checks passed{hint}")
 
 
 def _run_checks(args: argparse.Namespace) -> Iterator[Finding]:

@@ -161,7 +161,8 @@ def _drive_constant(layout: Layout) -> World:
 def _plain(metrics: DriveMetrics) -> dict[str, Any]:
     shares = {"success": metrics.success, "obeyed": metrics.obeyed, "contact": metrics.contact}
     plain = {name: {**asdict(each), "share": each.value, "interval": each.interval} for name, each in shares.items()}
-    return asdict(metrics) | plain
+    means = {"time": metrics.time, "length": metrics.length, "unrest": metrics.mean_yaw_acceleration}
+    return plain | means
 
 
 def _table(layouts: int, metrics: dict[str, DriveMetrics]) -> Table:
@@ -181,7 +182,7 @@ _COLUMNS: dict[str, Callable[[DriveMetrics], str]] = {
     "contact": lambda metrics: str(metrics.contact),
     "time s": lambda metrics: _number(metrics.time, 1),
     "way m": lambda metrics: _number(metrics.length, 2),
-    "unrest rad/s²": lambda metrics: f"{metrics.unrest:.2f}",
+    "unrest rad/s²": lambda metrics: f"{metrics.mean_yaw_acceleration:.2f}",
 }
 
 

@@ -66,7 +66,7 @@ def _plain(explanation: Explanation) -> dict[str, Any]:
         "action": explanation.action,
         "words": [{"word": word.word, **word.by_axis} for word in explanation.words],
         "other side": explanation.mirrored,
-        "parts": {axis: added.tolist() for axis, added in explanation.parts.items()},
+        "parts": {axis: added.tolist() for axis, added in explanation.heatmaps.items()},
     }
 
 
@@ -93,14 +93,14 @@ def _strongest_parts(explanation: Explanation) -> list[tuple[str, dict[str, floa
 
     A part is named by its center, in percent of the image's width and height.
     """
-    strength = np.sqrt(sum(added**2 for added in explanation.parts.values()))
+    strength = np.sqrt(sum(added**2 for added in explanation.heatmaps.values()))
     grid = len(strength)
     ranked = np.argsort(strength, axis=None)[::-1][:_MAX_LISTED]
     cells = [np.unravel_index(index, strength.shape) for index in ranked]
     return [
         (
             f"{(column + 0.5) / grid:.0%} from the left, {(row + 0.5) / grid:.0%} from the top",
-            {axis: float(added[row, column]) for axis, added in explanation.parts.items()},
+            {axis: float(added[row, column]) for axis, added in explanation.heatmaps.items()},
         )
         for row, column in cells
     ]

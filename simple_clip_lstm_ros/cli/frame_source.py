@@ -79,7 +79,7 @@ class FileSource(FrameSource):
     def next(self) -> tuple[str, np.ndarray]:
         for item in self._frames:
             return item
-        raise InputError(f"{self.source} gives no more frames; `camera {self.source}` starts it again")
+        raise InputError(f"{self.source} has no more frames; `camera {self.source}` starts it again")
 
     def peek(self) -> np.ndarray:
         first = self.next()

@@ -53,7 +53,7 @@ def warn_about_policy(policy: Policy) -> None:
     if policy.config.untrained:
         logger.warning("these weights are untrained (random): the actions mean nothing")
     if policy.config.reductions:
-        logger.warning("the model is cut: %s; its actions are not those of the whole model", policy.config.reductions)
+        logger.warning("the model is pruned: %s; its actions differ from the whole model's", policy.config.reductions)
 
 
 def format_action(frame: str, action: Action, axes: Sequence[str]) -> str:

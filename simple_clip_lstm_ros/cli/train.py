@@ -118,7 +118,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if not 0.0 < args.learning_rate < 1.0:
         raise ConfigError(f"--learning-rate must be above 0 and below 1, not {args.learning_rate:g}")
     if args.resume and not _state_file(args).exists():
-        raise ConfigError(f"--resume: there is no {_state_file(args)}, so nothing was begun; leave it out")
+        raise ConfigError(f"--resume: there is no {_state_file(args)}, so there is nothing to resume; leave it out")
 
 
 def _prepare(args: argparse.Namespace) -> tuple[Trainer, SimpleCLIPLSTM, dict[str, str]]:

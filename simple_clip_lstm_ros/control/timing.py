@@ -143,7 +143,7 @@ def format_report(report: dict[str, Any]) -> str:
             f"{commands['rate']:.2f} Hz of {commands['target']:g}, {100 * commands['on_time']:.1f} % within 20 %",
             f"  latency {_format_times(report['latency'])}; "
             f"image age at the action {_format_times(report['image_age'])}",
-            f"  beside the latency: transport {_format_times(report['transport'], 1)}, "
+            f"  besides the latency: transport {_format_times(report['transport'], 1)}, "
             f"the node {_format_times(report['overhead'], 1)}, "
             f"wait for the next command {_format_times(report['tick_wait'], 1)}",
             f"  reasons: {reasons or 'none'}",

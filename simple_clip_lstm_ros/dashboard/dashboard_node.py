@@ -82,7 +82,7 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
         self._lifecycle_state = ServicePoller(
             self, GetState, "inference/get_state", lambda response: response.current_state.label
         )
-        self._parameters = {name: RemoteParameters(self, name) for name in _NODES}
+        self._remote_parameters = {name: RemoteParameters(self, name) for name in _NODES}
         self._tick = 0
         self.create_timer(_PERIOD, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._web = WebServer(self, self.settings.host, self.settings.port, self.settings.token)
@@ -98,7 +98,7 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
     def snapshot(self) -> dict[str, Any]:
         return self._robot_state.snapshot() | {
             "state": self._lifecycle_state.last_response,
-            "parameters": {name: each.values for name, each in self._parameters.items()},
+            "parameters": {name: each.values for name, each in self._remote_parameters.items()},
             "fault": self.image_stream.fault,
             "namespace": self.get_namespace(),
         }
@@ -106,7 +106,7 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
     def set_instruction(self, text: str) -> None:
         # ROS would cut the text at a NUL, and cannot encode half a character: the robot would get another instruction.
         if not is_text(text):
-            raise InputError("the instruction contains a NUL or a character that is no text; it was not sent")
+            raise InputError("the instruction contains a NUL or an invalid character; it was not sent")
         self._instructions.publish(String(data=text))
 
     async def set_enabled(self, enabled: bool, send: Send) -> None:
@@ -139,7 +139,7 @@ class Dashboard(ConfiguredNode[DashboardParameters]):
         self._tick += 1
         if self.pages and self._tick % _POLL_EVERY == 0:
             self._lifecycle_state.poll(GetState.Request())
-            for parameters in self._parameters.values():
+            for parameters in self._remote_parameters.values():
                 parameters.refresh()
         self._update_subscriptions()
 

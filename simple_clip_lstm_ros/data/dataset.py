@@ -38,8 +38,8 @@ def velocities_of(episode: Episode, scale: tuple[float, float, float] | None) ->
     if scale is None:
         unit = f"in {episode.action_units}" if episode.action_units else "in a unit that it does not state"
         raise EpisodeError(
-            f"episode {episode.name} has its actions {unit}, which are no velocities: give the factors to m/s, m/s and "
-            "rad/s with --action-scale X Y ANGULAR"
+            f"episode {episode.name} has its actions {unit}, which are not velocities: give the factors to m/s, m/s "
+            "and rad/s with --action-scale X Y ANGULAR"
         )
     return episode.actions * np.array(scale, np.float32)
 

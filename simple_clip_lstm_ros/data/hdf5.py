@@ -92,7 +92,7 @@ def _check_is_hdf5(path: Path) -> None:
     except OSError as error:
         raise EpisodeError(f"{path} cannot be read: {error.strerror or error}") from None
     if header == _LFS:
-        raise EpisodeError(f"{path} stands for a file that Git LFS keeps elsewhere: git lfs pull")
+        raise EpisodeError(f"{path} is a Git LFS pointer: run git lfs pull")
     if not h5py.is_hdf5(path):
         raise EpisodeError(f"{path} is not an HDF5 file: name files of episodes, or a folder of them")
 
@@ -108,7 +108,7 @@ def _images(file: h5py.File) -> h5py.Dataset:
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise EpisodeError(f"{file.filename} has no dataset {name}: it is no episode, or was not written to its end")
+        raise EpisodeError(f"{file.filename}: missing dataset {name!r}: not an episode file, or truncated")
     return found
 
 
@@ -144,7 +144,7 @@ def _read_texts(file: h5py.File, name: str, length: int) -> tuple[str, ...]:
 def _read_text(file: h5py.File, name: str) -> str:
     dataset = _dataset(file, name)
     if h5py.check_string_dtype(dataset.dtype) is None or dataset.shape != ():
-        raise EpisodeError(f"{file.filename}: {name} is {_describe_dataset(dataset)}, not one string: write it anew")
+        raise EpisodeError(f"{file.filename}: {name} is {_describe_dataset(dataset)}, not one string: write it again")
     return dataset.asstr()[()]
 
 
@@ -157,7 +157,7 @@ def _to_text(file: h5py.File, name: str, value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode()
     if not isinstance(value, str):
-        raise EpisodeError(f"{file.filename}: the attribute {name} is {value!r:.40}, not a string: write it anew")
+        raise EpisodeError(f"{file.filename}: the attribute {name} is {value!r:.40}, not a string: write it again")
     return value
 
 
@@ -171,7 +171,7 @@ def _channel_order(file: h5py.File) -> str | None:
 def _total_duration(file: h5py.File) -> float:
     duration = file.attrs.get("total_duration")
     if not isinstance(duration, (float, int, np.number)) or not np.isfinite(duration):
-        raise EpisodeError(f"{file.filename}: total_duration is {duration!r:.40}, not seconds: write it anew")
+        raise EpisodeError(f"{file.filename}: total_duration is {duration!r:.40}, not seconds: write it again")
     return float(duration)
 
 
@@ -189,7 +189,7 @@ class EpisodeWriter:
         self.path = Path(path)
         for text in (self.path.stem, language_instruction or ""):
             if not is_text(text):
-                raise EpisodeError(f"{self.path}: {text!r} cannot be kept as text: NUL, or not UTF-8")
+                raise EpisodeError(f"{self.path}: {text!r} cannot be stored as text: NUL, or not UTF-8")
         self._instruction, self._units = language_instruction, action_units
         self._actions: list[np.ndarray] = []
         self._stamps: list[float] = []
@@ -243,7 +243,7 @@ class EpisodeWriter:
 
     def _complete(self) -> None:
         if not self._actions:
-            raise EpisodeError(f"{self.path}: no frame came, so there is no episode to write")
+            raise EpisodeError(f"{self.path}: no frame was received, so there is no episode to write")
         self._write_metadata(np.array(self._stamps, np.float64) - self._stamps[0])
         self._file.close()
         with self._write_errors():
@@ -273,6 +273,6 @@ class EpisodeWriter:
                 self._raw_file.raise_error()
         except EpisodeError as error:
             if isinstance(error.__cause__, FileExistsError):
-                problem = f"{self._temp_path} is left of a recording that was killed, or one is running"
+                problem = f"{self._temp_path} exists: another recording is running, or one was killed"
                 raise EpisodeError(f"{problem}; remove it then") from None
             raise

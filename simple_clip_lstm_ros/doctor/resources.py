@@ -156,7 +156,7 @@ def check_checkpoint(
         remedy = "name the checkpoint that your training wrote"
         yield Finding("trained", Verdict.ERROR, "these weights are random: the node commands zero", remedy)
     else:
-        yield Finding("trained", Verdict.OK, "the file does not call itself untrained")
+        yield Finding("trained", Verdict.OK, "the file is not marked untrained")
     if config.assumed:
         remedy = f"`simple_clip_lstm inspect {checkpoint}`, then state them with --config (policy_config:=)"
         yield Finding("recipe", Verdict.WARN, f"assumed: {', '.join(config.assumed)}", remedy)

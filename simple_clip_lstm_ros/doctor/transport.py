@@ -90,7 +90,7 @@ def check_discovery_range(host: Host) -> Finding:
     environment = host.environment
     discovery = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper()
     if discovery == "OFF":
-        says = "ROS_AUTOMATIC_DISCOVERY_RANGE is OFF: no node hears another"
+        says = "ROS_AUTOMATIC_DISCOVERY_RANGE is OFF: nodes do not discover each other"
         return Finding("reach", Verdict.ERROR, says, "unset it, or set LOCALHOST or SUBNET")
     if environment.get("ROS_LOCALHOST_ONLY") == "1" or discovery == "LOCALHOST":
         name = "ROS_LOCALHOST_ONLY" if environment.get("ROS_LOCALHOST_ONLY") == "1" else "ROS_AUTOMATIC_DISCOVERY_RANGE"

@@ -58,7 +58,7 @@ class PackedBackend:
 
     def unsupported_reason(self, precision: Precision, device: torch.device) -> str:
         if device.type != "cpu":
-            return f"engine packed is for a CPU and not for {device}; use engine eager"
+            return f"engine packed runs on CPUs only, not on {device}; use engine eager"
         if not can_pack(torch.float32):
             return "engine packed needs an x86-64 CPU and a PyTorch with oneDNN; use engine eager"
         if precision.name == "bf16" and not can_pack(torch.bfloat16):

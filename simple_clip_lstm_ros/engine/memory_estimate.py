@@ -99,7 +99,7 @@ def available_memory(memory: Memory, budget_gb: float) -> int:
     Raise ConfigError for a budget that is not an amount of memory, or more than the machine has.
     """
     if not math.isfinite(budget_gb) or budget_gb < 0:
-        raise ConfigError(f"memory_budget_gb is an amount in GB, or 0 for what the machine has, not {budget_gb:g}")
+        raise ConfigError(f"memory_budget_gb must be a size in GB, or 0 for all available memory, got {budget_gb:g}")
     limit = min(memory.total, memory.cgroup.limit if memory.cgroup else memory.total)
     if budget_gb * 1e9 > limit:
         raise ConfigError(f"memory_budget_gb {budget_gb:g} is more than there is here: {limit / 1e9:.1f} GB")

@@ -113,7 +113,7 @@ def _check_precision(name: str, stored: str) -> None:
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
     if stored == "int8" and name not in ("auto", "int8"):
-        raise ConfigError(f"precision {name}: these weights are int8 and cannot go back; convert their source again")
+        raise ConfigError(f"precision {name}: int8 weights cannot be converted back; convert their source again")
 
 
 def stored_precision(dtype: torch.dtype, *, quantized: bool) -> str:
@@ -125,7 +125,7 @@ def stored_precision(dtype: torch.dtype, *, quantized: bool) -> str:
         return "int8"
     names = {dtype: name for name, dtype in _DTYPES.items()} | {torch.float64: "fp32"}
     if dtype not in names:
-        raise ConfigError(f"the encoders' weights are stored as {dtype}, which is no precision of a model")
+        raise ConfigError(f"the encoders' weights are stored as {dtype}, which is not a supported precision")
     return names[dtype]
 
 

@@ -184,8 +184,8 @@ class Proportion:
 class DriveMetrics:
     """Metrics over drives: `time` (s) and `length` (m) are means over the successful ones.
 
-    `obeyed` is the share of the drives past all boxes that passed on the named side. `unrest` is the mean yaw
-    acceleration |d yaw rate / dt| over all drives, rad/s².
+    `obeyed` is the share of the drives past all boxes that passed on the named side.
+    `mean_yaw_acceleration` is the mean of |d yaw rate / dt| over all drives, rad/s².
     """
 
     success: Proportion
@@ -193,7 +193,7 @@ class DriveMetrics:
     contact: Proportion
     time: float
     length: float
-    unrest: float
+    mean_yaw_acceleration: float
 
 
 def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -221,7 +221,7 @@ def summarize_drives(worlds: Sequence[World]) -> DriveMetrics:
         contact=Proportion(sum(each.contact for each in outcomes), len(outcomes)),
         time=_mean([each.time for each in successful]),
         length=_mean([each.length for each in successful]),
-        unrest=_mean([_mean_yaw_acceleration(world) for world in worlds]),
+        mean_yaw_acceleration=_mean([_mean_yaw_acceleration(world) for world in worlds]),
     )
 
 

@@ -44,12 +44,12 @@ class WordAttribution:
 class Explanation:
     """An action with its attributions.
 
-    `parts` are heatmaps by axis, float64 [grid, grid] from the top left: what each cell adds to the action. `mirrored`
+    `heatmaps` are by axis, float64 [grid, grid] from the top left: what each cell adds to the action. `mirrored`
     is the action for the instruction with left and right exchanged, None if it names neither.
     """
 
     action: dict[str, float]
-    parts: dict[str, np.ndarray]
+    heatmaps: dict[str, np.ndarray]
     words: list[WordAttribution]
     mirrored: dict[str, float] | None
 
@@ -73,11 +73,11 @@ def explain(
     is not finite.
     """
     if not MIN_GRID <= grid <= MAX_GRID or grid > min(frame.shape[:2]):
-        raise InputError(f"a grid of {grid} cells is none for this image: take {MIN_GRID} to {MAX_GRID}")
+        raise InputError(f"--grid must be {MIN_GRID} to {MAX_GRID} and at most the image size, got {grid}")
     step = _Stepper(policy, stepped)
     action = step(frame, instruction)
     # All windows first: an instruction is encoded once, as long as it does not change.
-    parts = _compute_heatmaps(step, action, frame, instruction, grid)
+    heatmaps = _compute_heatmaps(step, action, frame, instruction, grid)
     words = [
         WordAttribution(word, _by_axis(policy, action - step(frame, text)))
         for word, text in _drop_each_word(instruction)
@@ -85,7 +85,7 @@ def explain(
     mirrored_text = _mirror_text(instruction)
     mirrored = None if mirrored_text is None else _by_axis(policy, step(frame, mirrored_text))
     axes = policy.config.action_axes
-    return Explanation(_by_axis(policy, action), dict(zip(axes, parts, strict=True)), words, mirrored)
+    return Explanation(_by_axis(policy, action), dict(zip(axes, heatmaps, strict=True)), words, mirrored)
 
 
 class _Stepper:
@@ -163,7 +163,7 @@ def draw_explanation(frame: np.ndarray, instruction: str, explanation: Explanati
 
 def _draw_heatmap(figure: Figure, axes: Axes, frame: np.ndarray, explanation: Explanation, axis: str) -> None:
     height, width, _ = frame.shape
-    added = explanation.parts[axis]
+    added = explanation.heatmaps[axis]
     scale = max(float(np.abs(added).max()), _MIN_SCALE)
     extent = (0.0, float(width), float(height), 0.0)
     axes.imshow(frame, extent=extent)

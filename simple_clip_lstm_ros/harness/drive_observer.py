@@ -36,7 +36,7 @@ class DriveObserver:
         self._harness.call_trigger("sim_robot/reset")
         self.path, self.outcome = [], None
         if not self._harness.spin_for(_TIMEOUT, lambda: bool(self.path)):
-            raise SimpleClipLstmError(f"the robot told nothing of where it is within {_TIMEOUT:g} s")
+            raise SimpleClipLstmError(f"no odometry from the robot within {_TIMEOUT:g} s")
 
     def _on_odometry(self, message: Odometry) -> None:
         pose = message.pose.pose

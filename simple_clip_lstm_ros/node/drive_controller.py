@@ -213,7 +213,7 @@ class DriveController:
         with self._lock:
             key = self._governor.on_image(to_seconds(stamp), self._now())
         if key is None:
-            why = "from the future, or older than the one before; set the clocks of camera and robot alike"
+            why = "from the future, or older than the one before; synchronize the clocks of camera and robot"
             return self._image_receiver.reject(f"it is {why}")
         self._timing.on_image(clock - to_seconds(stamp))
         inference = self._inference

@@ -72,7 +72,7 @@ class ImageReceiver:
         """
         stamp, now = message.header.stamp, self._node.get_clock().now().to_msg()
         if not (stamp.sec or stamp.nanosec):
-            self._node.get_logger().warning("images bear no stamp; their arrival counts instead", once=True)
+            self._node.get_logger().warning("images have no stamp; using their arrival time", once=True)
             stamp = now
         try:
             image = to_rgb(message)
@@ -82,7 +82,7 @@ class ImageReceiver:
         self.frozen_seconds = self._frozen_detector.frozen_for(message.data, to_seconds(now))
         if self.is_frozen:
             self._node.get_logger().warning(
-                f"the camera has sent the very same picture for {self.frozen_seconds:.0f} s; does it hang?",
+                f"the camera has sent the same image for {self.frozen_seconds:.0f} s; check the camera",
                 throttle_duration_sec=_THROTTLE,
             )
         return image, stamp

@@ -211,7 +211,7 @@ class InferenceNode(LifecycleNodeMixin, Node):
             if controller is not None:
                 controller.enable(request.data)
         response.success = True
-        response.message = "enabled" if request.data else "disabled: the robot stands until enabled again"
+        response.message = "enabled" if request.data else "disabled: the robot does not move until enabled again"
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

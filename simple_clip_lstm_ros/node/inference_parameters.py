@@ -99,9 +99,9 @@ def startup_warnings(
             "`simple_clip_lstm inspect` shows what is assumed instead"
         )
     if ignored_inputs:
-        yield f"this model ignores {' and '.join(ignored_inputs)}; `simple_clip_lstm sensitivity` tells more"
+        yield f"this model ignores {' and '.join(ignored_inputs)}; run `simple_clip_lstm sensitivity` for details"
     if config.reductions:
-        yield f"the model is cut: {config.reductions}; its actions are not those of the whole model"
+        yield f"the model is pruned: {config.reductions}; its actions differ from the whole model's"
     needed = _COMMAND_TIMEOUT_STEPS * latency
     if needed > current.command_timeout:
         needed = math.ceil(needed * 10.0) / 10.0

@@ -84,11 +84,11 @@ class VelocityGuard(Node):
             if not request.data and not self._is_ended:
                 self._publish(Decision(ZERO, GuardReason.DISABLED))
         if not request.data:
-            response.message = "disabled: the robot stands until enabled again"
+            response.message = "disabled: the robot does not move until enabled again"
         elif response.success:
             response.message = "enabled"
         else:
-            response.message = "still held, for nobody publishes commands: start the inference node, then enable again"
+            response.message = "still held: no node publishes commands; start the inference node, then enable again"
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:

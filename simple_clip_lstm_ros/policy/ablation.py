@@ -60,7 +60,7 @@ def ablate(
     fewer than two frames, and for inputs that `Policy.step` rejects.
     """
     if len(frames) < 2:
-        raise InputError("one frame tells nothing of what an image or the memory does: give two or more")
+        raise InputError("at least two frames are needed to measure the effect of image and hidden state")
     ablations = [each for each in _ablations(frames, instruction, other) if not short or each.name in _COARSE]
     reference = _actions(policy, _Ablation("", "", frames, instruction), stepped)
     reference_rms = np.sqrt((reference**2).mean())

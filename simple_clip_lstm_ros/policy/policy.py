@@ -152,5 +152,5 @@ def warm_up(policy: Policy, steps: int = 2) -> float:
     actions = [policy.step(_FRAME, _INSTRUCTION) for _ in range(steps)]
     policy.reset()
     if not all(action.is_finite for action in actions):
-        raise CheckpointError("the model's action on a grey frame is not finite; check precision and action_scale")
+        raise CheckpointError("the model's action on a gray frame is not finite; check precision and action_scale")
     return actions[-1].latency

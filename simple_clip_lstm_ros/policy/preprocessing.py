@@ -159,7 +159,7 @@ class InstructionTokenizer:
         if len(instruction) > MAX_CHARACTERS:
             return f"the instruction is too long: {len(instruction)} characters, at most {MAX_CHARACTERS}"
         if not is_text(instruction):
-            return "the instruction contains a NUL or a character that is no text"
+            return "the instruction contains a NUL or an invalid Unicode character"
         if is_stop_phrase(instruction):
             return f"{instruction.strip()!r} asks the robot to stop: there is no action to compute"
         # The tokenizers may fold case and full-width letters, so compare folded texts.

@@ -34,7 +34,7 @@ def check_no_code(folder: Path) -> None:
         if file.suffix in _CODE_SUFFIXES:
             raise ProcessorsError(f"{file} is code, which processors must not contain; remove it")
         if file.name.endswith("config.json") and _names_code(file):
-            raise ProcessorsError(f"{file} asks for code (auto_map); use the original model's processors")
+            raise ProcessorsError(f"{file} loads custom code (auto_map); use the original model's processors")
 
 
 def _names_code(file: Path) -> bool:

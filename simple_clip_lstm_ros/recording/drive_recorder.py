@@ -150,7 +150,7 @@ class SnapshotRecorder:
     def loss_warning(self) -> str:
         """Return a sentence about lost messages; empty if none was lost."""
         count = self._ring.evicted
-        return f"{count} messages were forgotten before their time: they took more memory than allowed" if count else ""
+        return f"{count} messages were dropped early: memory_mb is too small" if count else ""
 
     def write_if_due(self) -> None:
         """Write the bag of an event when its time has come. Call a few times a second."""

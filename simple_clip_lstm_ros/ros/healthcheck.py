@@ -49,7 +49,7 @@ def main() -> None:
     finally:
         rclpy.shutdown()
     if status is None:
-        sys.exit(f"unhealthy: {name.strip('/')} has said nothing for {_TIMEOUT:g} s")
+        sys.exit(f"unhealthy: {name.strip('/')} has published no diagnostics for {_TIMEOUT:g} s")
     if status.level == DiagnosticStatus.ERROR:
         sys.exit(f"unhealthy: {status.message}")
     print(status.message)

@@ -110,7 +110,7 @@ def check_not_deleted(kind: type[P], changes: Sequence[Parameter]) -> None:
     """Raise ConfigError if `changes` delete a parameter of `kind`: its default would apply silently."""
     for change in changes:
         if change.type_ is Parameter.Type.NOT_SET and change.name in {item.name for item in fields(kind)}:
-            raise ConfigError(f"{change.name} cannot be deleted; set it to what it should be")
+            raise ConfigError(f"{change.name} cannot be deleted; set a value instead")
 
 
 def check_topic(name: str, topic: str) -> None:

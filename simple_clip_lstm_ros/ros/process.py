@@ -41,7 +41,7 @@ def run(make_node: Callable[[], Node]) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # With nohup the process must survive SIGHUP.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: exits.put((0, f"asked to end by {signal.Signals(number).name}")))
+            signal.signal(number, lambda number, _: exits.put((0, f"stopped by {signal.Signals(number).name}")))
     # End the process when a thread dies: otherwise the node would live on without output.
     is_ending = threading.Event()
     threading.excepthook = lambda failed: None if is_ending.is_set() else _fail(exits, failed.exc_value)
@@ -99,7 +99,7 @@ def _spin(executor: Executor, exits: SimpleQueue[tuple[int, str]], is_ending: th
 
 def _fail(exits: SimpleQueue[tuple[int, str]], error: BaseException | None) -> None:
     text = str(error) if isinstance(error, SimpleClipLstmError) else "".join(traceback.format_exception(error))
-    get_logger(__name__).fatal(f"the node ends: {text}")
+    get_logger(__name__).fatal(f"the node stops: {text}")
     exits.put((1, f"{type(error).__name__}: {first_line(error) if error else ''}"))
 
 

@@ -33,7 +33,7 @@ def split(episodes: Sequence[LabelledEpisode], seed: int) -> tuple[list[Labelled
     """
     count = len(episodes)
     if count < 2:
-        raise EpisodeError(f"to train takes two episodes or more, one of them to judge by; usable here: {count}")
+        raise EpisodeError(f"training needs at least two episodes, one of them for validation; usable here: {count}")
     shuffled = [episodes[index] for index in np.random.default_rng(seed).permutation(count)]
     train_episodes = [each for index, each in enumerate(shuffled) if index % _VAL_EVERY]
     return train_episodes, shuffled[::_VAL_EVERY]
@@ -66,7 +66,7 @@ def prepare_model(model: SimpleCLIPLSTM, actions: Tensor, *, encoders: bool) -> 
     if config.history != "carry":
         raise ConfigError(f"history {config.history} is not trained here, where the hidden state is carried: set carry")
     if config.layers:
-        raise ConfigError("a cut model is not trained: leave out --layers, or cut the trained one")
+        raise ConfigError("a pruned model cannot be trained: leave out --layers, or prune the trained one")
     config = fit_action_scale(config, actions) if config.untrained else config
     # The assumed preprocessing is now the one that it is trained with.
     model.config = replace(config, untrained=False, assumed=())

@@ -133,7 +133,7 @@ def test_verify_names_all_that_is_broken_and_nothing_else(tiny: Path, tmp_path: 
 
 
 def test_verify_holds_whole_files_against_one_another_too(bundle: Path, stamp: Callable[[Path], None]) -> None:
-    """A bundle whose manifest was made anew over a foreign config is no bundle."""
+    """A bundle whose manifest was made anew over a foreign config is not a bundle."""
     _edit(bundle, lambda c: c.pop("policy_config"))
     stamp(bundle)
     with pytest.raises(CheckpointError, match="has no policy_config"):

@@ -155,7 +155,7 @@ def test_a_cut_is_told_by_inspect_and_infer(cli: Cli, tiny: Path, photograph: Pa
     found = [
         cli("infer", *arguments, "--image", photograph, "--json") for arguments in ([tiny, *cut], [tmp_path / "bundle"])
     ]
-    assert all(f"WARNING: the model is cut: {told}" in outcome.said for outcome in found)
+    assert all(f"WARNING: the model is pruned: {told}" in outcome.said for outcome in found)
     first, second = (json.loads(outcome.out)["frames"][0]["action"] for outcome in found)
     assert first == second
 

@@ -232,7 +232,7 @@ def localhost_only(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     return [transport.check_discovery_range(Host(root, {"ROS_LOCALHOST_ONLY": "1"}))]
 
 
-@fault("reach", Verdict.ERROR, "no node hears another")
+@fault("reach", Verdict.ERROR, "nodes do not discover each other")
 def discovery_off(root: Path, patch: pytest.MonkeyPatch) -> Iterable[Finding]:
     return [transport.check_discovery_range(Host(root, {"ROS_AUTOMATIC_DISCOVERY_RANGE": "off"}))]
 

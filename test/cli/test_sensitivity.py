@@ -32,8 +32,8 @@ def test_the_document_has_all_of_it(tiny: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     "words, told",
     [
-        (["--frames", "1"], "give two or more"),
-        (["--frames", "-3"], "give two or more"),
+        (["--frames", "1"], "at least two"),
+        (["--frames", "-3"], "at least two"),
         (["--instruction", "<image> go"], "control token"),
         (["--image", "nowhere"], "nowhere does not exist"),
     ],

@@ -198,7 +198,7 @@ def test_the_report_reads_as_sentences():
             "drove for 4.0 s",
             "  inference 3.8 Hz of 20.2 images/s; commands 20.00 Hz of 20, 97.5 % within 20 %",
             "  latency p50 130 p90 152 p99 157 max 157 ms; image age at the action p50 179 p90 201 p99 205 max 207 ms",
-            "  beside the latency: transport p50 9.9 p90 9.9 p99 9.9 max 10.0 ms, the node p50 1.5 p90 1.5 p99 1.5 "
+            "  besides the latency: transport p50 9.9 p90 9.9 p99 9.9 max 10.0 ms, the node p50 1.5 p90 1.5 p99 1.5 "
             "max 1.5 ms, wait for the next command p50 19.8 p90 19.8 p99 19.8 max 20.0 ms",
             "  reasons: MOVING 3.0 s (1x), NO_INSTRUCTION 0.8 s (2x), STOPPING 0.1 s (1x)",
             "  counts: images 83, images from the past 2, actions 15, actions clipped 15",
@@ -215,7 +215,7 @@ def test_the_report_of_a_drive_that_never_began_reads_as_sentences_too():
             "drove for 1.0 s",
             "  inference 0.0 Hz of 0.0 images/s; commands 0.00 Hz of 20, 0.0 % within 20 %",
             "  latency p50 0 p90 0 p99 0 max 0 ms; image age at the action p50 0 p90 0 p99 0 max 0 ms",
-            "  beside the latency: transport p50 0.0 p90 0.0 p99 0.0 max 0.0 ms, the node p50 0.0 p90 0.0 p99 0.0 "
+            "  besides the latency: transport p50 0.0 p90 0.0 p99 0.0 max 0.0 ms, the node p50 0.0 p90 0.0 p99 0.0 "
             "max 0.0 ms, wait for the next command p50 0.0 p90 0.0 p99 0.0 max 0.0 ms",
             "  reasons: none",
             "  counts: none",

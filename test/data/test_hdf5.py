@@ -199,12 +199,12 @@ def test_a_first_frame_must_be_an_image(frame, path, tmp_path):
 
 @pytest.mark.parametrize(("name", "instruction"), [("episode", "go\0on"), ("episode", "\udc80"), ("\udc80", None)])
 def test_what_hdf5_cannot_keep_is_refused_before_anything_is_recorded(name, instruction, tmp_path):
-    with pytest.raises(EpisodeError, match="cannot be kept as text"):
+    with pytest.raises(EpisodeError, match="cannot be stored as text"):
         EpisodeWriter(tmp_path / f"{name}.h5", language_instruction=instruction)
 
 
 def test_an_episode_without_frames_is_not_written(path, tmp_path):
-    with pytest.raises(EpisodeError, match="no frame came"), EpisodeWriter(path):
+    with pytest.raises(EpisodeError, match="no frame was received"), EpisodeWriter(path):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -300,10 +300,10 @@ def spoilt(value):
 IMAGES = np.zeros((18, 4, 6, 3), np.uint8)
 ACTIONS = np.zeros((18, 3), np.float32)
 WRONG = {
-    "no images": (without("images"), "has no dataset images: it is no episode"),
-    "no actions": (without("actions"), "has no dataset actions"),
-    "no event types": (without("action_event_types"), "has no dataset action_event_types"),
-    "a group": (lambda file: (without("actions")(file), file.create_group("actions")), "has no dataset actions"),
+    "no images": (without("images"), "missing dataset 'images'"),
+    "no actions": (without("actions"), "missing dataset 'actions'"),
+    "no event types": (without("action_event_types"), "missing dataset 'action_event_types'"),
+    "a group": (lambda file: (without("actions")(file), file.create_group("actions")), "missing dataset 'actions'"),
     "float images": (changed("images", IMAGES / 255), "images are float64 [18, 4, 6, 3] instead of uint8"),
     "grey images": (changed("images", IMAGES[..., 0]), "images are uint8 [18, 4, 6] instead of"),
     "images with alpha": (changed("images", np.zeros((18, 4, 6, 4), np.uint8)), "images are uint8 [18, 4, 6, 4]"),

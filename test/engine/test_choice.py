@@ -124,7 +124,7 @@ def test_where_nothing_fits_but_fewer_layers_that_is_named_for_what_it_is(found,
     assert cut < peaks["int8"]
     for asked in ("auto", "int8"):
         message = refusal(replace(found, limit=cut), asked)
-        assert re.search(r"; precision int8 with layers rnn=2 \(a cut model, .*\) needs [\d.]+ GB and fits$", message)
+        assert re.search(r"; precision int8 with layers rnn=2 \(pruned, .*\) needs [\d.]+ GB and fits$", message)
         assert "precision int8 needs" in message
 
 
@@ -203,13 +203,15 @@ def test_memory_that_runs_out_at_the_first_steps_is_told_with_what_needs_less(on
     chosen = on_gpu(7_000_000_000).choose("bf16")
     with pytest.raises(MemoryBudgetError) as caught, chosen.oom_as_error():
         raise error
-    needed = f"at precision bf16 was to need {chosen.estimate}, but memory ran out: {str(error).splitlines()[0]}"
+    needed = (
+        f"at precision bf16 was estimated to need {chosen.estimate}, but memory ran out: {str(error).splitlines()[0]}"
+    )
     assert str(caught.value).endswith(f"{needed}; free memory, or try precision int8")
 
 
 @pytest.mark.int8
 def test_at_the_least_precision_it_names_fewer_layers(found):
-    chosen, told = found.choose("int8", "eager"), r"or try precision int8 with layers rnn=2 \(a cut model, .*\)$"
+    chosen, told = found.choose("int8", "eager"), r"or try precision int8 with layers rnn=2 \(pruned, .*\)$"
     with pytest.raises(MemoryBudgetError, match=told), chosen.oom_as_error():
         raise MemoryError
 
@@ -263,5 +265,5 @@ def test_a_bundle_offers_nothing_wider_than_it_is(tiny, tmp_path):
     assert narrow.choose("auto", "eager").why == "int8 eager on cpu"
     message = refusal(replace(narrow, limit=1000), "auto")
     assert "fp32" not in message and "bf16" not in message
-    with pytest.raises(ConfigError, match="cannot go back"):
+    with pytest.raises(ConfigError, match="cannot be converted back"):
         narrow.choose("fp32")

@@ -72,5 +72,5 @@ def test_a_score_counts_what_became_of_the_drives() -> None:
 
 
 def test_a_straight_drive_is_at_rest_and_a_winding_one_is_not() -> None:
-    assert summarize_drives([driven(0, straight=True)]).unrest == pytest.approx(0.0, abs=1e-6)
-    assert summarize_drives([driven(0)]).unrest > 0.1
+    assert summarize_drives([driven(0, straight=True)]).mean_yaw_acceleration == pytest.approx(0.0, abs=1e-6)
+    assert summarize_drives([driven(0)]).mean_yaw_acceleration > 0.1

@@ -43,9 +43,9 @@ class Known:
 def test_what_is_looked_at_lights_up_and_the_word_that_is_obeyed_counts():
     policy, seen = Known(), []
     found = explain(policy, FRAME, "go to cup", 8, lambda: seen.append(1))
-    turn = found.parts["angular.z"]
+    turn = found.heatmaps["angular.z"]
     assert turn[:2, :2].min() > 0.0 and np.abs(turn[3:, :]).max() == 0.0 and np.abs(turn[:, 3:]).max() == 0.0
-    assert np.abs(found.parts["linear.x"]).max() == 0.0
+    assert np.abs(found.heatmaps["linear.x"]).max() == 0.0
     assert [(word.word, word.by_axis["linear.x"]) for word in found.words] == [("go", 1.0), ("to", 0.0), ("cup", 0.0)]
     assert found.mirrored is None and not policy.stale and len(seen) == count_steps("go to cup", 8)
 
@@ -86,7 +86,7 @@ def trained():
 
 def heat(found):
     """[grid, grid]: how strongly each part moves the action at all."""
-    return np.sqrt(sum(added**2 for added in found.parts.values()))
+    return np.sqrt(sum(added**2 for added in found.heatmaps.values()))
 
 
 def where(world, without):
@@ -128,7 +128,7 @@ def test_the_cup_alone_lights_up(trained):
 def test_the_picture_shows_the_heat_where_it_is(tmp_path):
     found = explain(Known(), FRAME, "go to cup", 8)
     draw_explanation(FRAME, "go to the cup", found, tmp_path / "seen.png")
-    nothing = replace(found, parts={axis: 0.0 * added for axis, added in found.parts.items()})
+    nothing = replace(found, heatmaps={axis: 0.0 * added for axis, added in found.heatmaps.items()})
     draw_explanation(FRAME, "go to the cup", nothing, tmp_path / "plain.png")
     seen, plain = (cv2.imread(str(tmp_path / name)).astype(int) for name in ("seen.png", "plain.png"))
     assert seen.shape == plain.shape and min(seen.shape[:2]) > 300

@@ -71,7 +71,7 @@ def test_the_log_says_what_was_chosen_and_what_it_needs(bench):
 
 def test_a_bundle_cannot_be_widened(bench, bundles):
     assert not bench.configure(checkpoint=bundles["int8"], precision="fp32")
-    bench.until(lambda: "cannot go back" in bench.reason, "the reason")
+    bench.until(lambda: "cannot be converted back" in bench.reason, "the reason")
     assert bench.configure(checkpoint=bundles["int8"])
 
 
@@ -185,7 +185,7 @@ CUTS = {
 def test_a_cut_model_drives_and_is_warned_of(bench, trained, written, settings, words):
     before = len(bench.process.log)
     bench.drive(checkpoint=trained, policy_config=written(**settings))
-    warning = f"the model is cut: {words}; its actions are not those of the whole model"
+    warning = f"the model is pruned: {words}; its actions differ from the whole model's"
     bench.until(lambda: warning in bench.process.log[before:], "the warning")
     (line,) = (line for line in bench.process.log[before:].splitlines() if warning in line)
     assert "[WARN]" in line
@@ -198,7 +198,7 @@ def test_a_whole_model_is_not_warned_of(bench, trained):
     bench.drive(checkpoint=trained)
     told(bench, cut="")
     bench.until(lambda: bench.level == OK, "diagnostics without a doubt")
-    assert "the model is cut" not in bench.process.log[before:]
+    assert "the model is pruned" not in bench.process.log[before:]
 
 
 def test_a_cut_that_cannot_be_is_refused(bench, written):

@@ -47,7 +47,7 @@ def test_a_node_is_well_until_it_hangs(domain: int) -> None:
         process.send_signal(signal.SIGSTOP)
         assert health("velocity_guard", "--namespace", "r1") == (
             1,
-            "unhealthy: r1/velocity_guard has said nothing for 8 s",
+            "unhealthy: r1/velocity_guard has published no diagnostics for 8 s",
         )
     finally:
         kill_group(guard)
