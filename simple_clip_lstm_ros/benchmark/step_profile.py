@@ -13,7 +13,8 @@ import psutil
 
 from simple_clip_lstm_ros.benchmark.module_timer import ModuleTimer
 from simple_clip_lstm_ros.engine.output_error import INSTRUCTION, OutputTrace
-from simple_clip_lstm_ros.policy.model import EncodedInstruction, Pixels, SimpleCLIPLSTM
+from simple_clip_lstm_ros.policy.encoders import EncodedInstruction, Pixels
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 from simple_clip_lstm_ros.policy.policy import Policy
 
 FUSED = "fused"

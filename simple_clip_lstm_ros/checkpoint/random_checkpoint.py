@@ -29,7 +29,8 @@ from simple_clip_lstm_ros.engine.cpu import has_native_bf16
 from simple_clip_lstm_ros.engine.precision import Precision
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.policy.config import PolicyConfig
-from simple_clip_lstm_ros.policy.model import EncodedInstruction, SimpleCLIPLSTM, Tokens
+from simple_clip_lstm_ros.policy.encoders import EncodedInstruction, Tokens
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor
 from simple_clip_lstm_ros.policy.sample_images import sample_crops
 

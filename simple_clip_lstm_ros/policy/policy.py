@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from simple_clip_lstm_ros.errors import CheckpointError
-from simple_clip_lstm_ros.policy.model import EncodedInstruction, SimpleCLIPLSTM, State
+from simple_clip_lstm_ros.policy.action_model import State
+from simple_clip_lstm_ros.policy.encoders import EncodedInstruction
+from simple_clip_lstm_ros.policy.model import SimpleCLIPLSTM
 from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, InstructionTokenizer
 
 

@@ -13,11 +13,11 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoTokenizer, Kosmos2Processor
 
-from simple_clip_lstm_ros.errors import InputError, ProcessorsError, first_line, is_text
+from simple_clip_lstm_ros.errors import InputError, ProcessorsError, is_text
 from simple_clip_lstm_ros.language.instruction import MAX_CHARACTERS, is_stop_phrase
 from simple_clip_lstm_ros.policy.config import PolicyConfig
-from simple_clip_lstm_ros.policy.model import Pixels, Tokens
-from simple_clip_lstm_ros.policy.processor_files import HOW_TO_GET, check_no_code
+from simple_clip_lstm_ros.policy.encoders import Pixels, Tokens
+from simple_clip_lstm_ros.policy.processor_files import HOW_TO_GET, load_processor
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +121,8 @@ class InstructionTokenizer:
     def __init__(self, folder: Path, config: PolicyConfig, device: torch.device) -> None:
         self._config = config
         self._device = device
-        self._kosmos = _load_processor(Kosmos2Processor, folder, "kosmos")
-        self._clip = _load_processor(AutoTokenizer, folder, "clip") if config.clip else None
+        self._kosmos = load_processor(Kosmos2Processor, folder, "kosmos")
+        self._clip = load_processor(AutoTokenizer, folder, "clip") if config.clip else None
         if self._clip:
             # transformers 4 attaches a closure over this object that is never collected: 10 MB per load.
             getattr(self._clip.backend_tokenizer, "__dict__", {}).pop("decode", None)
@@ -209,17 +209,3 @@ class InstructionTokenizer:
 
 def _fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
-
-
-def _load_processor(kind: Any, folder: Path, encoder: str) -> Any:
-    found = sorted(path for path in folder.glob(f"{encoder}*") if path.is_dir())
-    if not found:
-        raise ProcessorsError(f"{folder} has no sub-folder {encoder}*; {HOW_TO_GET}")
-    check_no_code(found[0])
-    try:
-        return kind.from_pretrained(found[0], local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises a bare Exception for a broken file
-        reason = first_line(error)
-        raise ProcessorsError(
-            f"the {encoder} processor in {found[0]} does not load ({reason}); {HOW_TO_GET}"
-        ) from error

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simple_clip_lstm_ros.policy.config import PolicyConfig
-from simple_clip_lstm_ros.policy.model import EncodedInstruction, SimpleCLIPLSTM, Tokens
+from simple_clip_lstm_ros.policy.encoders import EncodedInstruction, EncoderModel, Tokens
 from simple_clip_lstm_ros.policy.preprocessing import ImagePreprocessor, InstructionTokenizer, ResizedFrames
 from simple_clip_lstm_ros.training.sequences import TrainingSequence
 
@@ -20,7 +20,7 @@ _BATCH = 64  # frames: the activations of a large model take too much memory for
 class FeatureExtractor:
     """Computes the features of a sequence: name -> [T, width], with gradients if the encoders require them."""
 
-    def __init__(self, model: SimpleCLIPLSTM, preprocessor: ImagePreprocessor, tokenizer: InstructionTokenizer) -> None:
+    def __init__(self, model: EncoderModel, preprocessor: ImagePreprocessor, tokenizer: InstructionTokenizer) -> None:
         self._model = model
         self._preprocessor = preprocessor
         self._tokenizer = tokenizer
