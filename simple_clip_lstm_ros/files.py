@@ -79,7 +79,7 @@ class ErrorKeepingFile(io.FileIO):
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, SVG or PDF, by the name. Raises InputError if it cannot be written."""
+    """Write the figure as PNG, SVG or PDF, by the name. Raise InputError if it cannot be written."""
     try:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:

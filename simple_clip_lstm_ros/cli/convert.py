@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", type=Path, help=CHECKPOINT)
     parser.add_argument("destination", metavar="DST", type=Path, help="the folder to make")
     parser.add_argument(
-        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or beside the checkpoint"
+        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or next to the checkpoint"
     )
     parser.add_argument("--precision", default="", help="fp32, bf16, fp16 or int8, of the encoders; default: as it is")
     parser.add_argument(
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_frame_count,
         nargs="?",
         const=8,
-        help="then step both on the same photographs (8 unless told) and print how far their actions are apart",
+        help="then step both on the same photographs (default: 8) and print how far their actions are apart",
     )
 
 

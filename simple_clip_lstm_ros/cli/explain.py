@@ -73,7 +73,7 @@ def _plain(explanation: Explanation) -> dict[str, Any]:
 def _table(explanation: Explanation) -> Any:
     table = new_table("", "", *explanation.action)
     table.columns[1].justify = "left"
-    table.add_row("action", "as told", *_signed(explanation.action))
+    table.add_row("action", "as instructed", *_signed(explanation.action))
     if explanation.mirrored is not None:
         table.add_row("", "told the other side", *_signed(explanation.mirrored), end_section=True)
     for word in explanation.words:

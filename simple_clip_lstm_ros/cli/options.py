@@ -41,7 +41,7 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or beside the checkpoint"
+        "--processors", metavar="DIR", help="Kosmos-2 and CLIP processors; default: inside or next to the checkpoint"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
@@ -98,7 +98,7 @@ def _rate(text: str) -> float:
 
 
 def add_episode_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for values that an episode file may lack (see data/episode_labels.py)."""
+    """Add options for values that an episode file may lack (see data/dataset.py)."""
     parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
     add_action_scale_option(parser)
 

@@ -39,7 +39,7 @@ _MIN_TOKEN_LENGTH = 16
 
 @dataclass(frozen=True)
 class DashboardParameters(CameraParameters):
-    """The checked values of all parameters. Raises ConfigError."""
+    """The parameters of this node. Raises ConfigError if a value is invalid."""
 
     host: str = parameter("127.0.0.1", "address to listen on; anything but this machine's own asks for a token")
     port: int = parameter(8088, "of the page", within=Range(0, 65535))

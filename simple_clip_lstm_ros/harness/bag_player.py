@@ -44,7 +44,7 @@ from simple_clip_lstm_ros.ros.qos import LATCHED
 
 @dataclass(frozen=True)
 class PlayerParameters(Parameters):
-    """The checked values of all parameters. Raises ConfigError."""
+    """The parameters of this node. Raises ConfigError if a value is invalid."""
 
     bag: str = parameter("", "rosbag2 (SQLite or MCAP) to play: its folder or its file")
     out: str = parameter("replay", "folder for pictures and replay.json; it is made")

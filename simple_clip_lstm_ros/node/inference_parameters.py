@@ -31,7 +31,7 @@ class InferenceParameters(CameraParameters, MotionParameters):
 
     checkpoint: str = parameter("", "the .pth file or bundle to load, or builtin:tiny; there is no default")
     processors: str = parameter(
-        "", "Kosmos-2 and CLIP processors; empty: in the folder inside or beside the checkpoint"
+        "", "Kosmos-2 and CLIP processors; empty: in the folder inside or next to the checkpoint"
     )
     policy_config: str = parameter("", "YAML file of PolicyConfig settings that win over the checkpoint's")
     device: str = parameter("auto", "auto, cpu, cuda or cuda:N")
