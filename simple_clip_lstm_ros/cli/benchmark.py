@@ -25,7 +25,7 @@ from simple_clip_lstm_ros.cli.benchmark_tables import (
     comparison_table,
     limits_table,
     print_tables,
-    read_document,
+    read_benchmark,
 )
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _show_comparison(args: argparse.Namespace) -> None:
-    found = compare_documents(*map(read_document, args.compare))
+    found = compare_documents(*map(read_benchmark, args.compare))
     if args.json:
         print_json(found)
         return

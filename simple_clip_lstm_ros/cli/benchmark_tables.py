@@ -190,7 +190,7 @@ def check_writable_file(path: Path) -> None:
         raise InputError(f"{path} cannot be written: it is a folder, or its folder does not exist")
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_benchmark(path: Path) -> dict[str, Any]:
     """Load a benchmark document. Raise InputError for another format or one without measured configurations."""
     try:
         document = json.loads(path.read_text())

@@ -26,7 +26,7 @@ from rich.table import Table
 from simple_clip_lstm_ros.cli.infer import warn_about_policy
 from simple_clip_lstm_ros.cli.options import (
     CHECKPOINT,
-    add_episode_options,
+    add_episode_label_options,
     add_json_option,
     add_policy_options,
     load_with_progress,
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plot", metavar="FILE", type=Path, help="all drives from above, as PNG, SVG or PDF")
     parser.add_argument("--episodes", metavar="DIR", type=Path, help="recorded episodes (.h5) in place of a world")
-    add_episode_options(parser)
+    add_episode_label_options(parser)
     add_policy_options(parser)
     add_json_option(parser)
 

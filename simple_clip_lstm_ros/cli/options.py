@@ -97,7 +97,7 @@ def _rate(text: str) -> float:
     return rate
 
 
-def add_episode_options(parser: argparse.ArgumentParser) -> None:
+def add_episode_label_options(parser: argparse.ArgumentParser) -> None:
     """Add options for values that an episode file may lack (see data/dataset.py)."""
     parser.add_argument("--instruction", metavar="TEXT", help="of episodes that state none, nor bear a task's name")
     add_action_scale_option(parser)

@@ -18,7 +18,7 @@ from simple_clip_lstm_ros.checkpoint.user_input import resolve_path
 from simple_clip_lstm_ros.cli.options import (
     add_config_options,
     add_device_options,
-    add_episode_options,
+    add_episode_label_options,
     add_json_option,
     load_with_progress,
     print_json,
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--learning-rate", metavar="R", type=float, default=1e-3, help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of split and order; default: %(default)s")
-    add_episode_options(parser)
+    add_episode_label_options(parser)
     add_device_options(parser)
     add_config_options(parser)
     add_json_option(parser)

@@ -11,19 +11,19 @@ from simple_clip_lstm_ros.control.velocity import AXES, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
 
-class Bound(NamedTuple):
-    """Allowed values of a limit, as a test and in words."""
+class SignRule(NamedTuple):
+    """Allowed sign of a limit: a test, and the same in words for an error."""
 
     test: Callable[[float], bool]
     words: str
 
 
-BOUNDS = {
-    "max_velocity": Bound(lambda v: v >= 0.0, "zero or positive"),
-    "min_velocity": Bound(lambda v: v <= 0.0, "zero or negative"),
-    "max_accel": Bound(lambda v: v > 0.0, "positive"),
-    "max_decel": Bound(lambda v: v < 0.0, "negative"),
-    "deadband_velocity": Bound(lambda v: v >= 0.0, "zero or positive"),
+SIGN_RULES = {
+    "max_velocity": SignRule(lambda v: v >= 0.0, "zero or positive"),
+    "min_velocity": SignRule(lambda v: v <= 0.0, "zero or negative"),
+    "max_accel": SignRule(lambda v: v > 0.0, "positive"),
+    "max_decel": SignRule(lambda v: v < 0.0, "negative"),
+    "deadband_velocity": SignRule(lambda v: v >= 0.0, "zero or positive"),
 }
 
 
@@ -44,7 +44,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             values = getattr(self, field.name)
-            is_allowed, words = BOUNDS[field.name]
+            is_allowed, words = SIGN_RULES[field.name]
             if len(values) != len(AXES):
                 raise ConfigError(f"{field.name} needs three values ({', '.join(AXES)}), not {len(values)}")
             if not all(math.isfinite(value) and is_allowed(value) for value in values):

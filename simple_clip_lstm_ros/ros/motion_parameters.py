@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from simple_clip_lstm_ros.control.limits import BOUNDS, Limits
+from simple_clip_lstm_ros.control.limits import SIGN_RULES, Limits
 from simple_clip_lstm_ros.errors import ConfigError
 from simple_clip_lstm_ros.ros.parameters import Parameters, Range, parameter
 
@@ -18,22 +18,22 @@ class MotionParameters(Parameters):
     """Validated motion parameters. Raise ConfigError for an invalid value."""
 
     max_velocity: tuple[float, ...] = parameter(
-        _DEFAULTS.max_velocity, "upper limits", unit=_VELOCITY, within=BOUNDS["max_velocity"].words, live=True
+        _DEFAULTS.max_velocity, "upper limits", unit=_VELOCITY, within=SIGN_RULES["max_velocity"].words, live=True
     )
     min_velocity: tuple[float, ...] = parameter(
-        _DEFAULTS.min_velocity, "lower limits", unit=_VELOCITY, within=BOUNDS["min_velocity"].words, live=True
+        _DEFAULTS.min_velocity, "lower limits", unit=_VELOCITY, within=SIGN_RULES["min_velocity"].words, live=True
     )
     max_accel: tuple[float, ...] = parameter(
-        _DEFAULTS.max_accel, "when speeding up", unit=_ACCELERATION, within=BOUNDS["max_accel"].words, live=True
+        _DEFAULTS.max_accel, "when speeding up", unit=_ACCELERATION, within=SIGN_RULES["max_accel"].words, live=True
     )
     max_decel: tuple[float, ...] = parameter(
-        _DEFAULTS.max_decel, "when slowing down", unit=_ACCELERATION, within=BOUNDS["max_decel"].words, live=True
+        _DEFAULTS.max_decel, "when slowing down", unit=_ACCELERATION, within=SIGN_RULES["max_decel"].words, live=True
     )
     deadband_velocity: tuple[float, ...] = parameter(
         _DEFAULTS.deadband_velocity,
         "slower than this is zero",
         unit=_VELOCITY,
-        within=BOUNDS["deadband_velocity"].words,
+        within=SIGN_RULES["deadband_velocity"].words,
         live=True,
     )
     command_rate: float = parameter(

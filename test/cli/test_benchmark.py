@@ -14,7 +14,7 @@ import pytest
 
 from simple_clip_lstm_ros.checkpoint.convert import convert
 from simple_clip_lstm_ros.cli import benchmark
-from simple_clip_lstm_ros.cli.benchmark_tables import read_document
+from simple_clip_lstm_ros.cli.benchmark_tables import read_benchmark
 from simple_clip_lstm_ros.cli.main import main
 from simple_clip_lstm_ros.errors import SimpleClipLstmError
 
@@ -188,7 +188,7 @@ def test_a_node_that_fails_loses_nothing(
     assert main([str(word) for word in words]) == 0
     assert "inference_node ended" in caplog.text
     assert "p50 ms" in capsys.readouterr().out
-    assert read_document(tmp_path / "figures.json")["node"] is None
+    assert read_benchmark(tmp_path / "figures.json")["node"] is None
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from examples import scale_examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from simple_clip_lstm_ros.control.limits import BOUNDS, Limits
+from simple_clip_lstm_ros.control.limits import SIGN_RULES, Limits
 from simple_clip_lstm_ros.control.velocity import ZERO, Velocity
 from simple_clip_lstm_ros.errors import ConfigError
 
@@ -180,8 +180,8 @@ NAMES = sorted({name for name, *_ in WRONG})
 
 
 def test_every_limit_says_what_it_allows_and_has_a_wrong_sign_here():
-    assert list(BOUNDS) == [field.name for field in fields(Limits)]
-    assert {name: BOUNDS[name].words for name in BOUNDS} == {name: words for name, _, words in WRONG}
+    assert list(SIGN_RULES) == [field.name for field in fields(Limits)]
+    assert {name: SIGN_RULES[name].words for name in SIGN_RULES} == {name: words for name, _, words in WRONG}
 
 
 @pytest.mark.parametrize(("name", "values", "words"), WRONG)
