@@ -62,7 +62,7 @@ def test_a_machine_without_memory_for_it_is_refused_and_not_called_slow(quick, m
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(*((torch, "_int_mm") if at == "mm" else (torch, "zeros")), refuse)
-    with pytest.raises(MemoryBudgetError, match=r"no memory to measure cpu with: CUDA out of memory"):
+    with pytest.raises(MemoryBudgetError, match=r"not enough memory to benchmark cpu: CUDA out of memory"):
         measure_peak(CPU)
 
 

@@ -161,9 +161,9 @@ def test_a_cut_is_told_by_inspect_and_infer(cli: Cli, tiny: Path, photograph: Pa
 
 
 BUDGETS = {
-    "-1": "is an amount in GB",
-    "nan": "is an amount in GB",
-    "inf": "is an amount in GB",
+    "-1": "must be a size in GB",
+    "nan": "must be a size in GB",
+    "inf": "must be a size in GB",
     "1e9": "is more than there is here",
     "0.01": "nothing smaller fits, not even precision int8 with layers",
     "1e-12": "nothing smaller fits",

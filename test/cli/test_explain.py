@@ -34,7 +34,7 @@ def test_json_is_one_document(cli, tiny, photograph, tmp_path):
         (__file__, "go", [], "neither an image nor a video"),
         (None, " ", [], "instruction"),
         (None, "<image> go", [], "<image>"),
-        (None, "go", ["--grid", "2"], "take 4 to 32"),
+        (None, "go", ["--grid", "2"], "--grid must be 4 to 32"),
         (None, "go", ["--grid", "4", "--out", "/nowhere/seen.png"], "cannot be written"),
     ],
 )

@@ -72,7 +72,7 @@ def test_each_sees_all_frames_whether_they_fit_at_once_or_not(
     assert {name: run.info for name, run in runs.items()} == {"a": "A", "b": "B"}
     assert fake.started == loads and len(steps) == (14 if steady == room else 20)
     assert not fake.running
-    assert ("in 2 heats" in caplog.text) == (len(loads) > 2)
+    assert ("2 rounds each" in caplog.text) == (len(loads) > 2)
 
 
 @pytest.mark.parametrize("names", [("a",), ("a", "b")])

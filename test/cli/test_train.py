@@ -172,7 +172,7 @@ def test_it_goes_on_where_it_was_interrupted(data, tiny, tmp_path, monkeypatch, 
     [
         (("--out", "out.bin"), "name a .pth file"),
         (("--learning-rate", "0"), "--learning-rate must be above 0"),
-        (("--resume",), "nothing was begun"),
+        (("--resume",), "nothing to resume"),
         (("--layers", "rnn=1"), "a pruned model cannot be trained"),
         (("--config", "window.yaml"), "set carry"),
         (("--checkpoint", "none.pth"), "none.pth"),
@@ -201,7 +201,7 @@ def test_episodes_that_teach_nothing_are_left_out_and_named(tiny, tmp_path, caps
     for file in sorted(data.glob("*_left.h5"))[1:]:
         file.unlink()
     assert run(data, tiny, tmp_path / "other.pth", *FEW) == 1
-    assert "two episodes or more" in capsys.readouterr().err
+    assert "at least two episodes" in capsys.readouterr().err
 
 
 def test_only_one_of_several_processes_writes(data, tiny, tmp_path, monkeypatch) -> None:

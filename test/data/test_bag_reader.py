@@ -223,7 +223,7 @@ DEPTH.encoding = "16UC1"
         ([DRIVE[1], (0.2, IMAGE, DEPTH)], TOPICS, "none of 1 images can be used; the first: '16UC1' is a depth image"),
         ([(0.1, COMMAND, twist(float("nan"))), DRIVE[2]], TOPICS, "is not three finite velocities"),
         ([*DRIVE, (0.6, IMAGE, image(picture(9)[:3]))], TOPICS, r"a frame of uint8 \[3, 6, 3\], not"),
-        ([*INSTRUCTIONS, (2, INSTRUCTION, text("a\0b")), (3, IMAGE, DRIVE[0][2])], INSTRUCTED, "cannot be kept"),
+        ([*INSTRUCTIONS, (2, INSTRUCTION, text("a\0b")), (3, IMAGE, DRIVE[0][2])], INSTRUCTED, "cannot be stored"),
     ],
 )
 def test_what_makes_no_episode_is_refused_with_the_reason(happened, topics, why, tmp_path):

@@ -219,7 +219,7 @@ def test_what_is_there_stays_as_it_is(path):
 def test_what_another_recording_writes_stays_as_it_is(path, tmp_path):
     with EpisodeWriter(path) as writer:
         writer.add(FRAME, (0, 0, 0), 0.0)
-        with pytest.raises(EpisodeError, match="or one is running"), EpisodeWriter(path):
+        with pytest.raises(EpisodeError, match="another recording is running"), EpisodeWriter(path):
             pass
         writer.add(FRAME, (0, 0, 0), 1.0)
     assert len(read_episode(path)) == 2

@@ -66,7 +66,7 @@ def test_a_single_word_can_be_left_out():
 
 @pytest.mark.parametrize("grid", [0, MIN_GRID - 1, MAX_GRID + 1])
 def test_a_grid_that_does_not_fit_is_refused(grid):
-    with pytest.raises(InputError, match=f"take {MIN_GRID} to {MAX_GRID}"):
+    with pytest.raises(InputError, match=f"--grid must be {MIN_GRID} to {MAX_GRID}"):
         explain(Known(), FRAME, "go", grid)
 
 

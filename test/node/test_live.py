@@ -114,7 +114,7 @@ def test_a_camera_that_hangs_on_its_last_picture_is_a_warning_and_no_stop(bench)
 
     bench.camera = hanging
     bench.until(lambda: float(bench.diagnostics["same picture for (s)"]) > 2.0, "the figure")
-    assert "the very same picture" in bench.process.log and bench.level == b"\x01"
+    assert "the same image" in bench.process.log and bench.level == b"\x01"
     bench.until(bench.is_moving, "motion")
     bench.camera = bench.photograph
     bench.until(lambda: float(bench.diagnostics["same picture for (s)"]) == 0.0, "another picture")

@@ -113,5 +113,5 @@ def test_it_steps_as_often_as_it_says_and_leaves_the_policy_fresh(policy: Policy
 
 
 def test_one_frame_is_refused(policy: Policy) -> None:
-    with pytest.raises(InputError, match="two or more"):
+    with pytest.raises(InputError, match="at least two frames"):
         ablate(policy, FRAMES[:1])
