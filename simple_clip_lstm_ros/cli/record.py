@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     _check_format(args)
     require_ros()
     if not args.folder.is_dir():
-        raise EpisodeError(f"{args.folder} is not a directory; create it or choose another")
+        raise EpisodeError(f"{args.folder} is not a folder; create it or choose another")
     if args.format == "mcap":
         _record_bags(args)
     else:

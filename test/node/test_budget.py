@@ -81,8 +81,8 @@ REFUSED = {
     "too small": (0.1, "does not fit into 0.1 GB"),
     "more than there is": (1e6, "memory_budget_gb 1e+06"),
     "negative": (-1.0, "a size in GB"),
-    "not a number": (float("nan"), "an amount in GB"),
-    "infinite": (float("inf"), "an amount in GB"),
+    "not a number": (float("nan"), "a size in GB"),
+    "infinite": (float("inf"), "a size in GB"),
     "text": ("much", "memory_budget_gb: 'much' is not a float"),
 }
 
