@@ -17,7 +17,7 @@ from rich.console import Console
 
 from simple_clip_lstm_ros.benchmark.environment import format_env
 from simple_clip_lstm_ros.cli import benchmark
-from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, heading, read_document, remarks
+from simple_clip_lstm_ros.cli.benchmark_tables import document_tables, heading, read_benchmark, remarks
 from simple_clip_lstm_ros.errors import SimpleClipLstmError, printable
 
 _BINS = 24
@@ -32,7 +32,7 @@ def main() -> None:
     if args.of is None and args.checkpoint is None:
         parser.error("CHECKPOINT or --of FILE is needed")
     try:
-        show(read_document(args.of) if args.of else benchmark.measure(args))
+        show(read_benchmark(args.of) if args.of else benchmark.measure(args))
     except SimpleClipLstmError as error:
         parser.exit(1, f"error: {printable(str(error))}\n")
 

@@ -167,7 +167,7 @@ def test_a_signal_leaves_nothing_that_loads(
     for path in (destination, partial):
         with pytest.raises(CheckpointError, match=r"does not exist|it has no SHA256SUMS"):
             load_policy(path)
-    assert f"{partial} another conversion is running" in _refusal(tiny, destination)
+    assert f"{partial} exists: another conversion is running" in _refusal(tiny, destination)
     shutil.rmtree(partial)
     convert(tiny, destination)
     load_policy(destination)

@@ -165,7 +165,7 @@ def test_a_bag_that_cannot_be_written_does_not_end_the_watch(recorded_robot, tmp
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["nowhere"], "nowhere is no folder"),
+        (["nowhere"], "nowhere is not a folder"),
         ([".", "--rate", "5"], "--rate is not for --format mcap"),
         ([".", "--format", "hdf5", "--last", "5"], "--last is not for --format hdf5"),
     ],
