@@ -76,7 +76,7 @@ def _restart_drive(harness: NodeHarness) -> None:
     for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
         request = ChangeState.Request(transition=Transition(id=transition))
         if not harness.call_service(ChangeState, "inference/change_state", request).success:
-            raise RuntimeError(f"the inference node did not begin anew: {harness.reason}")
+            raise RuntimeError(f"the inference node did not restart with a fresh hidden state: {harness.reason}")
 
 
 def _node_timing(harness: NodeHarness) -> dict[str, float]:

@@ -42,7 +42,7 @@ def constants(tree: ast.Module) -> dict[str, str]:
 
 
 def messages(tree: ast.Module, own: Collection[str]) -> Iterator[str]:
-    """Of each of `own` errors that is made, whoever raises it."""
+    """Yield the message of each error in `own` that the code creates, wherever it is raised."""
     known = constants(tree)
     for node in ast.walk(tree):
         called = node.func if isinstance(node, ast.Call) else None
@@ -59,7 +59,7 @@ def line(text: str) -> str:
 
 
 def section(name: str, file: Path, own: Collection[str]) -> list[str]:
-    """Of a file of Python; nothing where it raises none of these."""
+    """Return the lines of a Python file's section; empty if it creates none of these errors."""
     tree = ast.parse(file.read_text())
     found = sorted(set(messages(tree, own)))
     about = (ast.get_docstring(tree) or "").splitlines()[:1]

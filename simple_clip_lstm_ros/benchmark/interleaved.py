@@ -53,7 +53,7 @@ class BenchmarkCase:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What a worker reports once it has loaded and warmed up. `memory` is its memory at that time."""
+    """Report of a worker that has loaded and warmed up its policy; `memory` is measured at that time."""
 
     execution: ExecutionConfig
     stored: str  # the weights' precision in the file

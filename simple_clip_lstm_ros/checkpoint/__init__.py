@@ -1,4 +1,4 @@
-"""From files to policies and back."""
+"""Read, check, convert and write checkpoints, and load policies from them."""
 
 from typing import Any
 

@@ -18,7 +18,7 @@ _LINE_PERIOD = 1.0  # s
 
 
 def show_live(console: Console, steps: Iterator[tuple[str, dict[str, str]]], period: float) -> None:
-    """Show the steps, of which one comes every `period` seconds.
+    """Show the steps, one every `period` seconds.
 
     A step is a title and a row of values by name.
     """

@@ -60,7 +60,7 @@ _REMEDIES = {
     "libcudnn": "use an image whose cuDNN is the one that this PyTorch was built for; mount no host libraries",
     "libcu": "use the image's own PyTorch with `--runtime nvidia` (Jetson) or `--gpus all`; mount no host libraries",
     "GLIBC": "libraries of the host are mounted over the container's: remove those mounts and LD_LIBRARY_PATH",
-    "undefined symbol": "libraries of two builds are mixed: remove mounts and LD_LIBRARY_PATH, or install PyTorch anew",
+    "undefined symbol": "libraries of two builds are mixed: remove mounts and LD_LIBRARY_PATH, or reinstall PyTorch",
     "No module named": "pip install it into this Python, or use the Python that has it",
     "is required for a normal functioning": "pip install the version that it asks for",
 }
@@ -140,7 +140,7 @@ def check_torch(host: Host) -> Iterator[Finding]:
 
 
 def _remedy(message: str, library: str) -> str:
-    return next((remedy for words, remedy in _REMEDIES.items() if words in message), f"install {library} anew")
+    return next((remedy for words, remedy in _REMEDIES.items() if words in message), f"reinstall {library}")
 
 
 def check_cuda(host: Host, built: str | None, gpu: str, why: str) -> Finding:

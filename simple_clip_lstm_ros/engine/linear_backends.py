@@ -77,7 +77,7 @@ ENGINES = ("auto", *(engine.name for engine in _BACKENDS))
 
 @dataclass(frozen=True)
 class ExecutionConfig:
-    """How a model is stored and computed: precision and linear backend."""
+    """Precision and linear backend of a model."""
 
     precision: Precision
     engine: LinearBackend

@@ -1,1 +1,1 @@
-"""From the text of an instruction to a text for the model, a stop or a refusal; pure Python."""
+"""Interpretation of an instruction: a text for the model, a stop or a refusal. Pure Python."""

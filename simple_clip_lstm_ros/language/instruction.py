@@ -1,4 +1,4 @@
-"""What the text of an instruction asks for: a text for the model, a stop, or nothing that can be used."""
+"""Interpret the text of an instruction: a text for the model, a stop, or a refusal."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the ROS nodes share: parameters, conversions, QoS, topics, process and status."""
+"""Code shared by the ROS nodes: parameters, conversions, QoS, topics, process and status."""
